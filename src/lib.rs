@@ -1,0 +1,9 @@
+//! Stagedoor: an AI gateway with one OpenAI-compatible door to every model.
+//!
+//! Each upstream provider is an actor that tracks its own failures and latency as a circuit breaker; a router actor per
+//! HTTP worker picks the healthiest target along the model's failover chain; the answer is proxied and streamed back
+//! through awc. The floors of the house, lowest first (a file imports from its own floor or any below):
+//! `base`, `health`, `access`, `routing`, `stream`, `dialect` (pure: no clock, no I/O), then `clock`, `telemetry`,
+//! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
+
+pub mod base;
