@@ -7,3 +7,5 @@
 //! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
 pub mod base;
+pub mod health;
+pub mod settings;

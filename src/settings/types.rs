@@ -1,0 +1,317 @@
+//! The settings as resolved: every value valid, every reference followed, every override merged in. Made only by
+//! `resolve`; read everywhere else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::Secret;
+use crate::health::Thresholds;
+
+/// Everything that the gateway was told, valid as a whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The door itself.
+    pub server: Server,
+    /// Who may come in.
+    pub auth: Auth,
+    /// The operator's plane.
+    pub admin: Admin,
+    /// What is told about the traffic.
+    pub telemetry: Telemetry,
+    /// The providers that can be called, by name. One whose keys are all unset is not here but in `left_out`.
+    pub providers: BTreeMap<String, Provider>,
+    /// The public models, by name. Targets of providers that were left out are kept (with their names), so that /v1/route
+    /// can say why they are out.
+    pub models: BTreeMap<String, Model>,
+    /// Providers with no key set, each with the names of the variables or files that would set one.
+    pub left_out: BTreeMap<String, Vec<String>>,
+    /// Whether the rehearsal provider was put in because no provider has a key.
+    pub rehearsing: bool,
+    /// What the operator should know though nothing is wrong: settings with no effect yet, keys written in the open, ...
+    pub notes: Vec<Note>,
+}
+
+/// One thing that `check` and the start-up log tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What kind of thing.
+    pub kind: NoteKind,
+    /// The key's path, such as `retry.hedge`.
+    pub path: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// The kinds of notes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteKind {
+    /// The setting is valid, but its feature isn't built yet.
+    NoEffectYet,
+    /// Valid, yet worth a second look.
+    Warning,
+    /// A provider or key was left out because its variable or file isn't there.
+    LeftOut,
+}
+
+/// `[server]`.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address to bind, a name or an IP address.
+    pub host: String,
+    /// Port to bind; 0 takes a free one.
+    pub port: u16,
+    /// HTTP workers; 0: one per core.
+    pub workers: usize,
+    /// Largest request body, in bytes.
+    pub max_body: usize,
+    /// Largest non-streamed upstream answer, in bytes.
+    pub max_response: usize,
+    /// Largest event of an upstream stream, in bytes.
+    pub max_event: usize,
+    /// Time for a client to send its request's head.
+    pub header_timeout: Duration,
+    /// Time for a client to send its request's body.
+    pub body_timeout: Duration,
+    /// Requests in flight at once, streams apart.
+    pub max_requests: usize,
+    /// Streams open at once.
+    pub max_streams: usize,
+    /// A client that takes nothing for this long is closed.
+    pub send_timeout: Duration,
+    /// Names of the `x-stagedoor-*` request headers that callers may use.
+    pub request_headers: Vec<String>,
+    /// Origins that get CORS headers.
+    pub cors_origins: Vec<String>,
+    /// Time for live requests to finish after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// Silence towards a stream's client after which a comment is sent; zero: never.
+    pub heartbeat: Duration,
+}
+
+/// `[auth]`.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// How callers are let in.
+    pub mode: AuthMode,
+    /// The keys known from settings whose secret is there.
+    pub keys: Vec<CallerKey>,
+}
+
+/// `auth.mode`, as written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthMode {
+    /// Keys as soon as one is known; with none, open on loopback.
+    Auto,
+    /// A key is needed.
+    Keys,
+    /// No key is needed; loopback only.
+    Open,
+}
+
+/// One of `[[auth.keys]]`.
+#[derive(Clone, Debug)]
+pub struct CallerKey {
+    /// The key's name in logs and metrics.
+    pub name: String,
+    /// The key.
+    pub key: Secret,
+    /// Public model names it may use; globs.
+    pub models: Vec<String>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The operator's key, if set.
+    pub key: Option<Secret>,
+    /// An address of its own for the plane, as `host:port`; empty: the serving port.
+    pub listen: String,
+}
+
+/// `[telemetry]`.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// The form of the log's lines.
+    pub log: LogForm,
+    /// Whether /metrics asks for the admin key.
+    pub metrics_need_admin: bool,
+}
+
+/// `telemetry.log`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogForm {
+    /// For people.
+    Pretty,
+    /// One JSON document a line.
+    Json,
+}
+
+/// One of `[providers.X]`.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it is, without a trailing slash. `rehearsal://` for the simulated one.
+    pub base_url: String,
+    /// Its key pool: those whose secret is there. Empty only where `keys = []` was written: no authorization is sent.
+    pub keys: Vec<ProviderKey>,
+    /// Extra request headers, names in lower case; no CR, LF or NUL in them.
+    pub headers: Vec<(String, String)>,
+    /// Calls at once; 0: no limit.
+    pub max_concurrency: usize,
+    /// How the key is sent.
+    pub auth: AuthScheme,
+    /// More trust anchors, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Its breakers' thresholds, overrides merged in.
+    pub breaker: Thresholds,
+    /// What happens when nothing of a chain is eligible.
+    pub when_all_open: WhenAllOpen,
+    /// How long a refused key rests.
+    pub key_quarantine: Duration,
+    /// Its timeouts, overrides merged in.
+    pub timeouts: Timeouts,
+    /// Vendor error codes and the outcome that each stands for (`codes`), over the built-in table; outcome names are those
+    /// of RESILIENCE in snake_case: `transient`, `rate_limited`, `key_fault`, `too_long`, `caller_fault`, `model_missing`.
+    pub codes: BTreeMap<String, String>,
+}
+
+/// `providers.X.dialect`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI's chat completions.
+    OpenAi,
+    /// The simulated upstream inside the gateway.
+    Rehearsal,
+}
+
+/// `providers.X.auth`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthScheme {
+    /// `authorization: Bearer KEY`.
+    Bearer,
+    /// `api-key: KEY`.
+    ApiKey,
+}
+
+/// One credential of a provider's pool.
+#[derive(Clone, Debug)]
+pub struct ProviderKey {
+    /// `name`, else the variable's or file's name, else `key-N`.
+    pub name: String,
+    /// The credential.
+    pub secret: Secret,
+    /// Its share among the pool's usable keys.
+    pub weight: u32,
+}
+
+/// `breaker.when_all_open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAllOpen {
+    /// Try the target that recovers soonest, once.
+    LeastBad,
+    /// Refuse with 503.
+    Refuse,
+}
+
+/// `[timeouts]` with overrides merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeouts {
+    /// DNS, TCP and TLS together.
+    pub connect: Duration,
+    /// Until the response head.
+    pub first_byte: Duration,
+    /// Until a stream's first content.
+    pub first_token: Duration,
+    /// Silence between two pieces of a stream.
+    pub idle: Duration,
+    /// The whole request, all attempts.
+    pub total: Duration,
+}
+
+/// One of `[models.X]`.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The public name; ends with `*` for a wildcard row.
+    pub name: String,
+    /// How one of `targets` is chosen.
+    pub strategy: Strategy,
+    /// Who can serve it.
+    pub targets: Vec<Target>,
+    /// Public names tried in order when no target of this one can serve.
+    pub failover: Vec<String>,
+    /// Tokens that a request and its answer may have together, where known.
+    pub context_window: Option<u64>,
+    /// `[models.X.timeouts]`: what overrides the provider's.
+    pub timeouts: TimeoutOverrides,
+    /// `[retry]` with `[models.X.retry]` merged in.
+    pub retry: Retry,
+}
+
+/// What `[models.X.timeouts]` sets; None leaves the provider's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TimeoutOverrides {
+    /// See [`Timeouts::connect`].
+    pub connect: Option<Duration>,
+    /// See [`Timeouts::first_byte`].
+    pub first_byte: Option<Duration>,
+    /// See [`Timeouts::first_token`].
+    pub first_token: Option<Duration>,
+    /// See [`Timeouts::idle`].
+    pub idle: Option<Duration>,
+    /// See [`Timeouts::total`].
+    pub total: Option<Duration>,
+}
+
+/// `models.X.strategy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// Power of two choices on load.
+    Healthiest,
+    /// By weight.
+    Weighted,
+    /// Least latency.
+    Fastest,
+    /// Least price, then load.
+    Cheapest,
+    /// As written.
+    Ordered,
+}
+
+/// One of `models.X.targets`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// A provider's name, perhaps of one that was left out.
+    pub provider: String,
+    /// The provider's own name for the model; `*` takes what the wildcard row matched.
+    pub model: String,
+    /// Its share under `weighted`, a divisor of load elsewhere.
+    pub weight: u32,
+    /// Its own price, if written.
+    pub price: Option<Price>,
+    /// What it can do, where declared; None: anything.
+    pub capabilities: Option<Vec<String>>,
+}
+
+/// USD per million tokens, as written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// Prompt tokens.
+    pub input: f64,
+    /// Answer tokens.
+    pub output: f64,
+}
+
+/// `[retry]` with overrides merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// Upstream calls per request at most, first included.
+    pub attempts: u32,
+    /// Of those, repeats on one target.
+    pub same_target: u32,
+    /// Before a repeat: full jitter up to this, doubling.
+    pub backoff: Duration,
+}
