@@ -25,9 +25,7 @@ class Program:
         self.log = folder / f"{args[0]}.log"
         clean = {name: os.environ[name] for name in ("PATH", "HOME", "RUST_BACKTRACE") if name in os.environ}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [BINARY, *args], cwd=folder, env=clean | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+            self.process = subprocess.Popen([BINARY, *args], cwd=folder, env=clean | env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def wait_until(self, url):
         """Waits until the address answers 200; a process that ends meanwhile shows its log."""

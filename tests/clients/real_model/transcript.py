@@ -10,11 +10,12 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
-from gateway import Gateway, Program, free_port  # noqa: E402
+from gateway import Gateway, Program, free_port
 
 CALLS, KILLED_IN = 40, 20  # the call in whose middle the first server dies is a whole one: a stream under way would be cut
 QUESTIONS = ["Name three colours.", "Say hello in French.", "What is the capital of Italy?", "Count to five."]
@@ -47,7 +48,10 @@ def main():
         client = gateway.client(max_retries=0)
 
         print("a whole answer, then a streamed one:")
-        served = [ask(client, 0, "Name three colours.", stream=False), ask(client, 0, "Tell me a story about a door.", stream=True, tokens=48, aloud=True)]
+        served = [
+            ask(client, 0, "Name three colours.", stream=False),
+            ask(client, 0, "Tell me a story about a door.", stream=True, tokens=48, aloud=True),
+        ]
         assert served == ["first", "first"], served
 
         print(f"\n{CALLS} calls in a row; the first server is killed in the middle of call {KILLED_IN}:")
@@ -64,7 +68,9 @@ def main():
 
 def start_gateway(folder, ports):
     port = free_port()
-    providers = "".join(f'[providers.{name}]\ndialect = "openai"\nbase_url = "http://127.0.0.1:{at}/v1"\nkeys = []\n' for name, at in ports.items())
+    providers = "".join(
+        f'[providers.{name}]\ndialect = "openai"\nbase_url = "http://127.0.0.1:{at}/v1"\nkeys = []\n' for name, at in ports.items()
+    )
     file = folder / "stagedoor.toml"
     file.write_text(
         f"""
@@ -102,8 +108,8 @@ def ask(client, number, question, stream, tokens=16, aloud=False):
     assert text and finish in ("stop", "length"), f"call {number}: {text!r}, finish reason {finish}"
     provider, attempts = raw.headers["x-stagedoor-provider"], raw.headers["x-stagedoor-attempts"]
     way = "streamed" if stream else "whole"
-    shown = json.dumps(text, ensure_ascii=False)
-    print(f"{number:4} {way:8} {provider:6} attempts {attempts} {time.monotonic() - began:5.2f} s  {shown if len(shown) < 60 else shown[:57] + '...'}", flush=True)
+    shown = textwrap.shorten(json.dumps(text, ensure_ascii=False), 60, placeholder=" ...")
+    print(f"{number:4} {way:8} {provider:6} attempts {attempts} {time.monotonic() - began:5.2f} s  {shown}", flush=True)
     return provider
 
 
