@@ -1,5 +1,29 @@
-//! Settings: as written (`raw`), layered (`load`), valid as a whole (`resolve`).
+//! Settings: layered (`load`), walked strictly as written (`raw`), valid as a whole (`resolve`).
+//!
+//! `load` takes everything from its argument, the environment included, and tells every mistake at once; what it returns
+//! can be relied on without another check. Each section has a file: `door`, `access`, `health`, `provider`, `model`, and
+//! `later` for what the code doesn't do yet.
 
+mod access;
+mod door;
+mod dotenv;
+mod health;
+mod later;
+mod layer;
+mod load;
+mod model;
+mod path;
+mod problem;
+mod provider;
+mod raw;
+mod resolve;
+mod secrets;
+#[cfg(test)]
+mod tests;
 mod types;
+mod units;
+mod url;
 
+pub use load::{Source, load};
+pub use problem::{Invalid, Problem};
 pub use types::*;

@@ -1,0 +1,182 @@
+//! Who may come in: `[auth]` with its keys, and `[admin]`. Fails closed: without a key, only loopback is served.
+
+use crate::base::Secret;
+
+use super::door::{is_listen, is_loopback};
+use super::raw::{MOST, Section};
+use super::secrets::{Found, Vault};
+use super::types::{Admin, Auth, AuthMode, CallerKey, NoteKind};
+
+/// 24 characters of base64 are 144 bits: more than can be tried.
+const SHORTEST: usize = 24;
+
+/// Keys that stand in somebody's documentation or sample file, and so in every attacker's list. Exact, no guessing at
+/// patterns: a key of the operator's own is never refused by likeness.
+const PUBLISHED: &[&str] = &[
+    "sk-1234",
+    "sk-12345678",
+    "sk-1234567890",
+    "sk-1234567890abcdef",
+    "sk-master-key",
+    "sk-litellm-master-key",
+    "sk-your-key-here",
+    "sk-your-api-key",
+    "sk-your-secret-key-here",
+    "your-api-key",
+    "your-api-key-here",
+    "your-secret-key",
+    "test-token",
+    "changeme",
+    "change-me",
+    "change_me",
+    "123456",
+    "password",
+    "sk-xxxxxxxxxxxxxxxxxxxxxxxx",
+    "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+    "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+];
+
+/// `[auth]` of a gateway that binds to `host` and serves the models named `models`.
+pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[String]) -> Auth {
+    let modes = [("auto", AuthMode::Auto), ("keys", AuthMode::Keys), ("open", AuthMode::Open)];
+    let mode = s.choice("mode", &modes, AuthMode::Auto);
+    let before = s.report().count();
+    let mut keys: Vec<CallerKey> = Vec::new();
+    let mut absent = Vec::new();
+    for (i, mut row) in s.rows("keys").unwrap_or_default().into_iter().enumerate() {
+        match caller_key(&mut row, vault, host, models, i) {
+            Caller::Known(key) => {
+                unlike_the_others(&row, &key, &keys);
+                keys.push(key);
+            }
+            Caller::Absent(what) => absent.push(what),
+            Caller::Bad => {}
+        }
+    }
+    // A key with a mistake is told of already; that none is left then is no second mistake.
+    let none = keys.is_empty() && s.report().count() == before;
+    closed_to_strangers(&s, mode, host, none, &absent);
+    Auth { mode, keys }
+}
+
+/// `[admin]`.
+pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str) -> Admin {
+    let mut key = None;
+    if let Some(mut reference) = s.last_section("key") {
+        match vault.read(&mut reference) {
+            Found::Secret(secret, _) => {
+                strong(&reference, &secret, host);
+                key = Some(secret);
+            }
+            // No admin key is usual: a random one is made, or the plane stays shut. Told where the plane is described.
+            Found::Absent(what) => {
+                let message = format!("{what} isn't there: without it the admin key is a random one, shown on a terminal only");
+                reference.report().note(NoteKind::LeftOut, reference.path(), message);
+            }
+            Found::Bad => {}
+        }
+    }
+    let listen = s.text("listen", "");
+    if !listen.is_empty() && !is_listen(&listen) {
+        s.problem("listen", "must be empty or an address and a port, such as \"127.0.0.1:8001\"");
+    }
+    Admin { key, listen }
+}
+
+enum Caller {
+    Known(CallerKey),
+    Absent(String),
+    Bad,
+}
+
+fn caller_key(row: &mut Section<'_>, vault: &Vault<'_>, host: &str, models: &[String], index: usize) -> Caller {
+    let name = row.optional_text("name");
+    let allowed = row.texts("models", &["*"]);
+    allow_list(row, &allowed, models);
+    limits(row);
+    if name.as_deref().is_some_and(|n| n.trim().is_empty() || n.len() > 128) {
+        row.problem("name", "must have 1 to 128 characters");
+    }
+    if !row.has("key") {
+        row.missing("key", "key = { env = \"NAME\" }");
+        return Caller::Bad;
+    }
+    let mut reference = row.section("key");
+    match vault.read(&mut reference) {
+        Found::Secret(key, source) => {
+            strong(&reference, &key, host);
+            Caller::Known(CallerKey { name: name.or(source).unwrap_or_else(|| format!("key-{}", index + 1)), key, models: allowed })
+        }
+        Found::Absent(what) => {
+            let message = format!("{what} isn't there, so this key is left out; set it");
+            reference.report().note(NoteKind::LeftOut, reference.path(), message);
+            Caller::Absent(what)
+        }
+        Found::Bad => Caller::Bad,
+    }
+}
+
+/// rpm, tpm, concurrency, budget, expires: in the schema, refused by `later` until they are kept.
+fn limits(row: &mut Section<'_>) {
+    for key in ["rpm", "tpm", "concurrency"] {
+        row.whole(key, 0, 0..=MOST);
+    }
+    row.optional_text("expires");
+    let mut budget = row.section("budget");
+    budget.number("usd", 0.0, 0.0..=1e12);
+    budget.choice("window", &[("day", 0), ("week", 1), ("month", 2), ("total", 3)], 2);
+    budget.choice("unpriced", &[("refuse", false), ("allow", true)], false);
+}
+
+fn allow_list(row: &Section<'_>, allowed: &[String], models: &[String]) {
+    if allowed.is_empty() {
+        row.warn("models", "the list is empty, so this key may use no model; write [\"*\"] for all");
+    }
+    let wildcards: Vec<&str> = models.iter().filter_map(|m| m.strip_suffix('*')).collect();
+    for name in allowed.iter().filter(|name| !name.contains(['*', '?', '['])) {
+        if !models.contains(name) && !wildcards.iter().any(|prefix| name.starts_with(prefix)) {
+            row.warn("models", format!("no model is called {name:?}{}", super::raw::did_you_mean(name, models)));
+        }
+    }
+}
+
+fn unlike_the_others(row: &Section<'_>, key: &CallerKey, others: &[CallerKey]) {
+    if others.iter().any(|other| other.name == key.name) {
+        row.problem("name", "another key has this name; give each its own, logs and metrics tell them apart by it");
+    }
+    if others.iter().any(|other| other.key.expose() == key.key.expose()) {
+        row.warn("key", "another key has the same secret; calls with it count as the first one's");
+    }
+}
+
+fn strong(reference: &Section<'_>, key: &Secret, host: &str) {
+    let (report, path) = (reference.report(), reference.path());
+    if PUBLISHED.contains(&key.expose()) {
+        report.problem(path, "this key is a published sample that everybody knows; make one of your own: openssl rand -hex 24");
+    } else if key.expose().len() < SHORTEST {
+        let message = format!("the key has less than {SHORTEST} characters and could be guessed; make one with: openssl rand -hex 24");
+        match is_loopback(host) {
+            true => report.note(NoteKind::Warning, path, message),
+            false => report.problem(path, message),
+        }
+    }
+}
+
+/// The rules by which a gateway without a key is never open to the network.
+fn closed_to_strangers(s: &Section<'_>, mode: AuthMode, host: &str, none: bool, absent: &[String]) {
+    let set = match absent {
+        [] => "add one under [[auth.keys]]".to_owned(),
+        names => format!("set {}", names.join(" or ")),
+    };
+    match mode {
+        AuthMode::Open if !is_loopback(host) => s.problem(
+            "mode",
+            format!("\"open\" lets everybody in, and server.host {host:?} is not loopback; use \"keys\", or bind to 127.0.0.1"),
+        ),
+        AuthMode::Auto if none && !is_loopback(host) => {
+            s.problem("keys", format!("no caller key is known, and server.host {host:?} is not loopback; {set}, or bind to 127.0.0.1"))
+        }
+        AuthMode::Keys if none => s.warn("keys", format!("no caller key is known, so every call is refused with 401; {set}")),
+        _ => {}
+    }
+}

@@ -1,0 +1,98 @@
+//! The gateway's own side: `[server]`, `[admin]`, `[telemetry]`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::later;
+use super::raw::Section;
+use super::types::{LogForm, Server, Telemetry};
+
+/// The `x-stagedoor-*` request headers there are.
+const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
+
+/// `[server]`.
+pub(super) fn server(mut s: Section<'_>) -> Server {
+    if s.has("tls") {
+        later::tls(s.section("tls"));
+    }
+    let server = Server {
+        host: host(&mut s),
+        port: s.whole("port", 8000, 0..=65_535) as u16,
+        workers: s.whole("workers", 0, 0..=1024) as usize,
+        max_body: s.size("max_body", 32 << 20) as usize,
+        max_response: s.size("max_response", 64 << 20) as usize,
+        max_event: s.size("max_event", 4 << 20) as usize,
+        header_timeout: s.period("header_timeout", Duration::from_secs(10)),
+        body_timeout: s.period("body_timeout", Duration::from_secs(30)),
+        max_requests: s.whole("max_requests", 4096, 1..=10_000_000) as usize,
+        max_streams: s.whole("max_streams", 12_000, 1..=10_000_000) as usize,
+        send_timeout: s.period("send_timeout", Duration::from_secs(30)),
+        request_headers: request_headers(&mut s),
+        cors_origins: s.texts("cors_origins", &[]),
+        shutdown_grace: s.duration("shutdown_grace", Duration::from_secs(30)),
+        heartbeat: s.duration("heartbeat", Duration::from_secs(15)),
+    };
+    if server.cors_origins.iter().any(|origin| !is_origin(origin)) {
+        s.problem("cors_origins", "each must be \"*\" or an origin such as \"https://app.example.com\", without a path");
+    }
+    server
+}
+
+/// `[telemetry]`.
+pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
+    let otlp = s.text("otlp", "");
+    if !otlp.is_empty() && !otlp.starts_with("http://") && !otlp.starts_with("https://") {
+        s.problem("otlp", "must be empty or an address such as \"http://localhost:4318\"");
+    }
+    s.flag("log_bodies", false);
+    s.number("log_bodies_sample", 0.01, 0.0..=1.0);
+    s.period("slow_request", Duration::from_secs(30));
+    s.flag("cost_header", true);
+    s.flag("cost_in_usage", false);
+    Telemetry {
+        log: s.choice("log", &[("pretty", LogForm::Pretty), ("json", LogForm::Json)], LogForm::Pretty),
+        metrics_need_admin: s.choice("metrics", &[("open", false), ("admin", true)], false),
+    }
+}
+
+/// Whether only this machine can reach a socket that is bound to `host`.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+        Ok(IpAddr::V4(ip)) => ip.is_loopback(),
+        Err(_) => name.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// Whether `text` is `host:port`, as `admin.listen` wants it.
+pub(super) fn is_listen(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok())
+}
+
+fn host(s: &mut Section<'_>) -> String {
+    let host = s.text("host", "127.0.0.1");
+    if !is_host(&host) {
+        s.problem("host", "must be a name or an IP address, without a scheme or a port (that is `port`)");
+    }
+    host
+}
+
+fn is_host(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    address.parse::<IpAddr>().is_ok()
+        || (!host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')))
+}
+
+fn request_headers(s: &mut Section<'_>) -> Vec<String> {
+    let names = s.texts("request_headers", REQUEST_HEADERS);
+    if names.iter().any(|name| !REQUEST_HEADERS.contains(&name.as_str())) {
+        s.problem("request_headers", format!("each must be one of \"{}\"", REQUEST_HEADERS.join("\", \"")));
+    }
+    names
+}
+
+fn is_origin(origin: &str) -> bool {
+    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    origin == "*" || rest.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', ',']))
+}

@@ -1,0 +1,161 @@
+//! When a provider rests and how long a call may take: `[breaker]`, `[timeouts]`, `[retry]` and their overrides. Each is
+//! read against a base: the built-in defaults, or what the section above it says.
+
+use std::time::Duration;
+
+use crate::health::Thresholds;
+
+use super::later;
+use super::raw::{MOST, Section};
+use super::types::{Retry, TimeoutOverrides, Timeouts, WhenAllOpen};
+
+/// All that `[breaker]` says.
+#[derive(Clone)]
+pub(super) struct Breaker {
+    pub(super) thresholds: Thresholds,
+    pub(super) when_all_open: WhenAllOpen,
+    pub(super) key_quarantine: Duration,
+    active_probe: bool,
+    probe_every: Duration,
+}
+
+/// All that `[retry]` says.
+#[derive(Clone)]
+pub(super) struct Retries {
+    pub(super) retry: Retry,
+    wait: Duration,
+    budget_ratio: f64,
+    budget_min: u64,
+    hedge: String,
+    hedge_ratio: f64,
+}
+
+impl Breaker {
+    /// The built-in defaults.
+    pub(super) fn built_in() -> Self {
+        let thresholds = Thresholds {
+            consecutive_failures: 5,
+            failure_ratio: 0.5,
+            minimum_requests: 10,
+            window: Duration::from_secs(30),
+            slow_call: Duration::from_secs(20),
+            slow_ratio: 0.8,
+            open_for: Duration::from_secs(10),
+            open_for_max: Duration::from_secs(20),
+            half_open_probes: 1,
+            close_after: 2,
+            ramp: Duration::from_secs(10),
+        };
+        Self {
+            thresholds,
+            when_all_open: WhenAllOpen::LeastBad,
+            key_quarantine: Duration::from_secs(1800),
+            active_probe: false,
+            probe_every: Duration::from_secs(10),
+        }
+    }
+
+    /// `base` with what the section overrides.
+    pub(super) fn read(mut s: Section<'_>, base: &Breaker) -> Self {
+        let t = &base.thresholds;
+        let thresholds = Thresholds {
+            consecutive_failures: s.whole("consecutive_failures", t.consecutive_failures.into(), 1..=1_000_000) as u32,
+            failure_ratio: share(&mut s, "failure_ratio", t.failure_ratio),
+            minimum_requests: s.whole("minimum_requests", t.minimum_requests.into(), 1..=1_000_000) as u32,
+            window: s.period("window", t.window),
+            slow_call: s.period("slow_call", t.slow_call),
+            slow_ratio: share(&mut s, "slow_ratio", t.slow_ratio),
+            open_for: s.period("open_for", t.open_for),
+            open_for_max: s.period("open_for_max", t.open_for_max),
+            half_open_probes: s.whole("half_open_probes", t.half_open_probes.into(), 1..=65_535) as u16,
+            close_after: s.whole("close_after", t.close_after.into(), 1..=1_000_000) as u32,
+            ramp: s.duration("ramp", t.ramp),
+        };
+        // Where neither is written here, the section above has been told already.
+        let own = s.has("open_for") || s.has("open_for_max");
+        if own && thresholds.open_for_max < thresholds.open_for {
+            s.problem("open_for_max", "is shorter than `open_for`; raise it or lower `open_for`");
+        }
+        let policies = [("least_bad", WhenAllOpen::LeastBad), ("refuse", WhenAllOpen::Refuse)];
+        Self {
+            thresholds,
+            when_all_open: s.choice("when_all_open", &policies, base.when_all_open),
+            key_quarantine: s.period("key_quarantine", base.key_quarantine),
+            active_probe: s.choice("probe", &[("passive", false), ("active", true)], base.active_probe),
+            probe_every: s.period("probe_every", base.probe_every),
+        }
+    }
+}
+
+/// The built-in `[timeouts]`.
+pub(super) fn built_in_timeouts() -> Timeouts {
+    Timeouts {
+        connect: Duration::from_secs(3),
+        first_byte: Duration::from_secs(120),
+        first_token: Duration::from_secs(60),
+        idle: Duration::from_secs(30),
+        total: Duration::from_secs(600),
+    }
+}
+
+/// `[timeouts]` and `[providers.X.timeouts]`: `base` with what the section overrides.
+pub(super) fn timeouts(s: Section<'_>, base: &Timeouts) -> Timeouts {
+    let own = timeout_overrides(s);
+    Timeouts {
+        connect: own.connect.unwrap_or(base.connect),
+        first_byte: own.first_byte.unwrap_or(base.first_byte),
+        first_token: own.first_token.unwrap_or(base.first_token),
+        idle: own.idle.unwrap_or(base.idle),
+        total: own.total.unwrap_or(base.total),
+    }
+}
+
+/// `[models.X.timeouts]`.
+pub(super) fn timeout_overrides(mut s: Section<'_>) -> TimeoutOverrides {
+    TimeoutOverrides {
+        connect: s.optional_period("connect"),
+        first_byte: s.optional_period("first_byte"),
+        first_token: s.optional_period("first_token"),
+        idle: s.optional_period("idle"),
+        total: s.optional_period("total"),
+    }
+}
+
+impl Retries {
+    /// The built-in defaults.
+    pub(super) fn built_in() -> Self {
+        Self {
+            retry: Retry { attempts: 4, same_target: 1, backoff: Duration::from_millis(100) },
+            wait: Duration::ZERO,
+            budget_ratio: 0.2,
+            budget_min: 10,
+            hedge: "off".to_owned(),
+            hedge_ratio: 0.05,
+        }
+    }
+
+    /// `base` with what the section overrides.
+    pub(super) fn read(mut s: Section<'_>, base: &Retries) -> Self {
+        Self {
+            retry: Retry {
+                attempts: s.whole("attempts", base.retry.attempts.into(), 1..=1000) as u32,
+                same_target: s.whole("same_target", base.retry.same_target.into(), 0..=1000) as u32,
+                backoff: s.duration("backoff", base.retry.backoff),
+            },
+            wait: s.duration("wait", base.wait),
+            budget_ratio: s.number("budget_ratio", base.budget_ratio, 0.0..=1.0),
+            budget_min: s.whole("budget_min", base.budget_min, 0..=MOST),
+            hedge: later::hedge(&mut s, &base.hedge),
+            hedge_ratio: s.number("hedge_ratio", base.hedge_ratio, 0.0..=1.0),
+        }
+    }
+}
+
+/// A share above zero: at zero, a breaker would trip on calls that went well.
+fn share(s: &mut Section<'_>, key: &'static str, default: f64) -> f64 {
+    let share = s.number(key, default, 0.0..=1.0);
+    if share == 0.0 {
+        s.problem(key, "must be above 0: at 0 every call would count as too many");
+    }
+    share
+}

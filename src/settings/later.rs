@@ -1,0 +1,124 @@
+//! What the settings accept ahead of the code: keys whose feature isn't built yet. Deleting a row is how a feature
+//! announces that it is there.
+//!
+//! Most simply have no effect, and `check` and the start-up log say so. A few promise safety (a limit that nobody keeps is
+//! worse than none), so those are refused. Both only where the value differs from the default.
+
+use std::time::Duration;
+
+use super::raw::Section;
+use super::units;
+
+/// What a setting does until its feature is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Nothing; it is noted.
+    NoEffect,
+    /// It is refused.
+    Refused,
+}
+
+/// The keys, by their pattern, and why.
+pub(super) const LATER: &[(&str, Until, &str)] = &[
+    ("server.request_headers", Until::NoEffect, "of the x-stagedoor-* request headers only `timeout` is understood so far"),
+    ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
+    ("auth.keys.rpm", Until::Refused, "the limit would not be kept"),
+    ("auth.keys.tpm", Until::Refused, "the limit would not be kept"),
+    ("auth.keys.concurrency", Until::Refused, "the limit would not be kept"),
+    ("auth.keys.budget.usd", Until::Refused, "the budget would not be kept"),
+    ("auth.keys.expires", Until::Refused, "the key would not expire"),
+    ("admin.listen", Until::NoEffect, "the admin plane answers on the serving port"),
+    ("breaker.probe", Until::NoEffect, "only real calls probe"),
+    ("breaker.probe_every", Until::NoEffect, "only real calls probe"),
+    ("retry.wait", Until::NoEffect, "a Retry-After is not waited out"),
+    ("retry.budget_ratio", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
+    ("retry.budget_min", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
+    ("retry.hedge", Until::NoEffect, "no second target is started early"),
+    ("retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
+    ("stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
+    ("stream.hold_tools", Until::NoEffect, "tool calls flow as they come"),
+    ("stream.hold", Until::NoEffect, "the first content flows as it comes"),
+    ("stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
+    ("stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
+    ("stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
+    ("cache.only_deterministic", Until::NoEffect, "nothing is cached"),
+    ("cache.mode", Until::NoEffect, "nothing is cached"),
+    ("cache.ttl", Until::NoEffect, "nothing is cached"),
+    ("cache.max", Until::NoEffect, "nothing is cached"),
+    ("cache.coalesce", Until::NoEffect, "identical requests are all sent"),
+    ("store.url", Until::NoEffect, "nothing is stored"),
+    ("store.ledger", Until::NoEffect, "nothing is stored"),
+    ("store.retention", Until::NoEffect, "nothing is stored"),
+    ("shared.url", Until::Refused, "each gateway would keep limits and budgets of its own"),
+    ("telemetry.otlp", Until::NoEffect, "no traces are sent"),
+    ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
+    ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
+    ("telemetry.slow_request", Until::NoEffect, "slow requests get no line of their own"),
+    ("telemetry.cost_header", Until::NoEffect, "costs are not computed"),
+    ("telemetry.cost_in_usage", Until::NoEffect, "costs are not computed"),
+    ("providers.*.keys.rpm", Until::Refused, "the limit would not be kept"),
+    ("providers.*.keys.tpm", Until::Refused, "the limit would not be kept"),
+    ("providers.*.api_version", Until::NoEffect, "it belongs to dialects that aren't there"),
+    ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
+    ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
+    ("providers.*.continuation", Until::NoEffect, "a stream that breaks is not continued"),
+    ("providers.*.breaker.probe", Until::NoEffect, "only real calls probe"),
+    ("providers.*.breaker.probe_every", Until::NoEffect, "only real calls probe"),
+    ("models.*.cache", Until::NoEffect, "nothing is cached"),
+    ("models.*.stream", Until::NoEffect, "a stream that breaks ends with an error event and can't be resumed"),
+    ("models.*.retry.wait", Until::NoEffect, "a Retry-After is not waited out"),
+    ("models.*.retry.budget_ratio", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
+    ("models.*.retry.budget_min", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
+    ("models.*.retry.hedge", Until::NoEffect, "no second target is started early"),
+    ("models.*.retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
+];
+
+/// `[stream]` and `[models.X.stream]`: checked, not kept.
+pub(super) fn stream(mut section: Section<'_>) {
+    section.choice("recovery", &[("error", false), ("continue", true)], true);
+    section.flag("hold_tools", false);
+    section.duration("hold", Duration::ZERO);
+    section.duration("resume_window", Duration::ZERO);
+    section.duration("resume_max", Duration::from_secs(300));
+    section.size("resume_buffer", 4 << 20);
+}
+
+/// `[cache]` and `[models.X.cache]`: checked, not kept.
+pub(super) fn cache(mut section: Section<'_>) {
+    section.flag("only_deterministic", false);
+    section.choice("mode", &[("off", false), ("exact", true)], false);
+    section.period("ttl", Duration::from_secs(600));
+    section.size("max", 256 << 20);
+    section.flag("coalesce", true);
+}
+
+/// `[store]`: checked, not kept.
+pub(super) fn store(mut section: Section<'_>) {
+    let url = section.text("url", "sqlite://data/stagedoor.db");
+    if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        section.problem("url", "must begin with sqlite:// or postgres://");
+    }
+    section.choice("ledger", &[("all", 0), ("keyed", 1), ("off", 2)], 0);
+    section.period("retention", Duration::from_secs(90 * 86_400));
+}
+
+/// `[shared]`: refused unless empty.
+pub(super) fn shared(mut section: Section<'_>) {
+    section.text("url", "");
+}
+
+/// `[server.tls]`: refused by being there.
+pub(super) fn tls(mut section: Section<'_>) {
+    for key in ["cert", "key", "client_ca"] {
+        section.optional_text(key);
+    }
+}
+
+/// `hedge`: "off" or a percentile.
+pub(super) fn hedge(section: &mut Section<'_>, default: &str) -> String {
+    let hedge = section.text("hedge", default);
+    if hedge != "off" && !units::is_percentile(&hedge) {
+        section.problem("hedge", "must be \"off\" or a percentile such as \"p95\"");
+    }
+    hedge
+}

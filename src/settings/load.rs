@@ -1,0 +1,140 @@
+//! Where the settings come from, layer by layer: built-in defaults (in the code that reads each key), then the files of the
+//! `settings` folder or the one file given, then the environment. The environment is an argument; one function here reads
+//! the process's own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::dotenv;
+use super::layer::{Layer, merged};
+use super::problem::{Invalid, Problem};
+use super::raw::Report;
+use super::resolve::resolve;
+use super::secrets::Vault;
+use super::types::Settings;
+
+/// The folder's name, within the working folder.
+const FOLDER: &str = "settings";
+/// The variable that names the profile.
+const PROFILE: &str = "STAGEDOOR_PROFILE";
+/// The profiles that are compiled in, for a binary without its folder.
+const COMPILED_IN: &[(&str, &str)] =
+    &[("default", include_str!("../../settings/default.toml")), ("production", include_str!("../../settings/production.toml"))];
+
+/// What settings are read from.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// `--settings FILE`: stands alone in place of the folder.
+    pub settings_file: Option<PathBuf>,
+    /// The working folder: of `settings/`, of `.env`, and what relative paths start from.
+    pub folder: PathBuf,
+    /// The environment: overrides, and the secrets that settings name.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Source {
+    /// From this process's environment and working folder, `.env` included. The only place that asks for them.
+    pub fn from_process(settings_file: Option<PathBuf>) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let mut env = std::env::vars_os().filter_map(text).collect();
+        let folder = PathBuf::from(".");
+        // Mistakes in the file are found again, and told, by `load`.
+        dotenv::add(&folder, &mut env);
+        Self { settings_file, folder, env }
+    }
+}
+
+// The environment holds secrets.
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Source");
+        shown.field("settings_file", &self.settings_file).field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// Reads, layers and checks the settings.
+///
+/// # Errors
+/// Every mistake that there is, each with its file, path and fix. A file that can't be read or parsed is told alone: without
+/// it, the rest can't be judged.
+pub fn load(source: &Source) -> Result<Settings, Invalid> {
+    let mut env = source.env.clone();
+    let mut problems = dotenv::add(&source.folder, &mut env);
+    let mut layers = Vec::new();
+    for layer in files(source, &env) {
+        match layer {
+            Ok(layer) => layers.push(layer),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Invalid { problems });
+    }
+    let below = merge(&layers)?;
+    let (overrides, problems) = Layer::from_environment(&env, &below);
+    layers.push(overrides);
+    let tree = merge(&layers)?;
+    let report = Report::new(layers, problems);
+    let vault = Vault { env: &env, folder: &source.folder };
+    let settings = resolve(&tree, &report, &vault);
+    let (problems, notes) = report.finish();
+    if problems.is_empty() { Ok(Settings { notes, ..settings }) } else { Err(Invalid { problems }) }
+}
+
+/// The files, lowest first, each parsed or with what is wrong.
+fn files(source: &Source, env: &BTreeMap<String, String>) -> Vec<Result<Layer, Problem>> {
+    if let Some(file) = &source.settings_file {
+        let label = file.display().to_string();
+        let missing = || Err(problem(&label, "there is no such file; check the path after --settings"));
+        return vec![read(&source.folder.join(file), &label).unwrap_or_else(missing)];
+    }
+    let mut layers = vec![profile(source, "default")];
+    if let Some(name) = env.get(PROFILE).map(|name| name.trim()).filter(|name| !name.is_empty()) {
+        layers.push(if is_profile(name) { profile(source, name) } else { Err(bad_profile()) });
+    }
+    let local = format!("{FOLDER}/local.toml");
+    layers.extend(read(&source.folder.join(&local), &local));
+    layers
+}
+
+/// A profile's file, else its compiled-in copy.
+fn profile(source: &Source, name: &str) -> Result<Layer, Problem> {
+    let label = format!("{FOLDER}/{name}.toml");
+    if let Some(layer) = read(&source.folder.join(&label), &label) {
+        return layer;
+    }
+    match COMPILED_IN.iter().find(|(compiled, _)| *compiled == name) {
+        Some((_, text)) => Layer::from_toml(&format!("{label} (compiled in)"), text),
+        None => Err(problem(&label, &format!("there is no such file, but {PROFILE} names it; make it or unset the variable"))),
+    }
+}
+
+/// The file as a layer; None where there is none.
+fn read(path: &Path, label: &str) -> Option<Result<Layer, Problem>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(problem(label, &format!("can't be read: {}", error.kind())))),
+        Ok(bytes) => Some(match String::from_utf8(bytes) {
+            Ok(text) => Layer::from_toml(label, &text),
+            Err(_) => Err(problem(label, "is not UTF-8 text")),
+        }),
+    }
+}
+
+fn merge(layers: &[Layer]) -> Result<config::Value, Invalid> {
+    // Layers are tables already, so nothing in them can fail to merge; if something does, no value is shown.
+    merged(layers).map_err(|_| Invalid { problems: vec![problem("settings", "the layers can't be merged")] })
+}
+
+/// A profile is a file's name, never a way out of the folder.
+fn is_profile(name: &str) -> bool {
+    !name.starts_with('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+fn bad_profile() -> Problem {
+    problem(&format!("environment variable {PROFILE}"), "must be a profile's name, such as \"production\" for settings/production.toml")
+}
+
+fn problem(file: &str, message: &str) -> Problem {
+    Problem { file: file.to_owned(), path: String::new(), message: message.to_owned() }
+}

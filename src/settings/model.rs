@@ -1,0 +1,151 @@
+//! `[models.X]`: a public name, who can serve it, and which other names stand in for it.
+
+use super::health::{self, Retries};
+use super::later;
+use super::path::Path;
+use super::raw::{MOST, Report, Section, did_you_mean};
+use super::types::{Model, Price, Strategy, Target};
+
+const STRATEGIES: &[(&str, Strategy)] = &[
+    ("healthiest", Strategy::Healthiest),
+    ("weighted", Strategy::Weighted),
+    ("fastest", Strategy::Fastest),
+    ("cheapest", Strategy::Cheapest),
+    ("ordered", Strategy::Ordered),
+];
+
+/// What a target may declare that it can do.
+const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
+
+/// The names that a model's row may refer to.
+pub(super) struct Names<'a> {
+    pub(super) providers: &'a [String],
+    pub(super) models: &'a [String],
+}
+
+/// One of `[models]`.
+pub(super) fn model(name: &str, mut s: Section<'_>, names: &Names<'_>, retries: &Retries) -> Model {
+    check_name(name, s.report(), s.path());
+    let strategy = s.choice("strategy", STRATEGIES, Strategy::Healthiest);
+    let targets = targets(&mut s, name, names.providers);
+    let failover = failover(&mut s, name, names.models);
+    for (key, check) in [("cache", later::cache as fn(Section<'_>)), ("stream", later::stream)] {
+        if s.has(key) {
+            check(s.section(key));
+        }
+    }
+    Model {
+        name: name.to_owned(),
+        strategy,
+        targets,
+        failover,
+        context_window: s.optional_whole("context_window", 1..=MOST),
+        timeouts: health::timeout_overrides(s.section("timeouts")),
+        retry: Retries::read(s.section("retry"), retries).retry,
+    }
+}
+
+fn check_name(name: &str, report: &Report, path: &Path) {
+    if name.is_empty() || name.len() > 256 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        report.problem(path, "a model's name has 1 to 256 printable characters and no blanks");
+    }
+    if name.strip_suffix('*').unwrap_or(name).contains('*') {
+        report.problem(path, "a wildcard row has one `*`, at its end, such as \"openai/*\"");
+    }
+}
+
+fn targets(s: &mut Section<'_>, model: &str, providers: &[String]) -> Vec<Target> {
+    let rows = match s.rows("targets") {
+        Some(rows) => rows,
+        None if s.has("targets") => return Vec::new(),
+        None => {
+            s.missing("targets", "targets = [{ provider = \"…\", model = \"…\" }]");
+            return Vec::new();
+        }
+    };
+    if rows.is_empty() {
+        s.problem("targets", "is empty, so nothing can serve the model; add { provider = \"…\", model = \"…\" }");
+    }
+    let mut targets: Vec<Target> = Vec::new();
+    for mut row in rows {
+        let target = target(&mut row, model, providers);
+        if targets.iter().any(|t| t.provider == target.provider && t.model == target.model) {
+            let message = "is written twice; use `weight` to give it a larger share";
+            row.report().problem(row.path(), message);
+        }
+        targets.push(target);
+    }
+    targets
+}
+
+fn target(row: &mut Section<'_>, model: &str, providers: &[String]) -> Target {
+    let provider = required_text(row, "provider", "provider = \"openai\"");
+    if !provider.is_empty() && !providers.contains(&provider) {
+        let guess = did_you_mean(&provider, providers);
+        row.problem("provider", format!("there is no [providers.{provider:?}]{guess}"));
+    }
+    let upstream = required_text(row, "model", "model = \"gpt-4o\"");
+    if upstream.contains('*') && !(upstream == "*" && model.ends_with('*')) {
+        row.problem("model", "`*` alone stands for what a wildcard row matched, and this row is none, or it is more than `*`");
+    }
+    let weight = row.whole("weight", 1, 1..=1_000_000) as u32;
+    let price = if row.has("price") { price(row.section("price")) } else { None };
+    Target { provider, model: upstream, weight, price, capabilities: capabilities(row) }
+}
+
+fn required_text(row: &mut Section<'_>, key: &'static str, example: &str) -> String {
+    let text = row.optional_text(key);
+    if !row.has(key) {
+        row.missing(key, example);
+    } else if text.as_deref() == Some("") {
+        row.problem(key, format!("is empty; write {example}"));
+    }
+    text.unwrap_or_default()
+}
+
+/// USD per million tokens; the classes beyond input and output are checked, not kept.
+fn price(mut s: Section<'_>) -> Option<Price> {
+    const MOST_USD: f64 = 1e9;
+    for class in ["cached", "cache_write", "reasoning"] {
+        s.optional_number(class, 0.0..=MOST_USD);
+    }
+    let (input, output) = (s.optional_number("input", 0.0..=MOST_USD), s.optional_number("output", 0.0..=MOST_USD));
+    for key in ["input", "output"] {
+        if !s.has(key) {
+            s.missing(key, "both, in USD per million tokens: price = { input = 2.5, output = 10.0 }");
+        }
+    }
+    Some(Price { input: input?, output: output? })
+}
+
+fn capabilities(row: &mut Section<'_>) -> Option<Vec<String>> {
+    if !row.has("capabilities") {
+        return None;
+    }
+    let declared = row.texts("capabilities", &[]);
+    for name in declared.iter().filter(|name| !CAPABILITIES.contains(&name.as_str())) {
+        let guess = did_you_mean(name, CAPABILITIES);
+        row.problem("capabilities", format!("each must be one of \"{}\"{guess}", CAPABILITIES.join("\", \"")));
+    }
+    Some(declared)
+}
+
+/// The chain, flat as written: a failover of a failover is not followed, so the only loop is a model that names itself.
+fn failover(s: &mut Section<'_>, model: &str, models: &[String]) -> Vec<String> {
+    let chain = s.texts("failover", &[]);
+    for (i, name) in chain.iter().enumerate() {
+        let problem = if name == model {
+            "loops: a model can't fail over to itself; remove its own name".to_owned()
+        } else if chain[..i].contains(name) {
+            format!("names {name:?} twice; once is enough")
+        } else if name.contains('*') {
+            format!("names the wildcard {name:?}; name one model")
+        } else if !models.contains(name) {
+            format!("there is no [models.{name:?}]{}", did_you_mean(name, models))
+        } else {
+            continue;
+        };
+        s.problem("failover", problem);
+    }
+    chain
+}

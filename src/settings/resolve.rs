@@ -1,0 +1,73 @@
+//! The merged tree as settings that are valid as a whole: every section read, every reference followed, every override
+//! merged in, and the rehearsal provider put in where nothing else can serve.
+
+use std::collections::BTreeMap;
+
+use config::Value;
+
+use super::access;
+use super::door;
+use super::health::{self, Breaker, Retries};
+use super::later;
+use super::model::{self, Names};
+use super::path::Path;
+use super::provider::{self, Above, REHEARSAL};
+use super::raw::{Report, Section};
+use super::secrets::Vault;
+use super::types::{Model, Settings, Target};
+
+/// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place.
+pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Settings {
+    let mut root = Section::new(report, Path::default(), Some(merged));
+    let server = door::server(root.section("server"));
+    let telemetry = door::telemetry(root.section("telemetry"));
+    let admin = access::admin(root.section("admin"), vault, &server.host);
+    let above = Above {
+        breaker: Breaker::read(root.section("breaker"), &Breaker::built_in()),
+        timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),
+    };
+    let retries = Retries::read(root.section("retry"), &Retries::built_in());
+    later::stream(root.section("stream"));
+    later::cache(root.section("cache"));
+    later::store(root.section("store"));
+    later::shared(root.section("shared"));
+
+    let mut providers = provider::providers(&mut root, vault, &above);
+    let mut models = models(&mut root, &providers.names, &retries);
+    let model_names: Vec<String> = models.keys().cloned().collect();
+    let auth = access::auth(root.section("auth"), vault, &server.host, &model_names);
+
+    let rehearsing = providers.usable.is_empty() && !providers.left_out.is_empty();
+    if rehearsing {
+        providers.usable.insert(REHEARSAL.to_owned(), provider::rehearsal(&above));
+        models.values_mut().for_each(rehearse);
+    }
+    Settings {
+        server,
+        auth,
+        admin,
+        telemetry,
+        providers: providers.usable,
+        models,
+        left_out: providers.left_out,
+        rehearsing,
+        notes: Vec::new(),
+    }
+}
+
+fn models(root: &mut Section<'_>, providers: &[String], retries: &Retries) -> BTreeMap<String, Model> {
+    let sections = root.named("models");
+    let models: Vec<String> = sections.iter().map(|(name, _)| name.clone()).collect();
+    if models.is_empty() {
+        root.warn("models", "there is no model, so every request is answered with 404; add [models.\"NAME\"]");
+    }
+    let names = Names { providers, models: &models };
+    sections.into_iter().map(|(name, section)| (name.clone(), model::model(&name, section, &names, retries))).collect()
+}
+
+/// Puts the simulated upstream in front of the model's own targets, which stay so that /v1/route can say why they are out.
+fn rehearse(model: &mut Model) {
+    let upstream = if model.name.ends_with('*') { "*".to_owned() } else { model.name.clone() };
+    let target = Target { provider: REHEARSAL.to_owned(), model: upstream, weight: 1, price: None, capabilities: None };
+    model.targets.insert(0, target);
+}
