@@ -25,8 +25,7 @@ class Upstream:
 
     def __init__(self):
         self.acts, self.calls, self.lock = {}, {}, threading.Lock()
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Stage,), {"upstream": self}))
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", 0), type("Bound", (Stage,), {"upstream": self}))
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def url(self, provider):
@@ -47,6 +46,13 @@ class Upstream:
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+class Server(ThreadingHTTPServer):
+    """Room for many callers at once: the default of five lets connections wait a second for their repeated SYN."""
+
+    request_queue_size = 256
+    daemon_threads = True
 
 
 class Stage(BaseHTTPRequestHandler):
