@@ -7,5 +7,10 @@
 //! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
 pub mod base;
+pub mod clock;
 pub mod health;
+pub mod routing;
+pub mod access;
+pub mod telemetry;
 pub mod settings;
+pub mod actors;

@@ -1,7 +1,9 @@
-//! Words that every floor uses: time as a number, ids, secrets, money. No clock, no chance, no I/O.
+//! Words that every floor uses: time as a number, ids, secrets. No clock, no chance of its own, no I/O.
 
+mod ids;
 mod moment;
 mod secret;
 
+pub use ids::{is_request_id, request_id};
 pub use moment::Moment;
 pub use secret::Secret;

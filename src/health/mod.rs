@@ -2,5 +2,19 @@
 //! the vitals publish. Time and chance are arguments.
 
 mod breaker;
+mod ewma;
+mod key;
+mod outcome;
+mod provider;
+mod quantiles;
+mod vitals;
+mod window;
 
-pub use breaker::Thresholds;
+pub use breaker::{Breaker, Pass, Reason, Report, State, Thresholds, Transition};
+pub use ewma::Ewma;
+pub use key::{KeyHealth, Rest};
+pub use outcome::{Failure, Outcome, Vote};
+pub use provider::{LastError, Moved, ProviderHealth, TargetHealth, Told};
+pub use quantiles::{Latency, Quantiles};
+pub use vitals::{Admission, Admitted, InFlight, Permit, Vitals};
+pub use window::{Tally, Window};

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::Secret;
 use crate::health::Thresholds;
+pub use crate::routing::{Retry, Strategy, Timeouts, WhenAllOpen};
 
 /// Everything that the gateway was told, valid as a whole.
 #[derive(Clone, Debug)]
@@ -208,30 +209,6 @@ pub struct ProviderKey {
     pub weight: u32,
 }
 
-/// `breaker.when_all_open`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenAllOpen {
-    /// Try the target that recovers soonest, once.
-    LeastBad,
-    /// Refuse with 503.
-    Refuse,
-}
-
-/// `[timeouts]` with overrides merged in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Timeouts {
-    /// DNS, TCP and TLS together.
-    pub connect: Duration,
-    /// Until the response head.
-    pub first_byte: Duration,
-    /// Until a stream's first content.
-    pub first_token: Duration,
-    /// Silence between two pieces of a stream.
-    pub idle: Duration,
-    /// The whole request, all attempts.
-    pub total: Duration,
-}
-
 /// One of `[models.X]`.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -266,21 +243,6 @@ pub struct TimeoutOverrides {
     pub total: Option<Duration>,
 }
 
-/// `models.X.strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Power of two choices on load.
-    Healthiest,
-    /// By weight.
-    Weighted,
-    /// Least latency.
-    Fastest,
-    /// Least price, then load.
-    Cheapest,
-    /// As written.
-    Ordered,
-}
-
 /// One of `models.X.targets`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
@@ -305,13 +267,3 @@ pub struct Price {
     pub output: f64,
 }
 
-/// `[retry]` with overrides merged in.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry {
-    /// Upstream calls per request at most, first included.
-    pub attempts: u32,
-    /// Of those, repeats on one target.
-    pub same_target: u32,
-    /// Before a repeat: full jitter up to this, doubling.
-    pub backoff: Duration,
-}

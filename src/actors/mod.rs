@@ -1,0 +1,14 @@
+//! The actors and what they publish. A provider actor per upstream is the sole writer of its health; a router actor per HTTP
+//! worker, on that worker's own thread, answers picks from the board. They hold state and order, no arithmetic.
+
+mod board;
+mod gauges;
+mod provider;
+mod router;
+mod routes;
+
+pub use board::Board;
+pub use gauges::Gauges;
+pub use provider::{Describe, Description, KeyState, ModelState, Provider, Reports};
+pub use router::{Flush, Pick, Router, Tell};
+pub use routes::{Found, Route, Routes, TargetInfo};

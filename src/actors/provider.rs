@@ -1,0 +1,222 @@
+//! The provider actor: takes the ends of its provider's calls in order, publishes what follows, tells every move of a
+//! breaker to the log and the metrics. The sole writer of its provider's health.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::routes::Routes;
+use crate::base::Moment;
+use crate::clock::{Clock, seeded_rng};
+use crate::health::{Breaker, LastError, Latency, Moved, ProviderHealth, Reason, State, Tally, Told};
+use crate::routing;
+use crate::settings;
+use crate::telemetry::Metrics;
+
+/// Reports that may wait for the actor: about a second's worth of a busy gateway, in batches.
+const MAILBOX: usize = 1024;
+
+/// How often time is let pass, so that an open period ends in /health and the metrics without a call.
+const TICK: Duration = Duration::from_millis(100);
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Provider {
+    slot: Arc<routing::Provider>,
+    health: ProviderHealth,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    rng: SmallRng,
+}
+
+impl Provider {
+    /// The actor of the provider at `place`, closed and idle.
+    pub fn new(settings: &settings::Provider, routes: &Routes, place: usize, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let slot = Arc::clone(&routes.providers[place]);
+        let now = clock.now();
+        let mut health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, Arc::clone(&slot.vitals), now);
+        for target in &routes.targets[place] {
+            health.add_target(Arc::clone(&target.model), Arc::clone(&target.vitals), Arc::clone(&target.key_rests), now);
+        }
+        for key in &slot.keys {
+            health.add_key(Arc::clone(&key.rest));
+        }
+        Self { slot, health, clock, metrics, rng: seeded_rng() }
+    }
+
+    fn tell_moves(&self, moved: &[Moved]) {
+        for Moved { target, transition } in moved {
+            let model = target.and_then(|place| self.health.targets.get(place)).map_or("", |target| &*target.model);
+            self.metrics.transition(&self.slot.name, model, transition);
+            let period_ms = transition.period.map(|period| period.as_millis() as u64);
+            let (provider, from, to, reason) =
+                (&*self.slot.name, transition.from.name(), transition.to.name(), transition.reason.name());
+            if transition.reason == Reason::Hard {
+                tracing::error!(provider, model, from, to, reason, period_ms, "breaker moved: this won't mend by itself");
+            } else {
+                tracing::warn!(provider, model, from, to, reason, period_ms, "breaker moved");
+            }
+        }
+    }
+}
+
+impl Actor for Provider {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(TICK, |actor, _| {
+            let moved = actor.health.tick(actor.clock.now());
+            actor.tell_moves(&moved);
+        });
+    }
+}
+
+/// Ends of calls, oldest first.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Reports(pub Vec<Told>);
+
+impl Handler<Reports> for Provider {
+    type Result = ();
+
+    fn handle(&mut self, Reports(told): Reports, _: &mut Self::Context) {
+        for told in told {
+            let place = told.target;
+            let missing = told.outcome == crate::health::Outcome::ModelMissing;
+            let draw = self.rng.random_range(-1.0..=1.0);
+            let moved = self.health.record(told, draw);
+            self.tell_moves(&moved);
+            if missing && let Some(target) = self.health.targets.get(place) {
+                tracing::error!(provider = &*self.slot.name, model = &*target.model, "the provider says that it has no such model");
+            }
+        }
+    }
+}
+
+/// The question that /health asks.
+#[derive(Debug, Message)]
+#[rtype(result = "Description")]
+pub struct Describe;
+
+/// What /health shows of a provider.
+#[derive(Debug)]
+pub struct Description {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The state, its reason and times: its own, or its targets' where all of them are ejected.
+    pub breaker: State,
+    /// When that state began.
+    pub since: Moment,
+    /// When it ends or ended its open period; None only when closed.
+    pub retry_at: Option<Moment>,
+    /// Why that state was entered.
+    pub reason: Option<&'static str>,
+    /// Whether some target isn't at its best.
+    pub degraded: bool,
+    /// Whether every target was said not to exist.
+    pub all_missing: bool,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// The window's length.
+    pub window: Duration,
+    /// The window's counts.
+    pub tally: Tally,
+    /// Failures in a row.
+    pub consecutive: u32,
+    /// Latency of good calls.
+    pub latency: Option<Latency>,
+    /// First-token time of good streams.
+    pub first_token: Option<Latency>,
+    /// The last failure.
+    pub last_error: Option<LastError>,
+    /// Its keys.
+    pub keys: Vec<KeyState>,
+    /// Its targets.
+    pub models: Vec<ModelState>,
+}
+
+/// A key in /health.
+#[derive(Debug)]
+pub struct KeyState {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The end of its rest.
+    pub until: Option<Moment>,
+    /// Whether it was refused.
+    pub refused: bool,
+}
+
+/// A target in /health.
+#[derive(Debug)]
+pub struct ModelState {
+    /// The provider's own name for the model.
+    pub model: Arc<str>,
+    /// Its breaker.
+    pub breaker: State,
+    /// Calls since the start.
+    pub calls: u64,
+    /// Of those, failures.
+    pub failures: u64,
+    /// The provider says that it doesn't have it.
+    pub missing: bool,
+}
+
+impl Handler<Describe> for Provider {
+    type Result = MessageResult<Describe>;
+
+    fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
+        let now = self.clock.now();
+        let moved = self.health.tick(now);
+        self.tell_moves(&moved);
+        let shown = shown_breaker(&self.health);
+        let (breaker, since, until, reason) = (shown.state(), shown.since(), shown.until(), shown.reason());
+        let health = &mut self.health;
+        let keys = self.slot.keys.iter().enumerate().map(|(place, key)| {
+            let rests = health.targets.iter().filter_map(|target| target.rest(place)?.until(now));
+            let until = key.rest.until(now).into_iter().chain(rests).max();
+            KeyState { name: Arc::clone(&key.name), until, refused: key.rest.refused(now) }
+        });
+        let keys = keys.collect();
+        let degraded = health.targets.iter().any(|t| t.breaker.state() != State::Closed || t.vitals.degraded() || t.vitals.missing());
+        let models = health.targets.iter().map(|target| ModelState {
+            model: Arc::clone(&target.model),
+            breaker: target.breaker.state(),
+            calls: target.calls,
+            failures: target.failures,
+            missing: target.vitals.missing(),
+        });
+        let models = models.collect();
+        MessageResult(Description {
+            name: Arc::clone(&self.slot.name),
+            breaker,
+            since,
+            retry_at: (breaker != State::Closed).then_some(until),
+            reason: reason.filter(|_| breaker != State::Closed).map(Reason::name),
+            degraded,
+            all_missing: !health.targets.is_empty() && health.targets.iter().all(|t| t.vitals.missing()),
+            in_flight: health.vitals.in_flight(),
+            window: health.breaker.thresholds().window,
+            tally: health.window.tally(now),
+            consecutive: health.consecutive,
+            latency: health.latency.read(now),
+            first_token: health.first_token.read(now),
+            last_error: health.last_error.clone(),
+            keys,
+            models,
+        })
+    }
+}
+
+/// The provider's own breaker where it isn't closed; else, where all of its targets are ejected, that of the target that
+/// recovers first.
+fn shown_breaker(health: &ProviderHealth) -> &Breaker {
+    if health.breaker.state() != State::Closed || health.targets.iter().any(|t| t.breaker.state() == State::Closed) {
+        return &health.breaker;
+    }
+    let first = health.targets.iter().min_by_key(|t| (t.breaker.state() == State::Open, t.breaker.until()));
+    first.map_or(&health.breaker, |target| &target.breaker)
+}

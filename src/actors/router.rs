@@ -1,0 +1,149 @@
+//! The router actor: one per HTTP worker, on that worker's own thread. Answers picks from the board and carries the ends of
+//! calls to the provider actors: failures at once, successes in batches, since telling another thread's actor after each
+//! call would cost a third of a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
+use rand::rngs::SmallRng;
+
+use super::provider::{Provider, Reports};
+use crate::clock::{Clock, seeded_rng};
+use crate::health::{Outcome, Pass, Told};
+use crate::routing::{Ask, Chain, Choice, Needs, NoTarget, Tried, pick};
+use crate::telemetry::Metrics;
+
+/// Picks and reports that may wait on one worker.
+const MAILBOX: usize = 16_384;
+
+/// How long a success may wait for others.
+const BATCH: Duration = Duration::from_millis(50);
+
+/// Successes that are sent before their time, so that a batch stays small.
+const FULL: usize = 512;
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Router {
+    clock: Clock,
+    rng: SmallRng,
+    metrics: Arc<Metrics>,
+    providers: Vec<(Addr<Provider>, Vec<Told>)>,
+    timer: bool,
+}
+
+impl Router {
+    /// A router over the provider actors, by their place.
+    pub fn new(clock: Clock, providers: Vec<Addr<Provider>>, metrics: Arc<Metrics>) -> Self {
+        let providers = providers.into_iter().map(|addr| (addr, Vec::new())).collect();
+        Self { clock, rng: seeded_rng(), metrics, providers, timer: false }
+    }
+
+    fn send(&mut self, place: usize) {
+        let Some((addr, waiting)) = self.providers.get_mut(place) else { return };
+        if waiting.is_empty() {
+            return;
+        }
+        let count = waiting.len() as u64;
+        if addr.try_send(Reports(std::mem::take(waiting))).is_err() {
+            self.metrics.dropped_reports.inc_by(count);
+        }
+    }
+}
+
+impl Actor for Router {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+/// A request for a target: see [`Ask`].
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Choice, NoTarget>")]
+pub struct Pick {
+    /// The pools in their order.
+    pub chain: Arc<Chain>,
+    /// What the request has used up.
+    pub tried: Tried,
+    /// What it needs.
+    pub needs: Needs,
+    /// A window that was too small for it.
+    pub larger_than: Option<u64>,
+    /// Whether it is compared by first-token time.
+    pub stream: bool,
+    /// The one target to be asked again.
+    pub only: Option<usize>,
+    /// Whether an open target may be tried where nothing else is left.
+    pub last_resort: bool,
+}
+
+impl Pick {
+    /// The choice itself, by the same code wherever it runs.
+    pub fn decide(&self, clock: Clock, rng: &mut SmallRng) -> Result<Choice, NoTarget> {
+        let ask = Ask {
+            chain: &self.chain,
+            tried: &self.tried,
+            needs: self.needs,
+            larger_than: self.larger_than,
+            only: self.only,
+            stream: self.stream,
+            last_resort: self.last_resort,
+            now: clock.now(),
+        };
+        pick(&ask, rng)
+    }
+}
+
+impl Handler<Pick> for Router {
+    type Result = MessageResult<Pick>;
+
+    fn handle(&mut self, ask: Pick, _: &mut Self::Context) -> Self::Result {
+        MessageResult(ask.decide(self.clock, &mut self.rng))
+    }
+}
+
+/// The end of a call, for the provider at `place`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Tell {
+    /// The provider's place.
+    pub place: usize,
+    /// The end.
+    pub told: Told,
+}
+
+impl Handler<Tell> for Router {
+    type Result = ();
+
+    fn handle(&mut self, Tell { place, told }: Tell, ctx: &mut Self::Context) {
+        // What moves a breaker can't wait, and takes along the successes before it, so that "in a row" means what happened.
+        let routine = told.outcome == Outcome::Ok && told.by_target.pass == Pass::Normal && told.by_provider.pass == Pass::Normal;
+        let Some((_, waiting)) = self.providers.get_mut(place) else { return };
+        waiting.push(told);
+        if !routine || waiting.len() >= FULL {
+            self.send(place);
+        } else if !self.timer {
+            self.timer = true;
+            ctx.notify_later(Flush, BATCH);
+        }
+    }
+}
+
+/// Sends everything that waits.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Flush;
+
+impl Handler<Flush> for Router {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.timer = false;
+        for place in 0..self.providers.len() {
+            self.send(place);
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The routing table made from the settings: public names to chains, targets bound to their vitals on the board.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::board::Board;
+use crate::routing::{Chain, KeySlot, Needs, Pool, Provider, Target, Timeouts};
+use crate::settings::{Model, Price, Settings};
+
+/// One public model.
+#[derive(Debug)]
+pub struct Route {
+    /// Its chain.
+    pub chain: Arc<Chain>,
+    /// Its own context window, for /v1/models.
+    pub context_window: Option<u64>,
+    /// Its own targets, for /v1/models.
+    pub targets: Vec<TargetInfo>,
+    /// The most that all attempts of a request may take.
+    pub total: std::time::Duration,
+}
+
+/// A target as /v1/models shows it.
+#[derive(Clone, Debug)]
+pub struct TargetInfo {
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's own name for the model.
+    pub model: String,
+    /// Its price, where written.
+    pub price: Option<Price>,
+}
+
+/// A public name found in the table.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The row.
+    pub route: Arc<Route>,
+    /// What a wildcard row's `*` stands for in this request.
+    pub wildcard: Option<Arc<str>>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Routes {
+    /// The providers by their place.
+    pub providers: Vec<Arc<Provider>>,
+    /// Each provider's targets by their place.
+    pub targets: Vec<Vec<Arc<Target>>>,
+    exact: BTreeMap<String, Arc<Route>>,
+    /// Wildcard rows by what stands before and after their `*`, longest first.
+    wildcards: Vec<(String, String, Arc<Route>)>,
+    /// Public names none of whose chain has a provider, with the variables that would give them one.
+    unserved: BTreeMap<String, Vec<String>>,
+}
+
+impl Routes {
+    /// Binds the settings to the board.
+    pub fn new(settings: &Settings, board: &Board) -> Self {
+        let mut binder = Binder::new(settings, board);
+        let pools: HashMap<&str, Pool> = settings.models.iter().map(|(name, model)| (name.as_str(), binder.pool(model))).collect();
+        let (mut exact, mut wildcards, mut unserved) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
+        for (name, model) in &settings.models {
+            let route = Arc::new(route(settings, model, &pools));
+            if !route.chain.is_served() {
+                unserved.insert(name.clone(), missing_variables(settings, model));
+            } else if let Some((before, after)) = name.split_once('*') {
+                wildcards.push((before.to_owned(), after.to_owned(), route));
+            } else {
+                exact.insert(name.clone(), route);
+            }
+        }
+        wildcards.sort_by_key(|(before, after, _)| std::cmp::Reverse(before.len() + after.len()));
+        Self { providers: binder.providers, targets: binder.targets, exact, wildcards, unserved }
+    }
+
+    /// The row that serves a public name.
+    pub fn find(&self, name: &str) -> Option<Found> {
+        if let Some(route) = self.exact.get(name) {
+            return Some(Found { route: Arc::clone(route), wildcard: None });
+        }
+        self.wildcards.iter().find_map(|(before, after, route)| {
+            let inner = name.strip_prefix(before.as_str())?.strip_suffix(after.as_str())?;
+            (!inner.is_empty()).then(|| Found { route: Arc::clone(route), wildcard: Some(inner.into()) })
+        })
+    }
+
+    /// The public names that can be served, in order.
+    pub fn served(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
+        let wild = self.wildcards.iter().map(|(.., route)| (&*route.chain.model, route));
+        self.exact.iter().map(|(name, route)| (name.as_str(), route)).chain(wild)
+    }
+
+    /// What would have to be set for a known model that nobody can serve.
+    pub fn unserved(&self, name: &str) -> Option<&[String]> {
+        self.unserved.get(name).map(Vec::as_slice)
+    }
+}
+
+fn route(settings: &Settings, model: &Model, pools: &HashMap<&str, Pool>) -> Route {
+    let names = std::iter::once(model.name.as_str()).chain(model.failover.iter().map(String::as_str));
+    let pools = names.filter_map(|name| pools.get(name)).filter(|pool| !pool.targets.is_empty()).cloned().collect();
+    let left_out = std::iter::once(model).chain(model.failover.iter().filter_map(|name| settings.models.get(name)));
+    let left_out = left_out.flat_map(|m| &m.targets).filter(|t| settings.left_out.contains_key(&t.provider));
+    let chain = Chain {
+        model: model.name.as_str().into(),
+        pools,
+        retry: model.retry.clone(),
+        left_out: left_out.map(|t| format!("{}/{}", t.provider, t.model)).collect(),
+    };
+    let targets = model.targets.iter().filter(|t| settings.providers.contains_key(&t.provider));
+    let total = chain.targets().map(|(.., target)| target.timeouts.total).max().unwrap_or_default();
+    let targets = targets.map(|t| TargetInfo { provider: t.provider.clone(), model: t.model.clone(), price: t.price });
+    Route { chain: Arc::new(chain), context_window: model.context_window, targets: targets.collect(), total }
+}
+
+fn missing_variables(settings: &Settings, model: &Model) -> Vec<String> {
+    let chain = std::iter::once(model).chain(model.failover.iter().filter_map(|name| settings.models.get(name)));
+    let mut names: Vec<String> =
+        chain.flat_map(|m| &m.targets).filter_map(|t| settings.left_out.get(&t.provider)).flatten().cloned().collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+struct Binder<'a> {
+    settings: &'a Settings,
+    board: &'a Board,
+    providers: Vec<Arc<Provider>>,
+    targets: Vec<Vec<Arc<Target>>>,
+}
+
+impl<'a> Binder<'a> {
+    fn new(settings: &'a Settings, board: &'a Board) -> Self {
+        let providers: Vec<_> = settings
+            .providers
+            .values()
+            .enumerate()
+            .map(|(place, provider)| {
+                let slot = |key: &crate::settings::ProviderKey| KeySlot {
+                    name: key.name.as_str().into(),
+                    weight: key.weight,
+                    rest: board.key(&provider.name, &key.name),
+                };
+                Arc::new(Provider {
+                    name: provider.name.as_str().into(),
+                    place,
+                    vitals: board.provider(&provider.name),
+                    keys: provider.keys.iter().map(slot).collect(),
+                    max_concurrency: provider.max_concurrency,
+                    when_all_open: provider.when_all_open,
+                })
+            })
+            .collect();
+        let targets = providers.iter().map(|_| Vec::new()).collect();
+        Self { settings, board, providers, targets }
+    }
+
+    fn pool(&mut self, model: &Model) -> Pool {
+        let targets = model.targets.iter().filter_map(|target| self.target(model, target)).collect();
+        Pool { model: model.name.as_str().into(), strategy: model.strategy, targets }
+    }
+
+    /// None where the provider was left out.
+    fn target(&mut self, model: &Model, written: &crate::settings::Target) -> Option<Arc<Target>> {
+        let provider = Arc::clone(self.providers.iter().find(|provider| *provider.name == written.provider)?);
+        let settings = &self.settings.providers[&written.provider];
+        let posted = self.board.target(&written.provider, &written.model, provider.keys.len());
+        // Models that share a target share its breaker, and so its place.
+        let known = &mut self.targets[provider.place];
+        let place = known.iter().position(|other| *other.model == written.model).unwrap_or(known.len());
+        let target = Arc::new(Target {
+            provider: Arc::clone(&provider),
+            place,
+            model: written.model.as_str().into(),
+            vitals: posted.vitals,
+            key_rests: posted.key_rests,
+            weight: written.weight,
+            price: written.price.map(comparable_price),
+            capabilities: written.capabilities.as_deref().map(declared),
+            context_window: model.context_window,
+            timeouts: overridden(&settings.timeouts, model),
+        });
+        if place == known.len() {
+            known.push(Arc::clone(&target));
+        }
+        Some(target)
+    }
+}
+
+fn comparable_price(price: Price) -> u64 {
+    ((price.input + price.output) * 1e9).clamp(0.0, 1e18) as u64
+}
+
+fn declared(capabilities: &[String]) -> Needs {
+    let has = |name: &str| capabilities.iter().any(|c| c == name);
+    Needs { tools: has("tools"), vision: has("vision"), audio: has("audio"), json_schema: has("json_schema") }
+}
+
+fn overridden(timeouts: &Timeouts, model: &Model) -> Timeouts {
+    let over = &model.timeouts;
+    Timeouts {
+        connect: over.connect.unwrap_or(timeouts.connect),
+        first_byte: over.first_byte.unwrap_or(timeouts.first_byte),
+        first_token: over.first_token.unwrap_or(timeouts.first_token),
+        idle: over.idle.unwrap_or(timeouts.idle),
+        total: over.total.unwrap_or(timeouts.total),
+    }
+}

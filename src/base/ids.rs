@@ -1,0 +1,56 @@
+//! Request ids: UUID version 7 (RFC 9562), which sort by time.
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+/// A new id from the time of day and a generator, in the usual text form.
+pub fn request_id<R: Rng + ?Sized>(wall: Duration, rng: &mut R) -> String {
+    let millis = u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
+    let (a, b) = (rng.random::<u16>(), rng.random::<u64>());
+    let mut bytes = [0u8; 16];
+    bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+    bytes[6..8].copy_from_slice(&((a & 0x0fff) | 0x7000).to_be_bytes());
+    bytes[8..].copy_from_slice(&((b & (u64::MAX >> 2)) | (1 << 63)).to_be_bytes());
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(36);
+    for (place, byte) in bytes.into_iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text
+}
+
+/// Whether a caller's own request id may be kept: `[A-Za-z0-9._-]{1,64}`.
+pub fn is_request_id(text: &[u8]) -> bool {
+    (1..=64).contains(&text.len()) && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use rand::rngs::SmallRng;
+
+    #[test]
+    fn ids_are_version_7_and_sort_by_time() {
+        let mut rng = SmallRng::seed_from_u64(7);
+        let ids: Vec<_> = (0..50u64).map(|ms| request_id(Duration::from_millis(1_790_000_000_000 + ms), &mut rng)).collect();
+        assert!(ids.is_sorted());
+        for id in &ids {
+            assert_eq!((id.len(), &id[14..15]), (36, "7"), "{id}");
+            assert!("89ab".contains(&id[19..20]), "{id}");
+            assert!(is_request_id(id.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_only_if_harmless() {
+        assert!(is_request_id(b"a.B_9-"));
+        assert!(!is_request_id(b"") && !is_request_id(&[b'a'; 65]) && is_request_id(&[b'a'; 64]));
+        assert!(!is_request_id(b"a b") && !is_request_id(b"a\r\nx: y") && !is_request_id("ü".as_bytes()));
+    }
+}

@@ -1,0 +1,142 @@
+//! A credential's own health: how long it rests after a 429, and when a refusal takes it out.
+//!
+//! `KeyHealth` is the machine, owned by the provider actor; `Rest` is what it publishes, one for the key as a whole and
+//! one for the key with each model, since vendors limit per model.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::Moment;
+
+/// Rest after the first 429 without a Retry-After; doubles with each further one ...
+const FIRST_REST: Duration = Duration::from_secs(5);
+/// ... up to this.
+const LONGEST_OWN_REST: Duration = Duration::from_secs(60);
+/// No upstream may ask for more.
+const LONGEST_REST: Duration = Duration::from_secs(24 * 3600);
+/// Two unspecific refusals within this are a refusal.
+const DOUBT: Duration = Duration::from_secs(60);
+
+/// Until when a key (or a key with one model) rests. One writer, any readers.
+#[derive(Debug, Default)]
+pub struct Rest {
+    until: AtomicU64,
+    refused: AtomicBool,
+}
+
+impl Rest {
+    /// The end of the rest, if there is one at `now`.
+    pub fn until(&self, now: Moment) -> Option<Moment> {
+        let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
+        (until > now).then_some(until)
+    }
+
+    /// Whether the rest is a quarantine: the key was refused, not only out of quota.
+    pub fn refused(&self, now: Moment) -> bool {
+        self.refused.load(Ordering::Relaxed) && self.until(now).is_some()
+    }
+
+    /// A deadline only ever moves later.
+    fn extend(&self, until: Moment, refused: bool, now: Moment) {
+        if refused || self.until(now).is_none() {
+            self.refused.store(refused, Ordering::Relaxed);
+        }
+        self.until.fetch_max(until.micros(), Ordering::Relaxed);
+    }
+}
+
+/// The machine of one key, or of one key with one model.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHealth {
+    rests_in_a_row: u32,
+    doubted_at: Option<Moment>,
+}
+
+impl KeyHealth {
+    /// It answered: the next rest begins at the shortest again, and doubts are gone.
+    pub fn served(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A 429. Publishes the rest's end.
+    pub fn limited(&mut self, wait: Option<Duration>, now: Moment, rest: &Rest) {
+        let wait = wait.unwrap_or_else(|| {
+            let doubled = FIRST_REST.saturating_mul(1 << self.rests_in_a_row.min(8));
+            doubled.min(LONGEST_OWN_REST)
+        });
+        // Calls that were under way together are one reason to rest, not several.
+        if rest.until(now).is_none() {
+            self.rests_in_a_row = self.rests_in_a_row.saturating_add(1);
+        }
+        rest.extend(now.plus(wait.min(LONGEST_REST)), false, now);
+    }
+
+    /// A refusal. Publishes the quarantine where the refusal is sure, or the second within a minute.
+    pub fn refused(&mut self, sure: bool, quarantine: Duration, now: Moment, rest: &Rest) {
+        let again = self.doubted_at.is_some_and(|at| now.since(at) <= DOUBT);
+        if sure || again {
+            rest.extend(now.plus(quarantine), true, now);
+        } else {
+            self.doubted_at = Some(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Moment = |s| Moment::from_millis(s * 1_000);
+
+    #[test]
+    fn rests_double_up_to_a_minute_and_start_again_after_an_answer() {
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        let mut now = S(0);
+        for wait in [5, 10, 20, 40, 60, 60] {
+            key.limited(None, now, &rest);
+            assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(wait))));
+            now = now.plus(Duration::from_secs(wait));
+            assert_eq!(rest.until(now), None);
+        }
+        key.served();
+        key.limited(None, now, &rest);
+        assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(5))));
+        assert!(!rest.refused(now));
+    }
+
+    #[test]
+    fn a_deadline_only_moves_later_and_has_a_cap() {
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        key.limited(Some(Duration::from_secs(90)), S(0), &rest);
+        key.limited(Some(Duration::from_secs(1)), S(1), &rest);
+        assert_eq!(rest.until(S(1)), Some(S(90)));
+        key.limited(Some(Duration::from_secs(1 << 40)), S(1), &rest);
+        assert_eq!(rest.until(S(1)), Some(S(1 + 24 * 3600)));
+    }
+
+    #[test]
+    fn calls_limited_together_count_once() {
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        for _ in 0..5 {
+            key.limited(None, S(0), &rest);
+        }
+        key.limited(None, S(100), &rest);
+        assert_eq!(rest.until(S(100)), Some(S(110)), "the second rest, not the sixth");
+    }
+
+    #[test]
+    fn an_unspecific_refusal_needs_a_second_within_a_minute() {
+        let quarantine = Duration::from_secs(1_800);
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        key.refused(false, quarantine, S(0), &rest);
+        assert_eq!(rest.until(S(0)), None);
+        key.refused(false, quarantine, S(61), &rest);
+        assert_eq!(rest.until(S(61)), None);
+        key.refused(false, quarantine, S(121), &rest);
+        assert_eq!(rest.until(S(121)), Some(S(1_921)));
+        assert!(rest.refused(S(121)) && !rest.refused(S(1_921)));
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        key.refused(true, quarantine, S(0), &rest);
+        assert!(rest.refused(S(0)), "a sure one is enough");
+    }
+}

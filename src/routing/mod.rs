@@ -1,0 +1,14 @@
+//! Where a request goes: targets, chains of pools, the choice among them and the plan of a request's attempts. Pure: time
+//! and chance are arguments; the only effect is the claim of a half-open breaker's permit.
+
+mod chain;
+mod pick;
+mod plan;
+mod policy;
+mod target;
+
+pub use chain::{Chain, Pool};
+pub use pick::{Ask, Choice, Explained, NoTarget, Tried, Why, explain, pick};
+pub use plan::{Failed, Next, Plan, Stop};
+pub use policy::{Retry, Strategy, Timeouts, WhenAllOpen};
+pub use target::{KeySlot, Needs, Provider, Target};

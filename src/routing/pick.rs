@@ -1,0 +1,462 @@
+//! The choice of a target: filters first, then each pool's strategy, in the chain's order. `/v1/route` explains with the
+//! same functions.
+
+use std::sync::Arc;
+
+use rand::{Rng, RngExt};
+
+use super::chain::{Chain, Pool};
+use super::policy::{Strategy, WhenAllOpen};
+use super::target::{Needs, Target};
+use crate::base::Moment;
+use crate::health::{Admission, Admitted, InFlight};
+
+/// What a request has used up: targets by their number in the chain, and keys.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    targets: u64,
+    /// Keys by the place in their pool; of a whole provider, or of one target only.
+    keys: Vec<(KeyScope, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum KeyScope {
+    /// The provider's address, only ever compared.
+    Provider(usize),
+    Target(usize),
+}
+
+fn provider_scope(target: &Target) -> KeyScope {
+    KeyScope::Provider(Arc::as_ptr(&target.provider) as usize)
+}
+
+impl Tried {
+    /// Takes a target out for this request.
+    pub fn target(&mut self, number: usize) {
+        self.targets |= 1 << number;
+    }
+
+    /// Whether the target was taken out.
+    pub fn has(&self, number: usize) -> bool {
+        self.targets & (1 << number) != 0
+    }
+
+    /// Takes a key out for this request: for one target (a rate limit), or for all of the provider's (a refusal).
+    pub fn key(&mut self, choice: &Choice, whole_key: bool) {
+        let Some(key) = choice.key else { return };
+        let scope = if whole_key { provider_scope(&choice.target) } else { KeyScope::Target(choice.number) };
+        match self.keys.iter_mut().find(|(at, _)| *at == scope) {
+            Some((_, mask)) => *mask |= 1 << key.min(63),
+            None => self.keys.push((scope, 1 << key.min(63))),
+        }
+    }
+
+    fn keys_of(&self, number: usize, target: &Target) -> u64 {
+        let provider = provider_scope(target);
+        let own = self.keys.iter().filter(|(at, _)| *at == provider || *at == KeyScope::Target(number));
+        own.fold(0, |all, (_, mask)| all | mask)
+    }
+}
+
+/// A request for a target.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// The pools in their order.
+    pub chain: &'a Chain,
+    /// What the request has used up.
+    pub tried: &'a Tried,
+    /// What it needs.
+    pub needs: Needs,
+    /// A window that was too small for it.
+    pub larger_than: Option<u64>,
+    /// Whether it is compared by first-token time.
+    pub stream: bool,
+    /// The one target to be asked again; None: any.
+    pub only: Option<usize>,
+    /// Whether an open target may be tried where nothing else is left.
+    pub last_resort: bool,
+    /// The time.
+    pub now: Moment,
+}
+
+/// A target chosen, with everything claimed that the call holds until its end.
+#[derive(Debug)]
+pub struct Choice {
+    /// Its number in the chain.
+    pub number: usize,
+    /// The public model whose pool it is in.
+    pub model: Arc<str>,
+    /// The target.
+    pub target: Arc<Target>,
+    /// The key's place in the provider's pool; None where no key is sent.
+    pub key: Option<usize>,
+    /// How the provider's breaker let it through.
+    pub by_provider: Admitted,
+    /// How the target's breaker let it through.
+    pub by_target: Admitted,
+    /// Counted in flight until dropped.
+    pub in_flight: (InFlight, InFlight),
+}
+
+/// Why a target is out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Why {
+    /// This request has had it.
+    Tried,
+    /// Its breaker, or its provider's, is open until then.
+    Open(Moment),
+    /// Half-open, and its probes are under way.
+    Probing,
+    /// Every key that could be used rests until then, out of quota.
+    KeysResting(Moment),
+    /// Every key was refused.
+    KeysRefused,
+    /// Every key was tried by this request.
+    KeysTried,
+    /// The provider says that it doesn't have the model.
+    Missing,
+    /// The provider has as many calls under way as it may.
+    Full,
+    /// Its window isn't larger than one that was too small.
+    TooSmall,
+    /// It doesn't declare what the request needs.
+    Unfit(&'static str),
+}
+
+impl Why {
+    /// A few words for messages, /v1/route and logs.
+    pub fn text(&self, now: Moment) -> String {
+        let wait = |until: &Moment| format!("{:.1} s", until.since(now).as_secs_f64());
+        match self {
+            Self::Tried => "already tried by this request".into(),
+            Self::Open(until) => format!("breaker open for {}", wait(until)),
+            Self::Probing => "breaker half-open, its probes are under way".into(),
+            Self::KeysResting(until) => format!("rate-limited for {}", wait(until)),
+            Self::KeysRefused => "its keys were refused".into(),
+            Self::KeysTried => "no other key".into(),
+            Self::Missing => "the provider says that it has no such model".into(),
+            Self::Full => "at its concurrency limit".into(),
+            Self::TooSmall => "its context window is too small".into(),
+            Self::Unfit(need) => format!("does not declare {need}"),
+        }
+    }
+
+    /// When it may be asked again, where a time is known.
+    pub fn retry_at(&self) -> Option<Moment> {
+        match self {
+            Self::Open(at) | Self::KeysResting(at) => Some(*at),
+            _ => None,
+        }
+    }
+}
+
+/// No target can be tried.
+#[derive(Debug)]
+pub struct NoTarget {
+    /// Each target of the chain and why it is out, in order.
+    pub why: Vec<(String, Why)>,
+}
+
+impl NoTarget {
+    /// The earliest time at which one could be tried.
+    pub fn retry_at(&self) -> Option<Moment> {
+        self.why.iter().filter_map(|(_, why)| why.retry_at()).min()
+    }
+
+    /// Whether every target that wasn't tried is out of quota.
+    pub fn all_resting(&self) -> bool {
+        let mut untried = self.why.iter().filter(|(_, why)| *why != Why::Tried).peekable();
+        untried.peek().is_some() && untried.all(|(_, why)| matches!(why, Why::KeysResting(_)))
+    }
+}
+
+/// A target's standing before strategy and chance.
+#[derive(Clone, Debug, PartialEq)]
+enum Standing {
+    Ready,
+    /// Slow: ranked after every ready one.
+    Degraded,
+    /// Returning: takes this share of its traffic.
+    Ramping(f64),
+    /// Its open period is over: tried first, with a permit.
+    Due,
+    Out(Why),
+}
+
+/// Chooses a target and claims it.
+pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Result<Choice, NoTarget> {
+    let (mut first, mut ramping) = (0, 0u64);
+    for pool in &ask.chain.pools {
+        let (mut due, mut ready, mut degraded) = (0u64, 0u64, 0u64);
+        for (number, target) in numbered(pool, first) {
+            match standing(ask, number, target) {
+                Standing::Ready => ready |= 1 << number,
+                Standing::Degraded => degraded |= 1 << number,
+                Standing::Ramping(share) if rng.random::<f64>() < share => ready |= 1 << number,
+                Standing::Ramping(_) => ramping |= 1 << number,
+                Standing::Due => due |= 1 << number,
+                Standing::Out(_) => {}
+            }
+        }
+        for candidates in [due, ready, degraded] {
+            if let Some(choice) = choose(ask, pool, first, candidates, rng) {
+                return Ok(choice);
+            }
+        }
+        first += pool.targets.len();
+    }
+    // Every target takes less than its share or none at all: a returning one is better than a refusal.
+    let returning = ask.chain.targets().filter(|(number, ..)| ramping & (1 << number) != 0);
+    for (number, pool, target) in returning {
+        if let Some(choice) = enter(ask, number, &pool.model, target, false, rng) {
+            return Ok(choice);
+        }
+    }
+    if ask.last_resort
+        && let Some(choice) = least_bad(ask, rng)
+    {
+        return Ok(choice);
+    }
+    Err(refusal(ask))
+}
+
+/// A pool's targets with their numbers in the chain.
+fn numbered(pool: &Pool, first: usize) -> impl Iterator<Item = (usize, &Arc<Target>)> {
+    (first..Chain::MOST_TARGETS).zip(&pool.targets)
+}
+
+fn choose<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, mut candidates: u64, rng: &mut R) -> Option<Choice> {
+    while candidates != 0 {
+        let number = match pool.strategy {
+            _ if candidates.count_ones() == 1 => candidates.trailing_zeros() as usize,
+            Strategy::Ordered => candidates.trailing_zeros() as usize,
+            Strategy::Healthiest => better_of_two(ask, pool, first, candidates, rng),
+            Strategy::Weighted => by_weight(pool, first, candidates, rng),
+            Strategy::Fastest | Strategy::Cheapest => least(ask, pool, first, candidates),
+        };
+        let target = &pool.targets[number - first];
+        match enter(ask, number, &pool.model, target, false, rng) {
+            Some(choice) => return Some(choice),
+            // Its last permit or place went to another thread's request meanwhile.
+            None => candidates &= !(1 << number),
+        }
+    }
+    None
+}
+
+fn better_of_two<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64, rng: &mut R) -> usize {
+    let count = candidates.count_ones();
+    let one = rng.random_range(0..count);
+    let other = (one + rng.random_range(1..count)) % count;
+    let (one, other) = (nth_bit(candidates, one), nth_bit(candidates, other));
+    if score(ask, pool, &pool.targets[one - first]) <= score(ask, pool, &pool.targets[other - first]) { one } else { other }
+}
+
+fn by_weight<R: Rng + ?Sized>(pool: &Pool, first: usize, candidates: u64, rng: &mut R) -> usize {
+    let weight = |number: usize| u64::from(pool.targets[number - first].weight);
+    let mut ticket = rng.random_range(0..bits(candidates).map(weight).sum::<u64>().max(1));
+    for number in bits(candidates) {
+        if ticket < weight(number) {
+            return number;
+        }
+        ticket -= weight(number);
+    }
+    candidates.trailing_zeros() as usize
+}
+
+fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
+    let scored = bits(candidates).map(|number| (number, score(ask, pool, &pool.targets[number - first])));
+    scored.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(first, |(number, _)| number)
+}
+
+/// What targets are compared by under the pool's strategy: less is better.
+fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> f64 {
+    let load = target.vitals.load(ask.stream, ask.now) / f64::from(target.weight.max(1));
+    match pool.strategy {
+        Strategy::Healthiest | Strategy::Weighted | Strategy::Ordered => load,
+        Strategy::Fastest => target.vitals.peak(ask.stream, ask.now),
+        // Prices are far apart and loads are below 1e12: the load decides among equal prices only.
+        Strategy::Cheapest => target.price.map_or(f64::MAX / 2.0, |nano| nano as f64 * 1e12) + load,
+    }
+}
+
+fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standing {
+    if ask.tried.has(number) || ask.only.is_some_and(|only| only != number) {
+        return Standing::Out(Why::Tried);
+    }
+    if target.vitals.missing() {
+        return Standing::Out(Why::Missing);
+    }
+    if let Some(need) = target.capabilities.and_then(|declared| ask.needs.missing_in(declared)) {
+        return Standing::Out(Why::Unfit(need));
+    }
+    if let (Some(small), Some(window)) = (ask.larger_than, target.context_window)
+        && window <= small
+    {
+        return Standing::Out(Why::TooSmall);
+    }
+    let limit = target.provider.max_concurrency;
+    if limit > 0 && target.provider.vitals.in_flight() as usize >= limit {
+        return Standing::Out(Why::Full);
+    }
+    if let Err(why) = usable_keys(ask, number, target) {
+        return Standing::Out(why);
+    }
+    match (target.provider.vitals.admit(ask.now), target.vitals.admit(ask.now)) {
+        (Admission::Refuse(a), Admission::Refuse(b)) => Standing::Out(Why::Open(a.max(b))),
+        (Admission::Refuse(until), _) | (_, Admission::Refuse(until)) => Standing::Out(Why::Open(until)),
+        (Admission::Busy, _) | (_, Admission::Busy) => Standing::Out(Why::Probing),
+        (Admission::Due, _) | (_, Admission::Due) => Standing::Due,
+        (Admission::Admit, Admission::Admit) => {
+            let share = target.provider.vitals.ramp(ask.now).min(target.vitals.ramp(ask.now));
+            if share < 1.0 {
+                Standing::Ramping(share)
+            } else if target.vitals.degraded() {
+                Standing::Degraded
+            } else {
+                Standing::Ready
+            }
+        }
+    }
+}
+
+/// The usable keys as bits; None where no key is sent.
+fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u64>, Why> {
+    let pool = &target.provider.keys;
+    if pool.is_empty() {
+        return Ok(None);
+    }
+    let tried = ask.tried.keys_of(number, target);
+    let (mut usable, mut rested, mut refused) = (0u64, None::<Moment>, true);
+    for (index, slot) in pool.iter().enumerate().take(64) {
+        let rests = [slot.rest.until(ask.now), target.key_rests.get(index).and_then(|rest| rest.until(ask.now))];
+        match rests.into_iter().flatten().max() {
+            None if tried & (1 << index) == 0 => usable |= 1 << index,
+            None => refused = false,
+            Some(_) if slot.rest.refused(ask.now) => {}
+            Some(until) => {
+                refused = false;
+                rested = Some(rested.map_or(until, |at| at.min(until)));
+            }
+        }
+    }
+    match (usable, rested) {
+        (0, Some(until)) => Err(Why::KeysResting(until)),
+        (0, None) if refused => Err(Why::KeysRefused),
+        (0, None) => Err(Why::KeysTried),
+        _ => Ok(Some(usable)),
+    }
+}
+
+fn draw_key<R: Rng + ?Sized>(target: &Target, usable: u64, rng: &mut R) -> usize {
+    if usable.count_ones() == 1 {
+        return usable.trailing_zeros() as usize;
+    }
+    let weight = |index: usize| u64::from(target.provider.keys[index].weight);
+    let mut ticket = rng.random_range(0..bits(usable).map(weight).sum::<u64>().max(1));
+    for index in bits(usable) {
+        if ticket < weight(index) {
+            return index;
+        }
+        ticket -= weight(index);
+    }
+    usable.trailing_zeros() as usize
+}
+
+/// Passes both gates and takes a key; None if one of them closed meanwhile.
+fn enter<R: Rng + ?Sized>(
+    ask: &Ask<'_>,
+    number: usize,
+    model: &Arc<str>,
+    target: &Arc<Target>,
+    force: bool,
+    rng: &mut R,
+) -> Option<Choice> {
+    let key = usable_keys(ask, number, target).ok()?.map(|usable| draw_key(target, usable, rng));
+    let by_provider = Admitted::at(&target.provider.vitals, force, ask.now)?;
+    let by_target = Admitted::at(&target.vitals, force, ask.now)?;
+    let in_flight = (target.provider.vitals.enter(), target.vitals.enter());
+    Some(Choice { number, model: Arc::clone(model), target: Arc::clone(target), key, by_provider, by_target, in_flight })
+}
+
+/// The open target that recovers soonest.
+fn least_bad<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Option<Choice> {
+    let open = ask.chain.targets().filter_map(|(number, pool, target)| match standing(ask, number, target) {
+        Standing::Out(Why::Open(until)) if target.provider.when_all_open == WhenAllOpen::LeastBad => {
+            Some((until, number, pool, target))
+        }
+        _ => None,
+    });
+    let (_, number, pool, target) = open.min_by_key(|(until, ..)| *until)?;
+    enter(ask, number, &pool.model, target, true, rng)
+}
+
+fn refusal(ask: &Ask<'_>) -> NoTarget {
+    let why = ask.chain.targets().filter_map(|(number, _, target)| match standing(ask, number, target) {
+        Standing::Out(why) => Some((target.name(), why)),
+        // It became free between the two looks; the caller is told to come again.
+        Standing::Ready | Standing::Degraded | Standing::Ramping(_) | Standing::Due => Some((target.name(), Why::Probing)),
+    });
+    NoTarget { why: why.collect() }
+}
+
+/// One target as `/v1/route` shows it.
+#[derive(Clone, Debug)]
+pub struct Explained {
+    /// The public model whose pool it is in.
+    pub pool: Arc<str>,
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// The provider's name for the model.
+    pub model: Arc<str>,
+    /// `ready`, `degraded`, `ramping`, `due` or `out`.
+    pub state: &'static str,
+    /// What it is compared by under the pool's strategy: less is better.
+    pub score: f64,
+    /// Why it is in or out.
+    pub reason: String,
+}
+
+/// The chain's targets in the order in which they would be tried now, those that are out last. Where chance plays a part,
+/// the likeliest order.
+pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
+    let mut rows: Vec<(u8, usize, Explained)> = Vec::new();
+    let mut first = 0;
+    for (place, pool) in ask.chain.pools.iter().enumerate() {
+        for (number, target) in numbered(pool, first) {
+            let standing = standing(ask, number, target);
+            let (rank, state, reason) = match &standing {
+                Standing::Due => (0, "due", "open period over: the next request probes it".to_owned()),
+                Standing::Ready => (1, "ready", "healthy".to_owned()),
+                Standing::Degraded => (2, "degraded", "slow: ranked after every healthy one".to_owned()),
+                Standing::Ramping(share) => (3, "ramping", format!("returning with {:.0} % of its traffic", share * 100.0)),
+                Standing::Out(why) => (4, "out", why.text(ask.now)),
+            };
+            // Ramping targets come after every pool's others, those that are out after all.
+            let order = if rank >= 3 { 200 + rank } else { place.min(60) as u8 * 3 + rank };
+
+            let score = score(ask, pool, target);
+            let (provider, model) = (Arc::clone(&target.provider.name), Arc::clone(&target.model));
+            rows.push((order, number, Explained { pool: Arc::clone(&pool.model), provider, model, state, score, reason }));
+        }
+        first += pool.targets.len();
+    }
+    let ordered = |name: &str| ask.chain.pools.iter().any(|p| &*p.model == name && p.strategy == Strategy::Ordered);
+    rows.sort_by(|(order_a, number_a, a), (order_b, number_b, b)| {
+        let by_score = if ordered(&a.pool) { std::cmp::Ordering::Equal } else { a.score.total_cmp(&b.score) };
+        order_a.cmp(order_b).then(by_score).then(number_a.cmp(number_b))
+    });
+    rows.into_iter().map(|(_, _, row)| row).collect()
+}
+
+fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let next = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
+        mask &= mask - 1;
+        Some(next)
+    })
+}
+
+fn nth_bit(mask: u64, n: u32) -> usize {
+    bits(mask).nth(n as usize).unwrap_or_else(|| mask.trailing_zeros() as usize)
+}

@@ -1,0 +1,93 @@
+//! A target is a provider and the provider's own name for a model: what is picked, measured and ejected.
+
+use std::sync::Arc;
+
+use super::policy::{Timeouts, WhenAllOpen};
+use crate::health::{Rest, Vitals};
+
+/// A provider as routing sees it: its published vitals and its key pool, no secret.
+#[derive(Debug)]
+pub struct Provider {
+    /// Its name in the settings.
+    pub name: Arc<str>,
+    /// Its place among the providers.
+    pub place: usize,
+    /// Its own breaker and its calls under way.
+    pub vitals: Arc<Vitals>,
+    /// Its key pool; empty where none is sent.
+    pub keys: Vec<KeySlot>,
+    /// Calls at once; 0: no limit.
+    pub max_concurrency: usize,
+    /// What its targets do when nothing else is left.
+    pub when_all_open: WhenAllOpen,
+}
+
+/// A credential of a pool, without the credential.
+#[derive(Debug)]
+pub struct KeySlot {
+    /// Its name in /health and logs.
+    pub name: Arc<str>,
+    /// Its share among the usable ones.
+    pub weight: u32,
+    /// Its rest as a whole.
+    pub rest: Arc<Rest>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Target {
+    /// Who is called.
+    pub provider: Arc<Provider>,
+    /// Its place among its provider's targets.
+    pub place: usize,
+    /// The provider's own name for the model.
+    pub model: Arc<str>,
+    /// Its breaker and its calls under way.
+    pub vitals: Arc<Vitals>,
+    /// The rest of each of the provider's keys for this model, in the pool's order.
+    pub key_rests: Arc<[Rest]>,
+    /// Its share under `weighted`, a divisor of load elsewhere.
+    pub weight: u32,
+    /// Its price as one number to compare (input and output per million tokens, in nano-dollars); None: not known.
+    pub price: Option<u64>,
+    /// What it can do, where that was declared.
+    pub capabilities: Option<Needs>,
+    /// Tokens that a request and its answer may have together, where known.
+    pub context_window: Option<u64>,
+    /// Its clocks.
+    pub timeouts: Timeouts,
+}
+
+impl Target {
+    /// `provider/model`, as in the route header and messages.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider.name, self.model)
+    }
+}
+
+/// What a request needs of a target, or what a target declares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Tool calls.
+    pub tools: bool,
+    /// Pictures in the prompt.
+    pub vision: bool,
+    /// Sound in the prompt.
+    pub audio: bool,
+    /// An answer that follows a JSON schema.
+    pub json_schema: bool,
+}
+
+impl Needs {
+    /// The first need that `declared` doesn't have.
+    pub fn missing_in(self, declared: Needs) -> Option<&'static str> {
+        [
+            (self.tools && !declared.tools, "tools"),
+            (self.vision && !declared.vision, "vision"),
+            (self.audio && !declared.audio, "audio"),
+            (self.json_schema && !declared.json_schema, "json_schema"),
+        ]
+        .into_iter()
+        .find_map(|(missing, name)| missing.then_some(name))
+    }
+}

@@ -1,0 +1,233 @@
+//! Every metric's name, once, and the handles that move them. Labels come only from the settings' names; the request path
+//! holds its handles ready and only adds to atomics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+use super::histogram::Histogram;
+use crate::health::{Outcome, Transition};
+
+const MS: u64 = 1_000;
+const S: u64 = 1_000_000;
+
+/// Whole requests and first tokens: from a cached answer to a reasoning model's.
+const LATENCY: &[u64] = &[
+    5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, S, 2 * S + 500 * MS, 5 * S, 10 * S, 20 * S, 40 * S, 80 * S,
+    160 * S, 320 * S,
+];
+/// The gateway's own time.
+const OVERHEAD: &[u64] = &[25, 50, 100, 250, 500, MS, 2 * MS + 500, 5 * MS, 10 * MS, 50 * MS, 250 * MS, S];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    model: String,
+    status: String,
+    stream: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AttemptLabels {
+    provider: String,
+    model: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabel {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TargetLabels {
+    provider: String,
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TransitionLabels {
+    provider: String,
+    model: String,
+    to: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+/// The model label of requests that name none of the settings' models.
+pub const UNKNOWN_MODEL: &str = "unknown";
+
+type HistogramOf<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// All metrics of one gateway.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    transitions: Family<TransitionLabels, Counter>,
+    retries: Family<ReasonLabel, Counter>,
+    models: HashMap<String, ModelMetrics>,
+    targets: HashMap<(String, String), Arc<TargetMetrics>>,
+    /// The gateway's own time in a request.
+    pub overhead: Histogram,
+    /// Reports to an actor that its full mailbox refused.
+    pub dropped_reports: Counter,
+    /// Events of upstream streams that were not JSON.
+    pub dropped_events: Counter,
+    /// Calls repeated on a fresh connection since the upstream had closed the reused one.
+    pub stale_reuse: Counter,
+    /// Requests picked without their worker's router actor, since its mailbox was closed.
+    pub router_fallbacks: Counter,
+}
+
+/// The ready handles of one public model.
+#[derive(Debug)]
+struct ModelMetrics {
+    served: [Counter; 2],
+    duration: Histogram,
+}
+
+/// The ready handles of one target.
+#[derive(Debug)]
+pub struct TargetMetrics {
+    outcomes: [Counter; Outcome::LABELS.len()],
+    first_token: Histogram,
+}
+
+impl TargetMetrics {
+    /// Counts an attempt's end.
+    pub fn ended(&self, outcome: &Outcome, first_token: Option<Duration>) {
+        let label = outcome.label();
+        if let Some(place) = Outcome::LABELS.iter().position(|known| *known == label) {
+            self.outcomes[place].inc();
+        }
+        if let Some(first_token) = first_token {
+            self.first_token.observe(first_token);
+        }
+    }
+}
+
+impl Metrics {
+    /// All series whose labels are known from settings: public models, and targets as provider and model. `live` reads
+    /// what is a state rather than a count, at each scrape.
+    pub fn new(
+        models: impl IntoIterator<Item = String>,
+        targets: impl IntoIterator<Item = (String, String)>,
+        live: impl Collector,
+    ) -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::<RequestLabels, Counter>::default();
+        registry.register("stagedoor_requests", "Requests by public model and the status sent (499: the caller left)", requests.clone());
+        let attempts = Family::<AttemptLabels, Counter>::default();
+        registry.register("stagedoor_attempts", "Upstream calls by target and outcome", attempts.clone());
+        let duration: HistogramOf<ModelLabel> = Family::new_with_constructor(|| Histogram::new(LATENCY));
+        registry.register("stagedoor_request_duration_seconds", "Time from a request's head to its last byte", duration.clone());
+        let first_token: HistogramOf<TargetLabels> = Family::new_with_constructor(|| Histogram::new(LATENCY));
+        let help = "Time from an attempt's start to its stream's first content";
+        registry.register("stagedoor_time_to_first_token_seconds", help, first_token.clone());
+        let overhead = Histogram::new(OVERHEAD);
+        registry.register("stagedoor_overhead_seconds", "Time in the gateway, without waiting for an upstream", overhead.clone());
+        let transitions = Family::<TransitionLabels, Counter>::default();
+        let help = "Moves of breakers; an empty model is the provider's own";
+        registry.register("stagedoor_breaker_transitions", help, transitions.clone());
+        let retries = Family::<ReasonLabel, Counter>::default();
+        registry.register("stagedoor_retries", "Calls repeated on the same target", retries.clone());
+        let mut plain = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let dropped_reports = plain("stagedoor_dropped_reports", "Reports that an actor's full mailbox refused");
+        let dropped_events = plain("stagedoor_dropped_events", "Events of upstream streams that were not JSON");
+        let stale_reuse = plain("stagedoor_stale_reuse", "Calls repeated since the reused connection was closed");
+        let router_fallbacks = plain("stagedoor_router_fallbacks", "Picks made without the worker's router actor");
+        registry.register_collector(Box::new(live));
+
+        let models = models.into_iter().map(|model| {
+            let served = ["false", "true"].map(|stream| {
+                let labels = RequestLabels { model: model.clone(), status: "200".into(), stream: stream.into() };
+                requests.get_or_create_owned(&labels)
+            });
+            let duration = duration.get_or_create_owned(&ModelLabel { model: model.clone() });
+            (model, ModelMetrics { served, duration })
+        });
+        let models = models.collect();
+        let targets = targets.into_iter().map(|(provider, model)| {
+            let outcomes = Outcome::LABELS.map(|outcome| {
+                let labels = AttemptLabels { provider: provider.clone(), model: model.clone(), outcome: outcome.into() };
+                attempts.get_or_create_owned(&labels)
+            });
+            let labels = TargetLabels { provider: provider.clone(), model: model.clone() };
+            let first_token = first_token.get_or_create_owned(&labels);
+            ((provider, model), Arc::new(TargetMetrics { outcomes, first_token }))
+        });
+        let targets = targets.collect();
+        Self {
+            registry,
+            requests,
+            transitions,
+            retries,
+            models,
+            targets,
+            overhead,
+            dropped_reports,
+            dropped_events,
+            stale_reuse,
+            router_fallbacks,
+        }
+    }
+
+    /// Counts a request's end, before its last byte is handed over.
+    pub fn request(&self, model: &str, status: u16, stream: bool, duration: Duration) {
+        let known = self.models.get(model);
+        match known {
+            Some(known) if status == 200 => _ = known.served[usize::from(stream)].inc(),
+            _ => {
+                let model = known.map_or(UNKNOWN_MODEL, |_| model);
+                let labels = RequestLabels { model: model.into(), status: status.to_string(), stream: stream.to_string() };
+                self.requests.get_or_create(&labels).inc();
+            }
+        }
+        if let Some(known) = known {
+            known.duration.observe(duration);
+        }
+    }
+
+    /// The handles of a target.
+    pub fn target(&self, provider: &str, model: &str) -> Option<Arc<TargetMetrics>> {
+        self.targets.get(&(provider.to_owned(), model.to_owned())).cloned()
+    }
+
+    /// Counts a breaker's move; `model` is empty for the provider's own.
+    pub fn transition(&self, provider: &str, model: &str, transition: &Transition) {
+        let labels = TransitionLabels {
+            provider: provider.into(),
+            model: model.into(),
+            to: transition.to.name().into(),
+            reason: transition.reason.name().into(),
+        };
+        self.transitions.get_or_create(&labels).inc();
+    }
+
+    /// Counts a repeat on the same target.
+    pub fn retry(&self, reason: &str) {
+        self.retries.get_or_create(&ReasonLabel { reason: reason.into() }).inc();
+    }
+
+    /// The scrape, in Prometheus' text form.
+    pub fn scrape(&self) -> String {
+        let mut page = String::new();
+        // Writing to a String can't fail.
+        let _ = text::encode(&mut page, &self.registry);
+        page
+    }
+}
