@@ -1,6 +1,19 @@
 //! One pass over a body, without a tree: what the gateway reads of requests and answers, as values and spans.
+//!
+//! A request is checked as a whole (UTF-8, strict JSON, depth, nothing after it) and refused with what is wrong, where and
+//! what to do; what the gateway doesn't read passes untouched. An answer must parse whole to count as one. A vendor's error
+//! body is read as leniently as vendors write it.
 
+mod answer;
+mod refusal;
+mod request;
+mod rewrite;
 pub(crate) mod walk;
+
+pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts};
+pub use refusal::Refusal;
+pub use request::{Models, Needs, Scan, Text, passthrough, request};
+pub use rewrite::{rewritten, rewritten_with_usage};
 
 /// A JSON string's text from its span (quotes included) in data that was scanned; what is no text becomes U+FFFD.
 pub fn text_at(data: &[u8], span: std::ops::Range<usize>) -> String {

@@ -1,0 +1,468 @@
+//! What the gateway reads of a request, in one pass over its bytes: the model, how the answer is wanted, what the target must
+//! be able to do, and the spans that are edited before sending.
+//!
+//! The whole body is checked on the way, so that nothing odd gets past the gateway's reading and means something else to
+//! the provider: that is why a field that is read may stand only once, however its name is spelt. All else passes.
+
+use std::ops::Range;
+
+use super::refusal::Refusal;
+use super::walk::{Str, Walk};
+
+const MAX_MESSAGES: usize = 100_000;
+const MAX_MODELS: usize = 64;
+const MAX_TOKENS: u64 = i32::MAX as u64;
+const MAX_N: u64 = 128;
+
+/// A string of the body: its place, quotes included, and its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// Where it stands.
+    pub span: Range<usize>,
+    /// What it says, escapes undone.
+    pub value: String,
+}
+
+/// OpenRouter's own chain: `models`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Models {
+    /// The names, in order; none for null and for an empty list.
+    pub names: Vec<String>,
+    /// The whole member and one adjoining comma: what is left without it is JSON.
+    pub cut: Range<usize>,
+}
+
+/// What a target must be able to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// `tools` (or `functions` of old) isn't empty.
+    pub tools: bool,
+    /// A message has a part of type `image_url`.
+    pub vision: bool,
+    /// A message has a part of type `input_audio`.
+    pub audio: bool,
+    /// `response_format` is of type `json_schema`.
+    pub json_schema: bool,
+}
+
+/// What was read of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The model asked for.
+    pub model: Text,
+    /// The caller's own chain, where `models` is written.
+    pub models: Option<Models>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// The value of `stream_options`, null too.
+    pub stream_options: Option<Range<usize>>,
+    /// Whether `stream_options` asks for the usage.
+    pub include_usage: bool,
+    /// `max_completion_tokens`, else `max_tokens`.
+    pub max_tokens: Option<u64>,
+    /// How many choices are asked for; 1 unless said.
+    pub n: u32,
+    /// What a target must be able to do.
+    pub needs: Needs,
+    /// Whether `logprobs` is set: neither null nor false.
+    pub logprobs: bool,
+    /// Whether spoken output is asked for: `audio` is set.
+    pub audio_out: bool,
+    /// The value of `messages`.
+    pub messages: Option<Range<usize>>,
+    /// How many messages it holds.
+    pub message_count: usize,
+    /// Bytes of text in the messages, as written: what a prompt's tokens are estimated by, as images would mislead.
+    pub text_bytes: usize,
+    /// Right behind the body's opening brace: a member and a comma may be put here.
+    pub open: usize,
+    /// What has to change in the body to make it ask for the usage.
+    pub(super) ask_usage: Option<(Range<usize>, &'static str)>,
+}
+
+/// Reads a chat request: it must have a model and messages.
+pub fn request(body: &[u8]) -> Result<Scan, Refusal> {
+    let scan = passthrough(body)?;
+    if scan.messages.is_none() {
+        return Err(Refusal::missing("missing_messages", "messages", "the conversation as a list of messages"));
+    }
+    Ok(scan)
+}
+
+/// Reads a request of a path whose body passes through: it must have a model; what else it has is checked alike.
+pub fn passthrough(body: &[u8]) -> Result<Scan, Refusal> {
+    if let Err(wrong) = std::str::from_utf8(body) {
+        return Err(Refusal::json(format_args!("it is not UTF-8 at byte {}", wrong.valid_up_to())));
+    }
+    if body.starts_with("\u{feff}".as_bytes()) {
+        return Err(Refusal::json(format_args!("it begins with a byte order mark (BOM) at byte 0")));
+    }
+    let walk = Walk::new(body);
+    if walk.peek().is_some_and(|first| first != b'{') {
+        return Err(Refusal::json(format_args!("it is not an object at byte {}", walk.at())));
+    }
+    let mut reader = Reader { body, seen: 0, max_completion_tokens: None, scan: blank(walk.at() + 1), walk };
+    reader.top()?;
+    if reader.seen & bit(Field::Model) == 0 {
+        return Err(Refusal::missing("missing_model", "model", "the name of the model that is to answer"));
+    }
+    let mut scan = reader.scan;
+    scan.max_tokens = reader.max_completion_tokens.or(scan.max_tokens);
+    Ok(scan)
+}
+
+/// The fields that may stand only once.
+#[derive(Clone, Copy)]
+enum Field {
+    Model,
+    Models,
+    Stream,
+    StreamOptions,
+    Tools,
+    N,
+    MaxTokens,
+    MaxCompletionTokens,
+    ResponseFormat,
+}
+
+const fn bit(field: Field) -> u16 {
+    1 << field as u16
+}
+
+fn blank(open: usize) -> Scan {
+    Scan {
+        model: Text::default(),
+        models: None,
+        stream: false,
+        stream_options: None,
+        include_usage: false,
+        max_tokens: None,
+        n: 1,
+        needs: Needs::default(),
+        logprobs: false,
+        audio_out: false,
+        messages: None,
+        message_count: 0,
+        text_bytes: 0,
+        open,
+        ask_usage: Some((open..open, r#""stream_options":{"include_usage":true},"#)),
+    }
+}
+
+struct Reader<'a> {
+    body: &'a [u8],
+    walk: Walk<'a>,
+    /// A bit per [`Field`] that came.
+    seen: u16,
+    max_completion_tokens: Option<u64>,
+    scan: Scan,
+}
+
+impl Reader<'_> {
+    fn top(&mut self) -> Result<(), Refusal> {
+        let mut before = None;
+        let mut more = self.walk.enter()?;
+        while more {
+            let key = self.walk.key()?;
+            self.member(key, before)?;
+            before = Some(self.walk.at());
+            more = self.walk.more()?;
+            if let Some(models) = &mut self.scan.models
+                && models.cut.start == key.start
+            {
+                models.cut.end = self.walk.at(); // the first member goes with the comma behind it
+            }
+        }
+        Ok(self.walk.end()?)
+    }
+
+    /// `before`: where the member before this one ended.
+    fn member(&mut self, key: Str, before: Option<usize>) -> Result<(), Refusal> {
+        match &*self.walk.name(key) {
+            b"model" => self.once(Field::Model, "model", key)?.model(),
+            b"models" => self.once(Field::Models, "models", key)?.models(before.unwrap_or(key.start)),
+            b"stream" => {
+                self.scan.stream = self.once(Field::Stream, "stream", key)?.boolean("stream")?;
+                Ok(())
+            }
+            b"stream_options" => self.once(Field::StreamOptions, "stream_options", key)?.stream_options(),
+            b"tools" => self.once(Field::Tools, "tools", key)?.tools(),
+            b"n" => {
+                let n = self.once(Field::N, "n", key)?.integer("n", 1, MAX_N)?;
+                self.scan.n = n.map_or(1, |n| n as u32);
+                Ok(())
+            }
+            b"max_tokens" => {
+                self.scan.max_tokens = self.once(Field::MaxTokens, "max_tokens", key)?.integer("max_tokens", 0, MAX_TOKENS)?;
+                Ok(())
+            }
+            b"max_completion_tokens" => {
+                let field = self.once(Field::MaxCompletionTokens, "max_completion_tokens", key)?;
+                field.max_completion_tokens = field.integer("max_completion_tokens", 0, MAX_TOKENS)?;
+                Ok(())
+            }
+            b"response_format" => self.once(Field::ResponseFormat, "response_format", key)?.response_format(),
+            b"messages" => self.messages(),
+            b"functions" if self.walk.peek() == Some(b'[') => self.list_of_tools(),
+            b"logprobs" => {
+                self.scan.logprobs = !matches!(self.walk.peek(), Some(b'n' | b'f'));
+                self.pass()
+            }
+            b"audio" => {
+                self.scan.audio_out = self.walk.peek() != Some(b'n');
+                self.pass()
+            }
+            _ => self.pass(),
+        }
+    }
+
+    fn once(&mut self, field: Field, name: &'static str, key: Str) -> Result<&mut Self, Refusal> {
+        if self.seen & bit(field) != 0 {
+            return Err(Refusal::duplicate(name, key.start));
+        }
+        self.seen |= bit(field);
+        Ok(self)
+    }
+
+    fn model(&mut self) -> Result<(), Refusal> {
+        let must = "the name of a model, a string that isn't empty";
+        if self.walk.peek() != Some(b'"') {
+            return Err(self.wrong("invalid_model", "model", must));
+        }
+        let string = self.walk.string()?;
+        match self.walk.text(string).filter(|name| !name.is_empty()) {
+            Some(value) => self.scan.model = Text { span: string.span(), value },
+            None => return Err(Refusal::field("invalid_model", "model", must, self.body, string.span())),
+        }
+        Ok(())
+    }
+
+    fn models(&mut self, start: usize) -> Result<(), Refusal> {
+        let must = "a list of at most 64 model names, each a string that isn't empty";
+        let mut names = Vec::new();
+        if !self.null()? {
+            let mut more = self.open(b'[', "models", "a list of model names")?;
+            while more {
+                if self.walk.peek() != Some(b'"') {
+                    return Err(self.wrong("invalid_type", "models", must));
+                }
+                let name = self.walk.string()?;
+                match self.walk.text(name).filter(|text| !text.is_empty() && names.len() < MAX_MODELS) {
+                    Some(text) => names.push(text),
+                    None => return Err(Refusal::field("invalid_value", "models", must, self.body, name.span())),
+                }
+                more = self.walk.more()?;
+            }
+        }
+        self.scan.models = Some(Models { names, cut: start..self.walk.at() });
+        Ok(())
+    }
+
+    fn stream_options(&mut self) -> Result<(), Refusal> {
+        let start = self.walk.at();
+        if self.null()? {
+            self.scan.ask_usage = Some((start..self.walk.at(), r#"{"include_usage":true}"#));
+        } else {
+            let mut more = self.open(b'{', "stream_options", "an object or null")?;
+            let addition = if more { r#""include_usage":true,"# } else { r#""include_usage":true"# };
+            let mut edit = Some((start + 1..start + 1, addition));
+            let mut came = false;
+            while more {
+                let key = self.walk.key()?;
+                let value = self.walk.at();
+                if &*self.walk.name(key) != b"include_usage" {
+                    self.pass()?;
+                } else if came {
+                    return Err(Refusal::duplicate("stream_options.include_usage", key.start));
+                } else {
+                    came = true;
+                    self.scan.include_usage = self.boolean("stream_options.include_usage")?;
+                    edit = (!self.scan.include_usage).then_some((value..self.walk.at(), "true"));
+                }
+                more = self.walk.more()?;
+            }
+            self.scan.ask_usage = edit;
+        }
+        self.scan.stream_options = Some(start..self.walk.at());
+        Ok(())
+    }
+
+    fn tools(&mut self) -> Result<(), Refusal> {
+        if self.null()? {
+            return Ok(());
+        }
+        if self.walk.peek() != Some(b'[') {
+            return Err(self.wrong("invalid_type", "tools", "a list or null"));
+        }
+        self.list_of_tools()
+    }
+
+    fn list_of_tools(&mut self) -> Result<(), Refusal> {
+        let mut more = self.walk.enter()?;
+        self.scan.needs.tools |= more;
+        while more {
+            self.pass()?;
+            more = self.walk.more()?;
+        }
+        Ok(())
+    }
+
+    fn response_format(&mut self) -> Result<(), Refusal> {
+        if self.null()? {
+            return Ok(());
+        }
+        let mut more = self.open(b'{', "response_format", "an object or null")?;
+        while more {
+            let key = self.walk.key()?;
+            if &*self.walk.name(key) == b"type" && self.walk.peek() == Some(b'"') {
+                let kind = self.walk.string()?;
+                self.scan.needs.json_schema |= &*self.walk.name(kind) == b"json_schema";
+            } else {
+                self.pass()?;
+            }
+            more = self.walk.more()?;
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result<(), Refusal> {
+        let start = self.walk.at();
+        self.scan.messages = None;
+        self.scan.message_count = 0;
+        if self.null()? {
+            return Ok(());
+        }
+        let must = "a list of at least one message";
+        let mut more = self.open(b'[', "messages", must)?;
+        if !more {
+            return Err(Refusal::field("invalid_value", "messages", must, self.body, start..self.walk.at()));
+        }
+        while more {
+            if self.scan.message_count == MAX_MESSAGES {
+                return Err(Refusal::too_many_messages(MAX_MESSAGES, self.walk.at()));
+            }
+            self.scan.message_count += 1;
+            self.members(|reader, key| match &*reader.walk.name(key) {
+                b"content" => reader.content(),
+                _ => reader.pass(),
+            })?;
+            more = self.walk.more()?;
+        }
+        self.scan.messages = Some(start..self.walk.at());
+        Ok(())
+    }
+
+    fn content(&mut self) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'[') {
+            return self.words();
+        }
+        let mut more = self.walk.enter()?;
+        while more {
+            self.members(|reader, key| match &*reader.walk.name(key) {
+                b"type" => reader.part_type(),
+                b"text" => reader.words(),
+                _ => reader.pass(),
+            })?;
+            more = self.walk.more()?;
+        }
+        Ok(())
+    }
+
+    fn part_type(&mut self) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'"') {
+            return self.pass();
+        }
+        let kind = self.walk.string()?;
+        match &*self.walk.name(kind) {
+            b"image_url" => self.scan.needs.vision = true,
+            b"input_audio" => self.scan.needs.audio = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A text, counted; anything else is passed.
+    fn words(&mut self) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'"') {
+            return self.pass();
+        }
+        let string = self.walk.string()?;
+        self.scan.text_bytes += string.end - string.start - 2;
+        Ok(())
+    }
+
+    /// An object's members; any other value is passed.
+    #[inline]
+    fn members(&mut self, mut member: impl FnMut(&mut Self, Str) -> Result<(), Refusal>) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'{') {
+            return self.pass();
+        }
+        let mut more = self.walk.enter()?;
+        while more {
+            let key = self.walk.key()?;
+            member(self, key)?;
+            more = self.walk.more()?;
+        }
+        Ok(())
+    }
+
+    fn boolean(&mut self, param: &'static str) -> Result<bool, Refusal> {
+        let first = self.walk.peek();
+        if !matches!(first, Some(b't' | b'f' | b'n')) {
+            return Err(self.wrong("invalid_type", param, "true, false or null"));
+        }
+        self.pass()?;
+        Ok(first == Some(b't'))
+    }
+
+    fn integer(&mut self, param: &'static str, least: u64, most: u64) -> Result<Option<u64>, Refusal> {
+        if self.null()? {
+            return Ok(None);
+        }
+        let must = format!("an integer from {least} to {most}");
+        if !matches!(self.walk.peek(), Some(b'-' | b'0'..=b'9')) {
+            return Err(self.wrong("invalid_type", param, &must));
+        }
+        let span = self.walk.skip()?;
+        let number = self.walk.raw(span.clone());
+        let code = if memchr::memchr3(b'.', b'e', b'E', number).is_some() { "invalid_type" } else { "invalid_value" };
+        let value = std::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
+        match value.filter(|value| (least..=most).contains(value)) {
+            None => Err(Refusal::field(code, param, &must, self.body, span)),
+            value => Ok(value),
+        }
+    }
+
+    /// Passes a null, if the cursor stands on one.
+    fn null(&mut self) -> Result<bool, Refusal> {
+        let null = self.walk.peek() == Some(b'n');
+        if null {
+            self.pass()?;
+        }
+        Ok(null)
+    }
+
+    /// Enters a list or an object, if the cursor stands on the one that is wanted.
+    fn open(&mut self, bracket: u8, param: &'static str, must: &str) -> Result<bool, Refusal> {
+        if self.walk.peek() != Some(bracket) {
+            return Err(self.wrong("invalid_type", param, must));
+        }
+        Ok(self.walk.enter()?)
+    }
+
+    /// The refusal of the value that the cursor stands on; if that isn't even JSON, of this.
+    fn wrong(&mut self, code: &'static str, param: &'static str, must: &str) -> Refusal {
+        match self.walk.skip() {
+            Ok(value) => Refusal::field(code, param, must, self.body, value),
+            Err(fault) => fault.into(),
+        }
+    }
+
+    fn pass(&mut self) -> Result<(), Refusal> {
+        self.walk.skip()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
