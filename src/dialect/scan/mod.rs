@@ -8,12 +8,14 @@ mod answer;
 mod refusal;
 mod request;
 mod rewrite;
+mod types;
 pub(crate) mod walk;
 
 pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts};
 pub use refusal::Refusal;
-pub use request::{Models, Needs, Scan, Text, passthrough, request};
+pub use request::{passthrough, request};
 pub use rewrite::{rewritten, rewritten_with_usage};
+pub use types::{Models, Needs, Scan, Text};
 
 /// A JSON string's text from its span (quotes included) in data that was scanned; what is no text becomes U+FFFD.
 pub fn text_at(data: &[u8], span: std::ops::Range<usize>) -> String {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::request::Scan;
+use super::types::Scan;
 
 type Edit<'a> = (Range<usize>, Cow<'a, str>);
 

@@ -14,6 +14,9 @@ pub(crate) const MAX_DEPTH: u32 = 128;
 /// The longest member name that is ever asked for; an escaped name that can't be so short isn't decoded.
 const LONGEST_NAME: usize = 32;
 
+/// Bytes looked at together in a long string.
+const BLOCK: usize = 64;
+
 /// What is wrong with the text, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -104,6 +107,7 @@ impl<'a> Walk<'a> {
 
     /// Opens the object or array that the cursor stands on; true when there is a first member, false when it was empty
     /// and is closed again.
+    #[inline]
     pub(crate) fn enter(&mut self) -> Result<bool, Fault> {
         let close = match self.peek() {
             Some(b'{') => b'}',
@@ -125,6 +129,7 @@ impl<'a> Walk<'a> {
     }
 
     /// After a member: true when another follows (the cursor stands on it), false when the object or array is closed.
+    #[inline]
     pub(crate) fn more(&mut self) -> Result<bool, Fault> {
         self.space();
         match self.peek() {
@@ -146,6 +151,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A member's name and its colon; the cursor then stands on the value.
+    #[inline]
     pub(crate) fn key(&mut self) -> Result<Str, Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.fault(What::Key));
@@ -161,6 +167,7 @@ impl<'a> Walk<'a> {
     }
 
     /// A string's content for comparing with a short ASCII name: escapes are undone, if it is short enough to be one.
+    #[inline]
     pub(crate) fn name(&self, name: Str) -> Cow<'a, [u8]> {
         let content = &self.bytes[name.start + 1..name.end - 1];
         if name.escaped && content.len() <= LONGEST_NAME * r"\u0000".len() {
@@ -240,6 +247,7 @@ impl<'a> Walk<'a> {
         }
     }
 
+    #[inline]
     fn literal(&mut self, word: &[u8]) -> Result<(), Fault> {
         if !self.bytes[self.at..].starts_with(word) {
             return Err(self.fault(What::Value));
@@ -248,6 +256,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
+    #[inline]
     fn number(&mut self) -> Result<(), Fault> {
         self.at += usize::from(self.peek() == Some(b'-'));
         if self.peek() == Some(b'0') {
@@ -373,20 +382,47 @@ fn hex(digits: &[u8]) -> u32 {
 }
 
 /// Where, from `at` on, the first byte stands that a string can't just hold: a quote, a backslash, a control character;
-/// the text's length when there is none.
+/// the text's length when there is none. Most strings are short and end within two words; long ones go on by blocks.
 #[inline]
-fn next_special(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let marks = specials(u64::from_le_bytes(*block));
+fn next_special(bytes: &[u8], at: usize) -> usize {
+    let mut from = at;
+    for _ in 0..2 {
+        let Some(word) = bytes.get(from..).and_then(|rest| rest.first_chunk()) else { break };
+        let marks = specials(u64::from_le_bytes(*word));
+        if marks != 0 {
+            return from + (marks.trailing_zeros() / 8) as usize;
+        }
+        from += 8;
+    }
+    next_special_far(bytes, from)
+}
+
+/// The same for what is far away or at the text's end.
+#[inline(never)]
+fn next_special_far(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+        // without a branch, so that the compiler makes vector instructions of it
+        if block.iter().fold(false, |any, byte| any | is_special(*byte)) {
+            break;
+        }
+        at += BLOCK;
+    }
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let marks = specials(u64::from_le_bytes(*word));
         if marks != 0 {
             return at + (marks.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
-    while bytes.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1F)) {
+    while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
         at += 1;
     }
     at
+}
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
 /// Eight bytes at once: the lowest bit set marks the first special byte. Borrows may set bits above it, never below.

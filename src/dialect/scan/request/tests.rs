@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Refusal, rewritten, rewritten_with_usage};
+use super::super::{Needs, Refusal, rewritten, rewritten_with_usage};
 use super::*;
 
 /// A body with a model and a message, and this before them.

@@ -1,0 +1,94 @@
+//! What is read of a request: values where the gateway decides by them, spans where it edits or hands on.
+//!
+//! Spans are byte ranges of the body that was scanned, and mean nothing for another.
+
+use std::ops::Range;
+
+/// A string of the body: its place, quotes included, and its text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    /// Where it stands.
+    pub span: Range<usize>,
+    /// What it says, escapes undone.
+    pub value: String,
+}
+
+/// OpenRouter's own chain: `models`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Models {
+    /// The names, in order; none for null and for an empty list.
+    pub names: Vec<String>,
+    /// The whole member and one adjoining comma: what is left without it is JSON.
+    pub cut: Range<usize>,
+}
+
+/// What a target must be able to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// `tools` (or `functions` of old) isn't empty.
+    pub tools: bool,
+    /// A message has a part of type `image_url`.
+    pub vision: bool,
+    /// A message has a part of type `input_audio`.
+    pub audio: bool,
+    /// `response_format` is of type `json_schema`.
+    pub json_schema: bool,
+}
+
+/// What was read of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// The model asked for.
+    pub model: Text,
+    /// The caller's own chain, where `models` is written.
+    pub models: Option<Models>,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// The value of `stream_options`, null too.
+    pub stream_options: Option<Range<usize>>,
+    /// Whether `stream_options` asks for the usage.
+    pub include_usage: bool,
+    /// `max_completion_tokens`, else `max_tokens`.
+    pub max_tokens: Option<u64>,
+    /// How many choices are asked for; 1 unless said.
+    pub n: u32,
+    /// What a target must be able to do.
+    pub needs: Needs,
+    /// Whether `logprobs` is set: neither null nor false.
+    pub logprobs: bool,
+    /// Whether spoken output is asked for: `audio` is set.
+    pub audio_out: bool,
+    /// The value of `messages`.
+    pub messages: Option<Range<usize>>,
+    /// How many messages it holds.
+    pub message_count: usize,
+    /// Bytes of text in the messages, as written: what a prompt's tokens are estimated by, as images would mislead.
+    pub text_bytes: usize,
+    /// Right behind the body's opening brace: a member and a comma may be put here.
+    pub open: usize,
+    /// What has to change in the body to make it ask for the usage.
+    pub(super) ask_usage: Option<(Range<usize>, &'static str)>,
+}
+
+impl Scan {
+    /// What an object says whose first member may stand at `open`, before any is read.
+    pub(super) fn blank(open: usize) -> Self {
+        Self {
+            model: Text::default(),
+            models: None,
+            stream: false,
+            stream_options: None,
+            include_usage: false,
+            max_tokens: None,
+            n: 1,
+            needs: Needs::default(),
+            logprobs: false,
+            audio_out: false,
+            messages: None,
+            message_count: 0,
+            text_bytes: 0,
+            open,
+            ask_usage: Some((open..open, r#""stream_options":{"include_usage":true},"#)),
+        }
+    }
+}
