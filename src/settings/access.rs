@@ -38,9 +38,9 @@ const PUBLISHED: &[&str] = &[
 
 /// `[auth]` of a gateway that binds to `host` and serves the models named `models`.
 pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[String]) -> Auth {
+    let before = s.report().count();
     let modes = [("auto", AuthMode::Auto), ("keys", AuthMode::Keys), ("open", AuthMode::Open)];
     let mode = s.choice("mode", &modes, AuthMode::Auto);
-    let before = s.report().count();
     let mut keys: Vec<CallerKey> = Vec::new();
     let mut absent = Vec::new();
     for (i, mut row) in s.rows("keys").unwrap_or_default().into_iter().enumerate() {
@@ -53,7 +53,7 @@ pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[
             Caller::Bad => {}
         }
     }
-    // A key with a mistake is told of already; that none is left then is no second mistake.
+    // A mistake in a key or the mode is told already; that no key is left then is no second one.
     let none = keys.is_empty() && s.report().count() == before;
     closed_to_strangers(&s, mode, host, none, &absent);
     Auth { mode, keys }
@@ -97,11 +97,10 @@ fn caller_key(row: &mut Section<'_>, vault: &Vault<'_>, host: &str, models: &[St
     if name.as_deref().is_some_and(|n| n.trim().is_empty() || n.len() > 128) {
         row.problem("name", "must have 1 to 128 characters");
     }
-    if !row.has("key") {
+    let Some(mut reference) = row.optional_section("key") else {
         row.missing("key", "key = { env = \"NAME\" }");
         return Caller::Bad;
-    }
-    let mut reference = row.section("key");
+    };
     match vault.read(&mut reference) {
         Found::Secret(key, source) => {
             strong(&reference, &key, host);
@@ -121,7 +120,7 @@ fn limits(row: &mut Section<'_>) {
     for key in ["rpm", "tpm", "concurrency"] {
         row.whole(key, 0, 0..=MOST);
     }
-    row.optional_text("expires");
+    row.text("expires", "");
     let mut budget = row.section("budget");
     budget.number("usd", 0.0, 0.0..=1e12);
     budget.choice("window", &[("day", 0), ("week", 1), ("month", 2), ("total", 3)], 2);

@@ -12,8 +12,8 @@ const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "ta
 
 /// `[server]`.
 pub(super) fn server(mut s: Section<'_>) -> Server {
-    if s.has("tls") {
-        later::tls(s.section("tls"));
+    if let Some(tls) = s.optional_section("tls") {
+        later::tls(tls);
     }
     let server = Server {
         host: host(&mut s),
@@ -86,6 +86,8 @@ fn is_host(host: &str) -> bool {
 
 fn request_headers(s: &mut Section<'_>) -> Vec<String> {
     let names = s.texts("request_headers", REQUEST_HEADERS);
+    // `timeout` is the one that is understood: a list of it alone does all that it says.
+    s.settle("request_headers", names != REQUEST_HEADERS && names.iter().any(|name| name != "timeout"));
     if names.iter().any(|name| !REQUEST_HEADERS.contains(&name.as_str())) {
         s.problem("request_headers", format!("each must be one of \"{}\"", REQUEST_HEADERS.join("\", \"")));
     }

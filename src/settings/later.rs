@@ -20,7 +20,7 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.request_headers", Until::NoEffect, "of the x-stagedoor-* request headers only `timeout` is understood so far"),
+    ("server.request_headers", Until::NoEffect, "of these, only `timeout` is understood"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
     ("auth.keys.rpm", Until::Refused, "the limit would not be kept"),
     ("auth.keys.tpm", Until::Refused, "the limit would not be kept"),

@@ -182,11 +182,12 @@ fn syntax_problem(label: &str, error: &ConfigError) -> Problem {
 }
 
 /// A line of the parser's report; on the one that quotes the file, letters and digits right of the `=` are starred, each
-/// by one character so that the caret still points at the right place.
+/// by one character so that the caret still points at the right place. A table's header is shown; a line that is neither
+/// header nor `key = …` may be the middle of a secret.
 fn without_values(line: &str) -> String {
     let quoted = line.split_once('|').filter(|(number, _)| number.trim().parse::<u32>().is_ok());
     let Some((number, source)) = quoted else { return line.to_owned() };
-    let is_header = source.trim_start().starts_with('[');
+    let is_header = source.trim_start().starts_with('[') && !source.contains(['=', ',', '{']);
     let from = if is_header { source.len() } else { source.find('=').unwrap_or(0) };
     let (shown, hidden) = source.split_at(from);
     let starred: String = hidden.chars().map(|c| if c.is_alphanumeric() { '*' } else { c }).collect();

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::dotenv;
 use super::layer::{Layer, merged};
+use super::path::Path as KeyPath;
 use super::problem::{Invalid, Problem};
 use super::raw::Report;
 use super::resolve::resolve;
 use super::secrets::Vault;
-use super::types::Settings;
+use super::types::{NoteKind, Settings};
 
 /// The folder's name, within the working folder.
 const FOLDER: &str = "settings";
@@ -77,6 +78,7 @@ pub fn load(source: &Source) -> Result<Settings, Invalid> {
     let report = Report::new(layers, problems);
     let vault = Vault { env: &env, folder: &source.folder };
     let settings = resolve(&tree, &report, &vault);
+    stray_variables(&env, &report);
     let (problems, notes) = report.finish();
     if problems.is_empty() { Ok(Settings { notes, ..settings }) } else { Err(Invalid { problems }) }
 }
@@ -120,6 +122,21 @@ fn read(path: &Path, label: &str) -> Option<Result<Layer, Problem>> {
         }),
     }
 }
+
+/// Tells of variables with one underscore where two are meant: they would be passed over in silence.
+fn stray_variables(env: &BTreeMap<String, String>, report: &Report) {
+    for name in env.keys() {
+        let Some((section, key)) = name.strip_prefix("STAGEDOOR_").and_then(|rest| rest.split_once('_')) else { continue };
+        // A section's name begins the key that is meant; STAGEDOOR_ADMIN_KEY is a secret's own name.
+        if SECTIONS.contains(&section) && !key.starts_with('_') {
+            let message = format!("{name} is not read; a setting's variable has two underscores: STAGEDOOR__{section}__{key}");
+            report.note(NoteKind::Warning, &KeyPath::default(), message);
+        }
+    }
+}
+
+/// The sections that a variable may mean, as it writes them.
+const SECTIONS: &[&str] = &["SERVER", "AUTH", "BREAKER", "TIMEOUTS", "RETRY", "TELEMETRY", "PROVIDERS", "MODELS"];
 
 fn merge(layers: &[Layer]) -> Result<config::Value, Invalid> {
     // Layers are tables already, so nothing in them can fail to merge; if something does, no value is shown.

@@ -29,11 +29,8 @@ pub(super) fn model(name: &str, mut s: Section<'_>, names: &Names<'_>, retries: 
     let strategy = s.choice("strategy", STRATEGIES, Strategy::Healthiest);
     let targets = targets(&mut s, name, names.providers);
     let failover = failover(&mut s, name, names.models);
-    for (key, check) in [("cache", later::cache as fn(Section<'_>)), ("stream", later::stream)] {
-        if s.has(key) {
-            check(s.section(key));
-        }
-    }
+    later::cache(s.section("cache"));
+    later::stream(s.section("stream"));
     Model {
         name: name.to_owned(),
         strategy,
@@ -55,14 +52,10 @@ fn check_name(name: &str, report: &Report, path: &Path) {
 }
 
 fn targets(s: &mut Section<'_>, model: &str, providers: &[String]) -> Vec<Target> {
-    let rows = match s.rows("targets") {
-        Some(rows) => rows,
-        None if s.has("targets") => return Vec::new(),
-        None => {
-            s.missing("targets", "targets = [{ provider = \"…\", model = \"…\" }]");
-            return Vec::new();
-        }
-    };
+    if !s.has("targets") {
+        s.missing("targets", "targets = [{ provider = \"…\", model = \"…\" }]");
+    }
+    let Some(rows) = s.rows("targets") else { return Vec::new() };
     if rows.is_empty() {
         s.problem("targets", "is empty, so nothing can serve the model; add { provider = \"…\", model = \"…\" }");
     }
@@ -89,7 +82,7 @@ fn target(row: &mut Section<'_>, model: &str, providers: &[String]) -> Target {
         row.problem("model", "`*` alone stands for what a wildcard row matched, and this row is none, or it is more than `*`");
     }
     let weight = row.whole("weight", 1, 1..=1_000_000) as u32;
-    let price = if row.has("price") { price(row.section("price")) } else { None };
+    let price = row.optional_section("price").and_then(price);
     Target { provider, model: upstream, weight, price, capabilities: capabilities(row) }
 }
 
@@ -119,10 +112,7 @@ fn price(mut s: Section<'_>) -> Option<Price> {
 }
 
 fn capabilities(row: &mut Section<'_>) -> Option<Vec<String>> {
-    if !row.has("capabilities") {
-        return None;
-    }
-    let declared = row.texts("capabilities", &[]);
+    let declared = row.optional_texts("capabilities")?;
     for name in declared.iter().filter(|name| !CAPABILITIES.contains(&name.as_str())) {
         let guess = did_you_mean(name, CAPABILITIES);
         row.problem("capabilities", format!("each must be one of \"{}\"{guess}", CAPABILITIES.join("\", \"")));

@@ -71,8 +71,12 @@ impl Report {
     fn origin(&self, path: &Path) -> String {
         let mut path = path.clone();
         loop {
-            if let Some((layer, value)) = self.layers.iter().rev().find_map(|l| Some((l, l.at(&path)?))) {
-                return value.origin().unwrap_or(layer.label()).to_owned();
+            // A table that variables built has no origin of its own: where a file has that table too, the file is meant.
+            if let Some(origin) = self.layers.iter().rev().find_map(|layer| layer.at(&path)?.origin()) {
+                return origin.to_owned();
+            }
+            if let Some(layer) = self.layers.iter().rev().find(|layer| layer.at(&path).is_some()) {
+                return layer.label().to_owned();
             }
             if !path.pop() {
                 return self.layers.last().map_or_else(|| "settings".to_owned(), |l| l.label().to_owned());
@@ -87,18 +91,24 @@ pub(super) struct Section<'a> {
     path: Path,
     entries: BTreeMap<&'a str, &'a Value>,
     known: Vec<&'static str>,
+    /// Whether what is written is no table at all: then nothing in it is missing.
+    broken: bool,
 }
 
 impl<'a> Section<'a> {
     /// A reader of `value`, which should be a table; None is an empty one.
     pub(super) fn new(report: &'a Report, path: Path, value: Option<&'a Value>) -> Self {
         let mut entries = BTreeMap::new();
+        let mut broken = false;
         match value.map(|v| &v.kind) {
             None => {}
             Some(ValueKind::Table(table)) => entries.extend(table.iter().map(|(k, v)| (k.as_str(), v))),
-            Some(_) => report.problem(&path, "must be a table of keys"),
+            Some(_) => broken = true,
         }
-        Self { report, path, entries, known: Vec::new() }
+        if broken {
+            report.problem(&path, "must be a table of keys");
+        }
+        Self { report, path, entries, known: Vec::new(), broken }
     }
 
     /// Where the mistakes go.
@@ -128,7 +138,9 @@ impl<'a> Section<'a> {
 
     /// Says once that `key` is needed.
     pub(super) fn missing(&self, key: &'static str, example: &str) {
-        self.report.problem(&self.path, format!("`{key}` is missing; write {example}"));
+        if !self.broken {
+            self.report.problem(&self.path, format!("`{key}` is missing; write {example}"));
+        }
     }
 
     /// Text, or `default`.
@@ -242,13 +254,17 @@ impl<'a> Section<'a> {
 
     /// A list of texts, or `default`. From the environment also "a, b, c".
     pub(super) fn texts(&mut self, key: &'static str, default: &[&str]) -> Vec<String> {
-        let texts = self.read(key, "must be a list of texts, such as [\"a\", \"b\"]", |value| match &value.kind {
+        let texts = self.optional_texts(key);
+        texts.unwrap_or_else(|| default.iter().map(|t| (*t).to_owned()).collect())
+    }
+
+    /// A list of texts, if written.
+    pub(super) fn optional_texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        self.read(key, "must be a list of texts, such as [\"a\", \"b\"]", |value| match &value.kind {
             ValueKind::Array(items) => items.iter().map(|item| text_of(item).map(str::to_owned)).collect(),
             ValueKind::String(text) if is_from_environment(value) => Some(by_comma(text)),
             _ => None,
-        });
-        self.settle(key, texts.as_ref().is_some_and(|t| t != default));
-        texts.unwrap_or_else(|| default.iter().map(|t| (*t).to_owned()).collect())
+        })
     }
 
     /// The table at `key`; where it isn't written, an empty one.
@@ -256,6 +272,12 @@ impl<'a> Section<'a> {
         let value = self.take(key);
         self.settle(key, value.is_some());
         Section::new(self.report, self.path.key(key), value)
+    }
+
+    /// The table at `key`, if it is written.
+    pub(super) fn optional_section(&mut self, key: &'static str) -> Option<Section<'a>> {
+        let section = self.section(key);
+        self.has(key).then_some(section)
     }
 
     /// The table at `key` as the last layer to speak of it wrote it, if any did. For tables whose keys exclude each other:

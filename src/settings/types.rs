@@ -266,4 +266,3 @@ pub struct Price {
     /// Answer tokens.
     pub output: f64,
 }
-
