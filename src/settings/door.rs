@@ -10,6 +10,9 @@ use super::types::{LogForm, Server, Telemetry};
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
 
+/// Where the gateway listens unless told: nobody else can reach it there.
+const LOOPBACK: &str = "127.0.0.1";
+
 /// `[server]`.
 pub(super) fn server(mut s: Section<'_>) -> Server {
     if let Some(tls) = s.optional_section("tls") {
@@ -71,11 +74,12 @@ pub(super) fn is_listen(text: &str) -> bool {
 }
 
 fn host(s: &mut Section<'_>) -> String {
-    let host = s.text("host", "127.0.0.1");
-    if !is_host(&host) {
-        s.problem("host", "must be a name or an IP address, without a scheme or a port (that is `port`)");
+    let host = s.text("host", LOOPBACK);
+    if is_host(&host) {
+        return host;
     }
-    host
+    s.problem("host", "must be a name or an IP address, without a scheme or a port (that is `port`)");
+    LOOPBACK.to_owned()
 }
 
 fn is_host(host: &str) -> bool {

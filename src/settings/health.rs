@@ -154,8 +154,9 @@ impl Retries {
 /// A share above zero: at zero, a breaker would trip on calls that went well.
 fn share(s: &mut Section<'_>, key: &'static str, default: f64) -> f64 {
     let share = s.number(key, default, 0.0..=1.0);
-    if share == 0.0 {
-        s.problem(key, "must be above 0: at 0 every call would count as too many");
+    if share > 0.0 {
+        return share;
     }
-    share
+    s.problem(key, "must be above 0: at 0 every call would count as too many");
+    default
 }

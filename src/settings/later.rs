@@ -117,8 +117,9 @@ pub(super) fn tls(mut section: Section<'_>) {
 /// `hedge`: "off" or a percentile.
 pub(super) fn hedge(section: &mut Section<'_>, default: &str) -> String {
     let hedge = section.text("hedge", default);
-    if hedge != "off" && !units::is_percentile(&hedge) {
-        section.problem("hedge", "must be \"off\" or a percentile such as \"p95\"");
+    if hedge == "off" || units::is_percentile(&hedge) {
+        return hedge;
     }
-    hedge
+    section.problem("hedge", "must be \"off\" or a percentile such as \"p95\"");
+    default.to_owned()
 }

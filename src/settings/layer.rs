@@ -14,6 +14,10 @@ const ENVIRONMENT: &str = "environment variable ";
 /// How the variables begin that override settings.
 const PREFIX: &str = "STAGEDOOR__";
 
+/// The name that a layer goes by in the merge. The crate reads a topmost name such as `a.b` or `a[9]` as a path of its own;
+/// below this one, a settings file's names are names.
+const ROOT: &str = "settings";
+
 /// A file or the environment, parsed.
 #[derive(Clone)]
 pub(super) struct Layer {
@@ -67,7 +71,8 @@ pub(super) fn merged(layers: &[Layer]) -> Result<Value, ConfigError> {
     for layer in layers {
         builder = builder.add_source(layer.clone());
     }
-    Ok(builder.build()?.cache)
+    let mut table = builder.build()?.cache.into_table()?;
+    Ok(table.remove(ROOT).unwrap_or_default())
 }
 
 /// Whether the value was a variable's text, which has no kind of its own.
@@ -81,13 +86,7 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        self.root.clone().into_table()
-    }
-
-    /// The default reads a name such as `a.b` or `a[9]` as a path of its own; in a settings file it is a name.
-    fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
-        merge(cache, &self.root);
-        Ok(())
+        Ok(Map::from([(ROOT.to_owned(), self.root.clone())]))
     }
 }
 
@@ -95,17 +94,6 @@ impl Source for Layer {
 impl fmt::Debug for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Layer").field("label", &self.label).finish_non_exhaustive()
-    }
-}
-
-fn merge(below: &mut Value, above: &Value) {
-    match (&mut below.kind, &above.kind) {
-        (ValueKind::Table(below), ValueKind::Table(above)) => {
-            for (key, value) in above {
-                merge(below.entry(key.clone()).or_insert_with(|| Value::new(None, ValueKind::Nil)), value);
-            }
-        }
-        _ => *below = above.clone(),
     }
 }
 

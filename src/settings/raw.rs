@@ -71,12 +71,13 @@ impl Report {
     fn origin(&self, path: &Path) -> String {
         let mut path = path.clone();
         loop {
-            // A table that variables built has no origin of its own: where a file has that table too, the file is meant.
-            if let Some(origin) = self.layers.iter().rev().find_map(|layer| layer.at(&path)?.origin()) {
-                return origin.to_owned();
-            }
-            if let Some(layer) = self.layers.iter().rev().find(|layer| layer.at(&path).is_some()) {
-                return layer.label().to_owned();
+            let mut written = self.layers.iter().rev().filter_map(|layer| layer.at(&path));
+            if let Some(last) = written.next() {
+                // A table that variables built has no origin of its own: where a file has that table too, the file is
+                // meant; else the variable that began it.
+                let is_table = |value: &&Value| matches!(value.kind, ValueKind::Table(_));
+                let own = last.origin().or_else(|| written.next().filter(is_table)?.origin());
+                return own.or_else(|| first_origin(last)).unwrap_or("the environment").to_owned();
             }
             if !path.pop() {
                 return self.layers.last().map_or_else(|| "settings".to_owned(), |l| l.label().to_owned());
@@ -409,6 +410,14 @@ pub(super) fn text_of(value: &Value) -> Option<&str> {
     match &value.kind {
         ValueKind::String(text) => Some(text),
         _ => None,
+    }
+}
+
+/// The origin of the first value within `value`, by name.
+fn first_origin(value: &Value) -> Option<&str> {
+    match &value.kind {
+        ValueKind::Table(table) => table.iter().min_by_key(|(name, _)| *name).and_then(|(_, value)| first_origin(value)),
+        _ => value.origin(),
     }
 }
 
