@@ -164,7 +164,9 @@ fn a_syntax_error_keeps_its_line_and_caret_but_no_secret() {
 
 #[test]
 fn odd_files() {
-    assert!(Bench::alone("\u{feff}").load().models.is_empty());
+    let bench = Bench::alone("\u{feff}");
+    assert!(bench.load().models.is_empty());
+    assert!(bench.notes(NoteKind::Warning)[0].starts_with("models: there is no model"));
     let bench = Bench::alone("");
     std::fs::write(bench.folder.path().join("alone.toml"), [0xff, 0xfe]).unwrap();
     assert_eq!(bench.mistakes(), "alone.toml: is not UTF-8 text");

@@ -80,6 +80,7 @@ fn kinds_are_strict() {
 
 #[test]
 fn choices_are_listed() {
+    refused("[auth]\nmode = 5", "auth.mode", "must be one of \"auto\", \"keys\", \"open\"");
     refused("[auth]\nmode = \"opne\"", "auth.mode", "must be one of \"auto\", \"keys\", \"open\"; did you mean `open`?");
     model_refused("strategy = \"heathiest\"\ntargets = [{ provider = \"local\", model = \"m\" }]", "models.m.strategy", "healthiest");
     refused("[telemetry]\nlog = \"xml\"", "telemetry.log", "\"pretty\", \"json\"");

@@ -37,6 +37,21 @@ fn a_reference_is_exactly_one() {
 }
 
 #[test]
+fn a_file_that_holds_no_key() {
+    assert!(pool("[{ file = \".\" }]").mistakes().contains("providers.p.keys[0].file: can't be read"));
+    let bench = pool("[{ file = \"f\" }]");
+    std::fs::write(bench.folder.path().join("f"), [0xff]).unwrap();
+    assert!(bench.mistakes().contains("providers.p.keys[0].file: holds bytes that are no text"));
+}
+
+#[test]
+fn an_admin_key_that_is_not_there_is_told() {
+    let bench = small_and("[admin]\nkey = { env = \"A\" }");
+    assert!(bench.load().admin.key.is_none());
+    assert!(bench.notes(NoteKind::LeftOut)[0].starts_with("admin.key: A isn't there"));
+}
+
+#[test]
 fn what_no_header_can_carry_is_refused() {
     for bad in ["a b", "a\nb", "é", "a\u{0}b"] {
         let told = pool("[{ env = \"A\" }]").env("A", bad).mistakes();
