@@ -111,6 +111,14 @@ fn a_cr_waits_for_its_lf_but_not_in_a_stream_of_crs() {
 }
 
 #[test]
+fn a_crlf_after_any_line_is_one_end() {
+    let raws = |text: &'static str| parse([text.as_bytes()]).into_iter().map(|frame| frame.raw).collect::<Vec<_>>();
+    assert_eq!(raws("\r\ndata: a\n\r\n"), ["\r\n", "data: a\n\r\n"]);
+    assert_eq!(raws("data: a\r\n\r\n\r\n"), ["data: a\r\n\r\n", "\r\n"]);
+    assert_eq!(raws("data: a\r\r\r\n"), ["data: a\r\r", "\r\n"]);
+}
+
+#[test]
 fn chunks_may_be_pushed_before_they_are_read() {
     let mut parser = Parser::new(100);
     for part in ["data: a\n", "\ndata: b\n\nda", "", "ta: c\n\nid: 1"] {

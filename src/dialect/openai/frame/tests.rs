@@ -75,6 +75,16 @@ fn what_shows_nothing_is_empty() {
 }
 
 #[test]
+fn what_was_seen_stays_seen() {
+    let seen = delta(
+        r#"{"content":"a","refusal":null,"reasoning":"b","thinking":"","tool_calls":[1],"function_call":null,"audio":{"a":1},"audio":null}"#,
+    );
+    assert!(seen.kind == Kind::Content && seen.reasoning && seen.tool_call && seen.audio);
+    assert_eq!(delta(r#"{"content":"a","refusal":""}"#).kind, Kind::Content);
+    assert_eq!(kind(r#"[{"object":"error"},{"object":"list"}]"#), Kind::Error);
+}
+
+#[test]
 fn a_finish_alone_commits_though_it_is_empty() {
     let data = r#"{"choices":[{"delta":{},"finish_reason":null},{"delta":{},"finish_reason":"length","usage":{"a":1}}]}"#;
     let seen = classify(data.as_bytes());

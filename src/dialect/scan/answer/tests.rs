@@ -72,6 +72,7 @@ fn error_bodies_as_vendors_write_them() {
         (r#"{"message":{"a":1}}"#, ["", "", r#"{"a":1}"#, ""]),
         (r#"{"error":{"message":"","code":-5}}"#, ["-5", "", "", ""]),
         (r#"{"message":"m","error":{"message":"n"}}"#, ["", "", "n", ""]),
+        (r#"{"error":{"message":"n","code":9},"message":"m","code":0}"#, ["9", "", "n", ""]),
         (r#"{"message":"m","error":{"code":[1]}}"#, ["", "", "m", ""]),
         (r#"{"message":"m","error":null,"status":500,"type":7,"param":[]}"#, ["", "", "m", ""]),
         (r#"{"error":{"code":"c","message":"half"#, ["c", "", "", ""]),

@@ -58,6 +58,9 @@ fn needs_are_told_apart() {
     assert_eq!(needs(r#""tools":null,"functions":null,"response_format":null,"#), Needs::default());
     assert_eq!(needs(r#""functions":[{}],"#), Needs { tools: true, ..Needs::default() });
     assert_eq!(needs(r#""response_format":{"type":"json\u005fschema"},"#), Needs { json_schema: true, ..Needs::default() });
+    assert_eq!(needs(r#""tools":[1],"functions":[],"#), Needs { tools: true, ..Needs::default() });
+    assert_eq!(needs(r#""response_format":{"type":5,"name":"json_schema","x":{}},"#), Needs::default());
+    assert_eq!(needs(r#""response_format":{"type":"json_schema","type":"text"},"#), Needs { json_schema: true, ..Needs::default() });
     let part = |part: &str| scan(&format!(r#"{{"model":"m","messages":[{{"content":[{part}]}}]}}"#)).needs;
     assert_eq!(part(r#"{"type":"image_url"}"#), Needs { vision: true, ..Needs::default() });
     assert_eq!(part(r#"{"type":"input_audio"}"#), Needs { audio: true, ..Needs::default() });
@@ -137,6 +140,10 @@ fn wrong_types() {
         message,
         format!("`stream` must be true, false or null, but is `\"{}…` at byte 10; correct it or leave it out.", "é".repeat(99))
     );
+    let message = refusal(with(&format!(r#""stream":[{},"#, "[1],".repeat(50) + "1]"))).message;
+    assert!(message.contains(&format!("`[{}…` at", &"[1],".repeat(25)[..99])), "{message}");
+    let message = refusal(with(&format!(r#""stream":"{}","#, "😀".repeat(200)))).message;
+    assert!(message.contains(&format!("`\"{}…` at", "😀".repeat(99))), "{message}");
     let message = refusal(with(&format!(r#""stream":"{}","#, "é".repeat(98)))).message;
     assert!(message.contains(&format!("`\"{}\"` at", "é".repeat(98))), "{message}");
 }
@@ -251,7 +258,7 @@ fn models_are_read_and_cut() {
         let scan = passthrough(body.as_bytes()).unwrap();
         assert_eq!(scan.models.as_ref().unwrap().names, ["a", "b\n"]);
         assert_eq!(rewritten(&Bytes::from(body), &scan, "m"), left);
-        assert_eq!(rewritten(&Bytes::from(body), &scan, "p/\"q\\\u{1}é"), left.replace("\"m\"", r#""p/\"q\\\u0001é""#));
+        assert_eq!(rewritten(&Bytes::from(body), &scan, "p/\"q\\\0\u{1f} é"), left.replace("\"m\"", r#""p/\"q\\\u0000\u001f é""#));
     }
     for empty in ["null", "[]"] {
         let scan = scan(&with(&format!("\"models\":{empty},")));

@@ -43,6 +43,8 @@ fn each_fault_has_its_place() {
         (r#""\x""#, 1, What::Escape),
         (r#""\u12g4""#, 1, What::Escape),
         (r#""\u123""#, 1, What::Escape),
+        (r#""\u123"#, 1, What::Escape),
+        (r#""\"#, 1, What::Escape),
         ("01", 1, What::Trailing),
         ("-x", 1, What::Number),
         ("1.e", 2, What::Number),
