@@ -6,11 +6,15 @@
 //! `base`, `health`, `access`, `routing`, `stream`, `dialect` (pure: no clock, no I/O), then `clock`, `telemetry`,
 //! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
+pub mod access;
+pub mod actors;
 pub mod base;
 pub mod clock;
+pub mod dialect;
 pub mod health;
+pub mod proxy;
+pub mod rehearsal;
 pub mod routing;
-pub mod access;
-pub mod telemetry;
 pub mod settings;
-pub mod actors;
+pub mod stream;
+pub mod telemetry;

@@ -8,7 +8,7 @@ mod policy;
 mod target;
 
 pub use chain::{Chain, Pool};
-pub use pick::{Ask, Choice, Explained, NoTarget, Tried, Why, explain, pick};
+pub use pick::{Ask, Choice, Explained, NoTarget, Taken, Tried, Why, explain, pick};
 pub use plan::{Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};

@@ -36,15 +36,20 @@ impl Tried {
         self.targets |= 1 << number;
     }
 
+    /// How many targets were taken out.
+    pub fn count(&self) -> usize {
+        self.targets.count_ones() as usize
+    }
+
     /// Whether the target was taken out.
     pub fn has(&self, number: usize) -> bool {
         self.targets & (1 << number) != 0
     }
 
     /// Takes a key out for this request: for one target (a rate limit), or for all of the provider's (a refusal).
-    pub fn key(&mut self, choice: &Choice, whole_key: bool) {
-        let Some(key) = choice.key else { return };
-        let scope = if whole_key { provider_scope(&choice.target) } else { KeyScope::Target(choice.number) };
+    pub fn key(&mut self, taken: &Taken, whole_key: bool) {
+        let Some(key) = taken.key else { return };
+        let scope = if whole_key { provider_scope(&taken.target) } else { KeyScope::Target(taken.number) };
         match self.keys.iter_mut().find(|(at, _)| *at == scope) {
             Some((_, mask)) => *mask |= 1 << key.min(63),
             None => self.keys.push((scope, 1 << key.min(63))),
@@ -79,9 +84,9 @@ pub struct Ask<'a> {
     pub now: Moment,
 }
 
-/// A target chosen, with everything claimed that the call holds until its end.
-#[derive(Debug)]
-pub struct Choice {
+/// Who was chosen.
+#[derive(Clone, Debug)]
+pub struct Taken {
     /// Its number in the chain.
     pub number: usize,
     /// The public model whose pool it is in.
@@ -90,6 +95,13 @@ pub struct Choice {
     pub target: Arc<Target>,
     /// The key's place in the provider's pool; None where no key is sent.
     pub key: Option<usize>,
+}
+
+/// A target chosen, with everything claimed that the call holds until its end.
+#[derive(Debug)]
+pub struct Choice {
+    /// Who.
+    pub taken: Taken,
     /// How the provider's breaker let it through.
     pub by_provider: Admitted,
     /// How the target's breaker let it through.
@@ -167,6 +179,13 @@ impl NoTarget {
     pub fn all_resting(&self) -> bool {
         let mut untried = self.why.iter().filter(|(_, why)| *why != Why::Tried).peekable();
         untried.peek().is_some() && untried.all(|(_, why)| matches!(why, Why::KeysResting(_)))
+    }
+}
+
+impl NoTarget {
+    /// Whether every target was tried or is out of quota.
+    pub fn all_resting_or_tried(&self) -> bool {
+        self.why.iter().all(|(_, why)| matches!(why, Why::KeysResting(_) | Why::KeysTried | Why::Tried))
     }
 }
 
@@ -376,7 +395,8 @@ fn enter<R: Rng + ?Sized>(
     let by_provider = Admitted::at(&target.provider.vitals, force, ask.now)?;
     let by_target = Admitted::at(&target.vitals, force, ask.now)?;
     let in_flight = (target.provider.vitals.enter(), target.vitals.enter());
-    Some(Choice { number, model: Arc::clone(model), target: Arc::clone(target), key, by_provider, by_target, in_flight })
+    let taken = Taken { number, model: Arc::clone(model), target: Arc::clone(target), key };
+    Some(Choice { taken, by_provider, by_target, in_flight })
 }
 
 /// The open target that recovers soonest.

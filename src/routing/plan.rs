@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::pick::{Choice, Tried};
+use super::pick::{Taken, Tried};
 use super::policy::Retry;
 use crate::base::Moment;
 use crate::health::Outcome;
@@ -100,8 +100,8 @@ impl Plan {
         self.calls
     }
 
-    /// Decides after a failure of `choice`. `behind`: targets that could still serve; `draw`: a random number, 0 to 1.
-    pub fn after(&mut self, choice: &Choice, outcome: &Outcome, behind: usize, now: Moment, draw: f64) -> Next {
+    /// Decides after a failure of `taken`. `behind`: targets that could still serve; `draw`: a random number, 0 to 1.
+    pub fn after(&mut self, taken: &Taken, outcome: &Outcome, behind: usize, now: Moment, draw: f64) -> Next {
         let next = match outcome {
             Outcome::Transient(failure) => {
                 let left = self.retry.attempts.saturating_sub(self.calls) as usize;
@@ -111,15 +111,15 @@ impl Plan {
                     let longest = self.retry.backoff.saturating_mul(1 << (self.repeats - 1).min(16));
                     return self.in_time(Next::Repeat { after: longest.mul_f64(draw.clamp(0.0, 1.0)) }, now);
                 }
-                self.leave(choice)
+                self.leave(taken)
             }
-            Outcome::RateLimited { whole_key, .. } => self.change_key(choice, *whole_key),
-            Outcome::KeyFault { .. } => self.change_key(choice, true),
+            Outcome::RateLimited { whole_key, .. } => self.change_key(taken, *whole_key),
+            Outcome::KeyFault { .. } => self.change_key(taken, true),
             Outcome::TooLong => {
-                self.larger_than = self.larger_than.max(choice.target.context_window);
-                self.leave(choice)
+                self.larger_than = self.larger_than.max(taken.target.context_window);
+                self.leave(taken)
             }
-            Outcome::ModelMissing => self.leave(choice),
+            Outcome::ModelMissing => self.leave(taken),
             Outcome::CallerFault | Outcome::Ok => Next::Stop(Stop::PassOn),
             Outcome::Abandoned => Next::Stop(Stop::Deadline),
         };
@@ -127,18 +127,18 @@ impl Plan {
     }
 
     /// The target can't be taken again after all: its gate closed, or it has no other key.
-    pub fn leave(&mut self, choice: &Choice) -> Next {
-        self.tried.target(choice.number);
+    pub fn leave(&mut self, taken: &Taken) -> Next {
+        self.tried.target(taken.number);
         self.repeats = 0;
         self.key_changes = 0;
         if self.calls >= self.retry.attempts { Next::Stop(Stop::Exhausted) } else { Next::OtherTarget }
     }
 
-    fn change_key(&mut self, choice: &Choice, whole_key: bool) -> Next {
-        if choice.key.is_none() || self.key_changes >= KEY_CHANGES {
-            return self.leave(choice);
+    fn change_key(&mut self, taken: &Taken, whole_key: bool) -> Next {
+        if taken.key.is_none() || self.key_changes >= KEY_CHANGES {
+            return self.leave(taken);
         }
-        self.tried.key(choice, whole_key);
+        self.tried.key(taken, whole_key);
         self.key_changes += 1;
         // Not counted: the call that was refused made no answer for anyone.
         self.calls = self.calls.saturating_sub(1);

@@ -1,0 +1,256 @@
+//! What an upstream's refusal means. Vendor codes are rows of a table, extended by `providers.X.codes`, not branches.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::scan::ErrorParts;
+use crate::health::{Failure, Outcome};
+
+/// What a vendor's code stands for, whatever the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Transient,
+    RateLimited,
+    /// The whole key is out of quota for now, not only for this model.
+    KeyLimited,
+    KeyFault,
+    TooLong,
+    CallerFault,
+    ModelMissing,
+}
+
+/// Codes and types that vendors document.
+/// OpenAI: <https://platform.openai.com/docs/guides/error-codes>, Anthropic: <https://docs.claude.com/en/api/errors>,
+/// Google: <https://ai.google.dev/gemini-api/docs/troubleshooting>, DeepSeek:
+/// <https://api-docs.deepseek.com/quick_start/error_codes>.
+const CODES: &[(&str, Meaning)] = &[
+    ("context_length_exceeded", Meaning::TooLong),
+    ("string_above_max_length", Meaning::TooLong),
+    ("request_too_large", Meaning::TooLong),
+    ("exceed_context_size_error", Meaning::TooLong),
+    ("insufficient_quota", Meaning::KeyFault),
+    ("billing_hard_limit_reached", Meaning::KeyFault),
+    ("billing_not_active", Meaning::KeyFault),
+    ("billing_error", Meaning::KeyFault),
+    ("invalid_api_key", Meaning::KeyFault),
+    ("account_deactivated", Meaning::KeyFault),
+    ("authentication_error", Meaning::KeyFault),
+    ("API_KEY_INVALID", Meaning::KeyFault),
+    ("UNAUTHENTICATED", Meaning::KeyFault),
+    ("model_not_found", Meaning::ModelMissing),
+    ("unknown_model", Meaning::ModelMissing),
+    ("model_decommissioned", Meaning::ModelMissing),
+    ("DeploymentNotFound", Meaning::ModelMissing),
+    ("content_policy_violation", Meaning::CallerFault),
+    ("content_filter", Meaning::CallerFault),
+    ("moderation_blocked", Meaning::CallerFault),
+    ("cyber_policy", Meaning::CallerFault),
+    ("rate_limit_exceeded", Meaning::RateLimited),
+    ("rate_limit_error", Meaning::RateLimited),
+    ("requests", Meaning::RateLimited),
+    ("tokens", Meaning::RateLimited),
+    ("RESOURCE_EXHAUSTED", Meaning::RateLimited),
+    ("organization_rate_limit_exceeded", Meaning::KeyLimited),
+    ("overloaded_error", Meaning::Transient),
+    ("server_error", Meaning::Transient),
+    ("api_error", Meaning::Transient),
+    ("UNAVAILABLE", Meaning::Transient),
+];
+
+/// The names by which settings say what a code means.
+const NAMES: &[(&str, Meaning)] = &[
+    ("transient", Meaning::Transient),
+    ("rate_limited", Meaning::RateLimited),
+    ("key_fault", Meaning::KeyFault),
+    ("too_long", Meaning::TooLong),
+    ("caller_fault", Meaning::CallerFault),
+    ("model_missing", Meaning::ModelMissing),
+];
+
+/// How vendors without a code say that a request is too long.
+const TOO_LONG: &[&str] = &[
+    "maximum context length",
+    "context length",
+    "context window",
+    "context size",
+    "prompt is too long",
+    "input is too long",
+    "maximum number of tokens",
+];
+/// How they say that they don't have a model.
+const MISSING: &[&str] =
+    &["does not exist", "doesn't exist", "not found", "unknown model", "no such model", "not supported", "decommissioned", "retired"];
+/// How a 403 says that it is about the content.
+const POLICY: &[&str] = &["policy", "moderation", "safety"];
+
+/// An upstream's answer that isn't a 200.
+#[derive(Clone, Debug)]
+pub struct Refused<'a> {
+    /// Its status.
+    pub status: u16,
+    /// The wait it asks for.
+    pub wait: Option<Duration>,
+    /// What its body says.
+    pub parts: &'a ErrorParts,
+    /// `providers.X.codes`.
+    pub codes: &'a BTreeMap<String, String>,
+}
+
+/// The outcome that a refusal stands for.
+pub fn refused(answer: &Refused<'_>) -> Outcome {
+    let meaning = meaning(answer.parts, answer.codes);
+    let status = answer.status;
+    let failure = Outcome::Transient(Failure::Status(status));
+    match status {
+        300..=399 => Outcome::Transient(Failure::Redirect),
+        401..=403 => match meaning {
+            Some(Meaning::CallerFault) => Outcome::CallerFault,
+            Some(Meaning::ModelMissing) => Outcome::ModelMissing,
+            Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
+            _ if status == 403 && says(answer.parts, POLICY) => Outcome::CallerFault,
+            _ => Outcome::KeyFault { sure: status == 402 },
+        },
+        429 => match meaning {
+            Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
+            other => limited(answer, other),
+        },
+        503 | 529 if answer.wait.is_some() => limited(answer, meaning),
+        408 | 500..=599 => match meaning {
+            Some(Meaning::RateLimited | Meaning::KeyLimited) => limited(answer, meaning),
+            _ => failure,
+        },
+        404 | 405 => match meaning {
+            Some(Meaning::ModelMissing) => Outcome::ModelMissing,
+            Some(Meaning::CallerFault) => Outcome::CallerFault,
+            _ if says_missing_model(answer.parts) => Outcome::ModelMissing,
+            _ if answer.parts.param.is_some() => Outcome::CallerFault,
+            _ => Outcome::Transient(Failure::WrongPlace),
+        },
+        400 | 413 => match meaning {
+            Some(Meaning::TooLong) => Outcome::TooLong,
+            Some(Meaning::ModelMissing) => Outcome::ModelMissing,
+            Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
+            Some(Meaning::Transient) => failure,
+            Some(Meaning::RateLimited | Meaning::KeyLimited) => limited(answer, meaning),
+            None if says(answer.parts, TOO_LONG) => Outcome::TooLong,
+            None if says_missing_model(answer.parts) => Outcome::ModelMissing,
+            Some(Meaning::CallerFault) | None => Outcome::CallerFault,
+        },
+        404..=499 => Outcome::CallerFault,
+        // Interim heads and answers without a body: not an answer to this request.
+        _ => Outcome::Transient(Failure::Malformed),
+    }
+}
+
+/// The outcome of an error inside a 200: of its whole body, or an event of its stream.
+pub fn error_in_answer(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> Outcome {
+    match meaning(parts, codes) {
+        Some(Meaning::RateLimited) => Outcome::RateLimited { wait: None, whole_key: false },
+        Some(Meaning::KeyLimited) => Outcome::RateLimited { wait: None, whole_key: true },
+        Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
+        Some(Meaning::TooLong | Meaning::CallerFault | Meaning::ModelMissing | Meaning::Transient) | None => {
+            Outcome::Transient(Failure::ErrorBody)
+        }
+    }
+}
+
+fn limited(answer: &Refused<'_>, meaning: Option<Meaning>) -> Outcome {
+    Outcome::RateLimited { wait: answer.wait, whole_key: meaning == Some(Meaning::KeyLimited) }
+}
+
+fn meaning(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> Option<Meaning> {
+    let words = [parts.code.as_deref(), parts.kind.as_deref()];
+    let own = words.into_iter().flatten().find_map(|word| codes.get(word));
+    if let Some(own) = own {
+        return NAMES.iter().find(|(name, _)| name == own).map(|(_, meaning)| *meaning);
+    }
+    words.into_iter().flatten().find_map(|word| CODES.iter().find(|(code, _)| *code == word).map(|(_, meaning)| *meaning))
+}
+
+fn says(parts: &ErrorParts, phrases: &[&str]) -> bool {
+    let text = parts.message.as_deref().unwrap_or_default().to_ascii_lowercase();
+    phrases.iter().any(|phrase| text.contains(phrase))
+}
+
+fn says_missing_model(parts: &ErrorParts) -> bool {
+    says(parts, &["model"]) && says(parts, MISSING)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::scan::error_parts;
+
+    fn outcome(status: u16, wait: Option<u64>, body: &str) -> Outcome {
+        let parts = error_parts(body.as_bytes());
+        let codes = BTreeMap::from([("weird_code".to_owned(), "rate_limited".to_owned())]);
+        refused(&Refused { status, wait: wait.map(Duration::from_secs), parts: &parts, codes: &codes })
+    }
+
+    fn error(code: &str, kind: &str, message: &str) -> String {
+        format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+    }
+
+    #[test]
+    fn statuses() {
+        let limited = |wait: Option<u64>| Outcome::RateLimited { wait: wait.map(Duration::from_secs), whole_key: false };
+        for (status, wait, body, expected) in [
+            (500, None, "", Outcome::Transient(Failure::Status(500))),
+            (408, None, "", Outcome::Transient(Failure::Status(408))),
+            (503, None, "<html>", Outcome::Transient(Failure::Status(503))),
+            (503, Some(7), "", limited(Some(7))),
+            (529, Some(7), "", limited(Some(7))),
+            (529, None, "", Outcome::Transient(Failure::Status(529))),
+            (502, Some(7), "", Outcome::Transient(Failure::Status(502))),
+            (429, None, "{}", limited(None)),
+            (429, Some(3), "", limited(Some(3))),
+            (401, None, "", Outcome::KeyFault { sure: false }),
+            (402, None, "", Outcome::KeyFault { sure: true }),
+            (403, None, "nope", Outcome::KeyFault { sure: false }),
+            (307, None, "", Outcome::Transient(Failure::Redirect)),
+            (103, None, "", Outcome::Transient(Failure::Malformed)),
+            (204, None, "", Outcome::Transient(Failure::Malformed)),
+            (404, None, "<html>404 page", Outcome::Transient(Failure::WrongPlace)),
+            (405, None, "", Outcome::Transient(Failure::WrongPlace)),
+            (400, None, "{}", Outcome::CallerFault),
+            (413, None, "", Outcome::CallerFault),
+            (409, None, "", Outcome::CallerFault),
+            (422, None, "", Outcome::CallerFault),
+        ] {
+            assert_eq!(outcome(status, wait, body), expected, "{status} {wait:?} {body}");
+        }
+    }
+
+    #[test]
+    fn codes() {
+        let sure = Outcome::KeyFault { sure: true };
+        for (status, code, kind, message, expected) in [
+            (429, "insufficient_quota", "insufficient_quota", "quota", sure.clone()),
+            (401, "invalid_api_key", "invalid_request_error", "bad key", sure.clone()),
+            (400, "400", "API_KEY_INVALID", "key", sure),
+            (400, "context_length_exceeded", "", "", Outcome::TooLong),
+            (400, "", "invalid_request_error", "prompt is too long: 210000 tokens", Outcome::TooLong),
+            (413, "request_too_large", "", "", Outcome::TooLong),
+            (500, "context_length_exceeded", "", "", Outcome::Transient(Failure::Status(500))),
+            (404, "model_not_found", "", "", Outcome::ModelMissing),
+            (404, "", "not_found_error", "model: claude-0 not found", Outcome::ModelMissing),
+            (400, "", "", "The model x does not exist", Outcome::ModelMissing),
+            (400, "content_policy_violation", "", "", Outcome::CallerFault),
+            (403, "", "", "blocked by our safety system", Outcome::CallerFault),
+            (403, "content_policy_violation", "", "", Outcome::CallerFault),
+            (400, "weird_code", "", "", Outcome::RateLimited { wait: None, whole_key: false }),
+            (429, "organization_rate_limit_exceeded", "", "", Outcome::RateLimited { wait: None, whole_key: true }),
+        ] {
+            assert_eq!(outcome(status, None, &error(code, kind, message)), expected, "{status} {code} {kind} {message}");
+        }
+    }
+
+    #[test]
+    fn errors_inside_a_200() {
+        let inside = |code: &str| error_in_answer(&error_parts(error(code, "", "").as_bytes()), &BTreeMap::new());
+        assert_eq!(inside("rate_limit_exceeded"), Outcome::RateLimited { wait: None, whole_key: false });
+        assert_eq!(inside("insufficient_quota"), Outcome::KeyFault { sure: true });
+        assert_eq!(inside("server_error"), Outcome::Transient(Failure::ErrorBody));
+        assert_eq!(inside("anything"), Outcome::Transient(Failure::ErrorBody));
+    }
+}

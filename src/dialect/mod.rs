@@ -1,0 +1,8 @@
+//! What is said on the wire: bodies scanned in one pass, events classified, faults told apart by tables.
+
+pub mod fault;
+pub mod openai;
+mod retry_after;
+pub mod scan;
+
+pub use retry_after::{Waits, retry_after};

@@ -1,0 +1,307 @@
+//! One upstream call, from the request's head to a whole answer or a stream's first content: its clocks, and the rule that
+//! awc's word for the end of a body is never proof that it is whole.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::client::{CHAT, Call, Response};
+use super::failover::{Prepared, Whole};
+use super::fault::Fault;
+use super::live::Live;
+use super::ongoing::Ongoing;
+use super::reader::{Progress, Reader};
+use super::watch::Watch;
+use super::worker::Worker;
+use crate::base::Moment;
+use crate::dialect::fault::{Refused, error_in_answer, refused};
+use crate::dialect::openai::unstream::events;
+use crate::dialect::scan::{answer, error_parts, rewritten};
+use crate::health::{Failure, Outcome};
+use crate::stream::Input;
+
+/// Of a refusal's body this much is read: to tell what it means, or to pass it on.
+const MOST_OF_A_REFUSAL: usize = 1 << 20;
+/// A refusal's body has this long.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// How a call ended, or that it goes on as a stream.
+pub(super) enum Ended {
+    /// A whole answer.
+    Whole(Whole),
+    /// A stream whose first content is there.
+    Stream(Box<Live>),
+    /// No answer.
+    Failed {
+        /// What it means.
+        outcome: Outcome,
+        /// In words without secrets.
+        message: String,
+        /// The upstream's own answer, where the caller may see it.
+        passed: Option<Fault>,
+    },
+}
+
+/// A call's failure on its way out.
+struct Failing {
+    outcome: Outcome,
+    message: String,
+    passed: Option<Fault>,
+}
+
+impl Failing {
+    fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self { outcome, message: message.into(), passed: None }
+    }
+}
+
+impl From<Failure> for Failing {
+    fn from(failure: Failure) -> Self {
+        Self::new(Outcome::Transient(failure), describe(failure))
+    }
+}
+
+/// One call under its clocks.
+pub(super) struct Attempt<'a> {
+    worker: &'a Rc<Worker>,
+    request: &'a Prepared,
+    ongoing: Ongoing,
+    watch: Watch,
+    deadline: Moment,
+}
+
+impl<'a> Attempt<'a> {
+    pub(super) fn new(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment) -> Self {
+        let watch = Watch::new(worker.gateway.clock);
+        Self { worker, request, ongoing, watch, deadline }
+    }
+
+    /// Makes the call.
+    pub(super) async fn run(mut self) -> Ended {
+        let result = match self.head().await {
+            Ok(response) if response.status != 200 => Err(self.refusal(response).await),
+            Ok(response) if self.request.scan.stream => self.first_content(response).await,
+            Ok(mut response) => self.whole(&mut response).await.map(Ended::Whole),
+            Err(failing) => Err(failing),
+        };
+        match result {
+            Ok(Ended::Whole(whole)) => {
+                self.ongoing.end(Outcome::Ok, "");
+                Ended::Whole(whole)
+            }
+            // A stream's reader owns the call by now.
+            Ok(other) => other,
+            Err(Failing { outcome, message, passed }) => {
+                self.ongoing.end(outcome.clone(), &message);
+                Ended::Failed { outcome, message, passed }
+            }
+        }
+    }
+
+    async fn head(&mut self) -> Result<Response, Failing> {
+        let request = self.request;
+        let (target, key) = (Arc::clone(&self.ongoing.taken.target), self.ongoing.taken.key);
+        let timeouts = &target.timeouts;
+        let body = rewritten(&request.body, &request.scan, request.upstream_model(&target));
+        let call = Call { path: CHAT, body, key, headers: &request.headers, connect: timeouts.connect };
+        let upstream = Rc::clone(&self.worker.upstreams[target.provider.place]);
+        let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
+            (timeouts.first_token, Failure::FirstTokenTimeout)
+        } else {
+            (timeouts.first_byte, Failure::HeadTimeout)
+        };
+        let at = self.ongoing.started.plus(at);
+        let (result, stale) = self.before(at, late, upstream.call(&call)).await?;
+        if stale > 0 {
+            self.worker.gateway.metrics.stale_reuse.inc_by(u64::from(stale));
+        }
+        Ok(result?)
+    }
+
+    /// Waits for `work` until a clock of the target's, or the request's own deadline, passes.
+    async fn before<F: Future>(&mut self, at: Moment, late: Failure, work: F) -> Result<F::Output, Failing> {
+        let mut work = pin!(work);
+        let first = at.min(self.deadline);
+        let watch = &mut self.watch;
+        let done = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => watch.poll(first, cx).map(|()| None),
+        });
+        match done.await {
+            Some(done) => Ok(done),
+            // The caller's patience says nothing about the target.
+            None if self.deadline < at => Err(Failing::new(Outcome::Abandoned, "the request's time was over")),
+            None => Err(late.into()),
+        }
+    }
+
+    /// Reads a body whole, up to `most` bytes.
+    async fn read(&mut self, response: &mut Response, most: usize, idle: Duration) -> Result<Bytes, Failing> {
+        let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
+        loop {
+            let at = self.worker.gateway.clock.now().plus(idle);
+            match self.before(at, Failure::IdleTimeout, response.body.next()).await? {
+                None => break,
+                Some(Err(failure)) => return Err(failure.into()),
+                Some(Ok(piece)) if first.len() + rest.len() + piece.len() > most => return Err(Failure::TooLarge.into()),
+                Some(Ok(piece)) if first.is_empty() => first = piece,
+                Some(Ok(piece)) => {
+                    if rest.is_empty() {
+                        rest.extend_from_slice(&first);
+                    }
+                    rest.extend_from_slice(&piece);
+                }
+            }
+            if rest.is_empty() && first.len() > most {
+                return Err(Failure::TooLarge.into());
+            }
+        }
+        let body = if rest.is_empty() { first } else { rest.freeze() };
+        if response.head.promised().is_some_and(|count| count != body.len()) {
+            return Err(Failure::Truncated.into());
+        }
+        Ok(body)
+    }
+
+    async fn whole(&mut self, response: &mut Response) -> Result<Whole, Failing> {
+        if !response.head.is_readable() {
+            return Err(Failure::ContentType.into());
+        }
+        let idle = self.ongoing.taken.target.timeouts.idle;
+        let body = self.read(response, self.worker.gateway.settings.server.max_response, idle).await?;
+        self.check_answer(response, &body)?;
+        Ok(Whole { body })
+    }
+
+    /// Whether a 200's body is an answer.
+    fn check_answer(&self, response: &Response, body: &[u8]) -> Result<(), Failing> {
+        if body.is_empty() {
+            return Err(Failure::Truncated.into());
+        }
+        let Ok(seen) = answer(body) else {
+            return Err(if response.head.is_html() { Failure::ContentType } else { Failure::Malformed }.into());
+        };
+        if seen.error.is_some() {
+            let outcome = error_in_answer(&error_parts(body), self.codes());
+            return Err(Failing::new(outcome, describe(Failure::ErrorBody)));
+        }
+        if seen.choices { Ok(()) } else { Err(Failure::Malformed.into()) }
+    }
+
+    fn codes(&self) -> &std::collections::BTreeMap<String, String> {
+        &self.worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes
+    }
+
+    async fn refusal(&mut self, mut response: Response) -> Failing {
+        let wall = self.worker.gateway.clock.wall();
+        let (status, wait) = (response.status, response.head.wait(wall));
+        let content_type = response.head.content_type().map(str::to_owned);
+        // What it means may be told by the status alone: a body that doesn't come is no further failure.
+        let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
+        let parts = error_parts(&body);
+        let outcome = refused(&Refused { status, wait, parts: &parts, codes: self.codes() });
+        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| Fault::PassedOn { status, content_type, body });
+        let message = match &outcome {
+            Outcome::RateLimited { .. } => format!("rate-limited it ({status})"),
+            Outcome::KeyFault { .. } => format!("refused the gateway's key ({status})"),
+            Outcome::ModelMissing => format!("says that it has no such model ({status})"),
+            Outcome::TooLong => format!("says that the request is too long ({status})"),
+            Outcome::CallerFault => format!("refused the request ({status})"),
+            Outcome::Transient(failure) => describe(*failure),
+            Outcome::Ok | Outcome::Abandoned => format!("answered {status}"),
+        };
+        Failing { outcome, message, passed }
+    }
+
+    async fn first_content(&mut self, mut response: Response) -> Result<Ended, Failing> {
+        if response.head.is_html() || !response.head.is_readable() {
+            return Err(Failure::ContentType.into());
+        }
+        let at = self.ongoing.started.plus(self.ongoing.taken.target.timeouts.first_token);
+        let mut reader = Reader::new(self.worker.gateway.settings.server.max_event, self.request.scan.n);
+        let mut opening = true;
+        loop {
+            let progress = match self.before(at, Failure::FirstTokenTimeout, response.body.next()).await? {
+                Some(Ok(piece)) if opening && piece.trim_ascii_start().starts_with(b"{") => {
+                    return self.unstreamed(response, piece).await;
+                }
+                Some(Ok(piece)) => {
+                    opening &= piece.trim_ascii().is_empty();
+                    reader.feed(piece, self.codes())
+                }
+                Some(Err(_)) => reader.end(Input::Reset, self.codes()),
+                None => reader.end(Input::Eof, self.codes()),
+            };
+            if let Progress::Failed(outcome) = progress {
+                let message = message_of(&outcome);
+                return Err(Failing::new(outcome, message));
+            }
+            if reader.committed() {
+                return Ok(self.go_live(response, reader, progress == Progress::Finished));
+            }
+        }
+    }
+
+    /// A JSON answer to a request for a stream becomes a stream.
+    async fn unstreamed(&mut self, mut response: Response, first: Bytes) -> Result<Ended, Failing> {
+        let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
+        response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
+        let Whole { body } = self.whole(&mut response).await?;
+        let Some(events) = events(&body) else { return Err(Failure::Malformed.into()) };
+        let mut reader = Reader::new(self.worker.gateway.settings.server.max_response, self.request.scan.n);
+        match reader.feed(events, self.codes()) {
+            Progress::Finished => {
+                response.body = Box::pin(futures_util::stream::empty());
+                Ok(self.go_live(response, reader, true))
+            }
+            Progress::More | Progress::Failed(_) => Err(Failure::Malformed.into()),
+        }
+    }
+
+    fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {
+        let now = self.worker.gateway.clock.now();
+        self.ongoing.first_token = Some(now.since(self.ongoing.started));
+        let ongoing = self.ongoing.handed_over();
+        let watch = std::mem::replace(&mut self.watch, Watch::new(self.worker.gateway.clock));
+        Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, watch, finished)))
+    }
+}
+
+pub(super) fn message_of(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Transient(failure) => describe(*failure),
+        Outcome::RateLimited { .. } => "says in its answer that it is rate-limited".into(),
+        Outcome::KeyFault { .. } => "says in its answer that the gateway's key is refused".into(),
+        Outcome::Ok | Outcome::TooLong | Outcome::CallerFault | Outcome::ModelMissing | Outcome::Abandoned => outcome.label().into(),
+    }
+}
+
+/// A failure in words without secrets, to follow a target's name.
+pub(super) fn describe(failure: Failure) -> String {
+    let text = match failure {
+        Failure::Connect => "can't be connected to",
+        Failure::Dns => "has a host name that can't be resolved",
+        Failure::Tls => "failed the TLS handshake (certificate or protocol)",
+        Failure::ConnectTimeout => "took longer to connect to than timeouts.connect",
+        Failure::ResetBeforeHead => "closed the connection before it answered",
+        Failure::ResetInBody => "closed the connection inside its answer",
+        Failure::Status(status) => return format!("answered {status}"),
+        Failure::HeadTimeout => "sent no answer within timeouts.first_byte",
+        Failure::FirstTokenTimeout => "sent no content within timeouts.first_token",
+        Failure::IdleTimeout => "fell silent inside its answer for longer than timeouts.idle",
+        Failure::Truncated => "ended its answer too early",
+        Failure::Malformed => "sent an answer that can't be read",
+        Failure::ErrorBody => "sent an error in place of an answer",
+        Failure::Redirect => "answered with a redirect, which is never followed",
+        Failure::ContentType => "sent a content type that is no answer",
+        Failure::TooLarge => "sent more than the gateway's limits allow",
+        Failure::WrongPlace => "doesn't know the path: check its base_url",
+    };
+    text.into()
+}

@@ -1,0 +1,335 @@
+//! The upstreams as one worker calls them: one awc client and connector per provider, so that no provider can use up
+//! another's connections; or the simulated upstream, without a socket.
+//!
+//! awc is never trusted about the end of a body: see `attempt` and `body`. It follows no redirect (it would carry
+//! `x-api-key` along), speaks HTTP/1.1 (its HTTP/2 doesn't notice a dead connection), and all clocks are ours.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::http::{Method, Uri, Version};
+use bytes::Bytes;
+use futures_util::stream::{self, Stream, StreamExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::connect::{CALL, Dial, Dialled, Names};
+use crate::dialect::{Waits, retry_after};
+use crate::health::Failure;
+use crate::rehearsal::{ReplyBody, Simulator};
+use crate::settings::{AuthScheme, Provider};
+
+/// How long an unused connection is kept for the next call.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long a connection may be used at all: names move.
+const LIFETIME: Duration = Duration::from_secs(600);
+/// Calls repeated at once since their reused connection was closed as they used it; each closed one leaves the pool.
+const STALE_REPEATS: u32 = 8;
+
+/// What the gateway calls itself.
+pub const USER_AGENT: &str = concat!("stagedoor/", env!("CARGO_PKG_VERSION"));
+
+/// A body as it comes. An end is only its end, not proof that it is whole.
+pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>;
+
+/// What the gateway reads of an answer's head; nothing else of it reaches anyone.
+#[derive(Debug, Default)]
+pub struct Head {
+    content_type: Option<HeaderValue>,
+    content_length: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
+    retry_after: Option<HeaderValue>,
+    retry_after_ms: Option<HeaderValue>,
+}
+
+impl Head {
+    fn read(headers: &HeaderMap) -> Self {
+        let value = |name: &str| headers.get(name).cloned();
+        Self {
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
+            content_length: headers.get(header::CONTENT_LENGTH).cloned(),
+            content_encoding: headers.get(header::CONTENT_ENCODING).cloned(),
+            retry_after: headers.get(header::RETRY_AFTER).cloned(),
+            retry_after_ms: value("retry-after-ms").or_else(|| value("x-ms-retry-after-ms")),
+        }
+    }
+
+    /// Its content type.
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_ref()?.to_str().ok()
+    }
+
+    /// Whether it announces a page for people.
+    pub fn is_html(&self) -> bool {
+        self.content_type().is_some_and(|kind| kind.contains("html"))
+    }
+
+    /// The body's length as promised; None where it is chunked or was decoded.
+    pub fn promised(&self) -> Option<usize> {
+        let counted = self.content_length.as_ref().filter(|_| self.content_encoding.is_none());
+        counted?.to_str().ok()?.trim().parse().ok()
+    }
+
+    /// Whether its encoding is one that awc has decoded, or none.
+    pub fn is_readable(&self) -> bool {
+        let Some(encoding) = &self.content_encoding else { return true };
+        matches!(encoding.as_bytes(), b"" | b"identity" | b"gzip" | b"x-gzip" | b"deflate")
+    }
+
+    /// The wait that it asks for.
+    pub fn wait(&self, wall: Duration) -> Option<Duration> {
+        let text = |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|v| v.to_str().ok().map(str::to_owned));
+        let (millis, after) = (text(&self.retry_after_ms), text(&self.retry_after));
+        retry_after(Waits { millis: millis.as_deref(), after: after.as_deref() }, wall)
+    }
+}
+
+/// An upstream's answer.
+pub struct Response {
+    /// Its status.
+    pub status: u16,
+    /// What is read of its head.
+    pub head: Head,
+    /// Its body.
+    pub body: Incoming,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The path below the base URL.
+    pub path: &'static str,
+    /// The body.
+    pub body: Bytes,
+    /// The key's place in the pool.
+    pub key: Option<usize>,
+    /// The caller's headers that pass.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// The time for name, connection and handshake.
+    pub connect: Duration,
+}
+
+/// A provider as this worker calls it.
+pub struct Upstream {
+    transport: Transport,
+}
+
+enum Transport {
+    Http(Box<Http>),
+    Simulated(Simulator),
+}
+
+struct Http {
+    client: awc::Client,
+    base: String,
+    chat: Uri,
+    auth: HeaderName,
+    keys: Vec<HeaderValue>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    tls: bool,
+}
+
+/// A provider that can't be called as its settings say.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Its base URL with a path isn't a URI.
+    #[error("provider {0}: base_url is not a URL")]
+    BaseUrl(String),
+    /// A header or key can't be sent.
+    #[error("provider {0}: a header or key holds characters that can't be sent")]
+    Header(String),
+    /// Its trust anchors can't be read.
+    #[error("provider {0}: ca_file {1}: {2}; it must hold PEM certificates")]
+    CaFile(String, String, String),
+}
+
+/// The path of chat completions.
+pub const CHAT: &str = "/chat/completions";
+
+impl Upstream {
+    /// The simulated one.
+    pub fn simulated(simulator: Simulator) -> Self {
+        Self { transport: Transport::Simulated(simulator) }
+    }
+
+    /// An HTTP one. `longest_connect`: the longest connect time that any of its targets is given.
+    ///
+    /// # Errors
+    /// Where the settings can't be turned into requests.
+    pub fn http(provider: &Provider, tls: Arc<ClientConfig>, names: Arc<dyn Names>, longest_connect: Duration) -> Result<Self, Unusable> {
+        let wrong = || Unusable::Header(provider.name.clone());
+        let connector = awc::Connector::new()
+            .connector(Dial::new(names))
+            .max_http_version(Version::HTTP_11)
+            .rustls_0_23(tls)
+            // Our own connector keeps the connect clock; this one only has to be later.
+            .timeout(longest_connect + Duration::from_secs(1))
+            .handshake_timeout(longest_connect)
+            .conn_keep_alive(KEEP_ALIVE)
+            .conn_lifetime(LIFETIME)
+            .limit(0);
+        let client =
+            awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish();
+        let (auth, prefix) = match provider.auth {
+            AuthScheme::Bearer => (header::AUTHORIZATION, "Bearer "),
+            AuthScheme::ApiKey => (HeaderName::from_static("api-key"), ""),
+        };
+        let keys = provider.keys.iter().map(|key| {
+            let mut value = HeaderValue::from_str(&format!("{prefix}{}", key.secret.expose())).map_err(|_| wrong())?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let headers = provider.headers.iter().map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+            Ok((name, HeaderValue::from_str(value).map_err(|_| wrong())?))
+        });
+        let http = Http {
+            client,
+            chat: format!("{}{CHAT}", provider.base_url).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
+            base: provider.base_url.clone(),
+            auth,
+            keys: keys.collect::<Result<_, Unusable>>()?,
+            headers: headers.collect::<Result<_, Unusable>>()?,
+            tls: provider.base_url.starts_with("https:"),
+        };
+        Ok(Self { transport: Transport::Http(Box::new(http)) })
+    }
+
+    /// Makes a call; returns when the answer's head is there. The second value is how often a closed connection was reused.
+    ///
+    /// # Errors
+    /// The failure, in our words.
+    pub async fn call(&self, call: &Call<'_>) -> (Result<Response, Failure>, u32) {
+        match &self.transport {
+            Transport::Simulated(simulator) => (Ok(simulated(simulator, call).await), 0),
+            Transport::Http(http) => {
+                let mut stale = 0;
+                loop {
+                    let note = Rc::new(Dialled { limit: call.connect, ..Dialled::default() });
+                    match CALL.scope(Rc::clone(&note), http.send(call)).await {
+                        Err(error) if !note.fresh.get() && closed(&error) && stale < STALE_REPEATS => stale += 1,
+                        Err(error) => return (Err(failure(&error, &note, http.tls)), stale),
+                        Ok(response) => return (Ok(response), stale),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Http {
+    async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
+        let uri = if call.path == CHAT {
+            self.chat.clone()
+        } else {
+            format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
+        };
+        let mut request = self.client.request(Method::POST, uri);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        for (name, value) in call.headers.iter().chain(&self.headers) {
+            headers.insert(name.clone(), value.clone());
+        }
+        if let Some(key) = call.key.and_then(|place| self.keys.get(place)) {
+            headers.insert(self.auth.clone(), key.clone());
+        }
+        let response = request.send_body(call.body.clone()).await?;
+        let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
+        Ok(Response { status, head, body: Box::pin(response.map(|piece| piece.map_err(|error| in_body(&error)))) })
+    }
+}
+
+async fn simulated(simulator: &Simulator, call: &Call<'_>) -> Response {
+    let reply = simulator.call(call.path, call.body.clone(), None).await;
+    let mut headers = HeaderMap::new();
+    for (name, value) in reply.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    let body: Incoming = match reply.body {
+        ReplyBody::Whole(bytes) => Box::pin(stream::iter([Ok(bytes)])),
+        ReplyBody::Stream(stream) => Box::pin(stream.map(|piece| piece.map_err(|_| Failure::ResetInBody))),
+    };
+    Response { status: reply.status, head: Head::read(&headers), body }
+}
+
+/// Whether the connection ended before a byte of the answer.
+fn closed(error: &SendRequestError) -> bool {
+    match error {
+        SendRequestError::Connect(ConnectError::Disconnected) => true,
+        SendRequestError::Send(error) | SendRequestError::Connect(ConnectError::Io(error)) => is_close(error.kind()),
+        SendRequestError::Response(error) => {
+            matches!(error, actix_web::error::ParseError::Io(error) if is_close(error.kind()))
+        }
+        _ => false,
+    }
+}
+
+fn is_close(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+}
+
+fn failure(error: &SendRequestError, note: &Dialled, tls: bool) -> Failure {
+    let connecting = note.fresh.get() && !note.connected.get();
+    match error {
+        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Failure::ConnectTimeout,
+        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => Failure::Dns,
+        SendRequestError::Connect(ConnectError::Io(error)) if connecting => {
+            if error.kind() == io::ErrorKind::TimedOut { Failure::ConnectTimeout } else { Failure::Connect }
+        }
+        // The socket stood: what failed on it before the request was the handshake.
+        SendRequestError::Connect(ConnectError::Io(_)) if tls => Failure::Tls,
+        SendRequestError::Connect(_) | SendRequestError::Send(_) => Failure::ResetBeforeHead,
+        SendRequestError::Response(actix_web::error::ParseError::TooLarge) => Failure::TooLarge,
+        SendRequestError::Response(actix_web::error::ParseError::Io(_) | actix_web::error::ParseError::Incomplete) => {
+            Failure::ResetBeforeHead
+        }
+        _ => Failure::Malformed,
+    }
+}
+
+fn in_body(error: &PayloadError) -> Failure {
+    match error {
+        PayloadError::Overflow => Failure::TooLarge,
+        PayloadError::EncodingCorrupted => Failure::Malformed,
+        _ => Failure::ResetInBody,
+    }
+}
+
+/// TLS to upstreams: always verified, by the compiled-in roots and a provider's own.
+///
+/// # Errors
+/// Where `ca_file` can't be read.
+pub fn tls(provider: &Provider) -> Result<Arc<ClientConfig>, Unusable> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = &provider.ca_file {
+        let wrong = |why: String| Unusable::CaFile(provider.name.clone(), path.display().to_string(), why);
+        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+        let mut found = 0;
+        for certificate in certificates {
+            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(wrong("no certificate in it".into()));
+        }
+    }
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
+    // ring has both protocol versions: this can only fail with a provider that has none.
+    let builder = builder.map_err(|error| Unusable::CaFile(provider.name.clone(), String::new(), error.to_string()))?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

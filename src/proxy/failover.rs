@@ -1,0 +1,247 @@
+//! Drives a request along its chain: pick, attempt, and what the plan says of a failure, until something is answered or
+//! nothing is left to try.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+
+use super::attempt::{Attempt, Ended};
+use super::body::{BrokenEvent, FaultEvent, StreamBody};
+use super::fault::Fault;
+use super::live::Live;
+use super::ongoing::Ongoing;
+use super::record::Record;
+use super::worker::Worker;
+use crate::actors::Pick;
+use crate::base::Moment;
+use crate::dialect::scan::Scan;
+use crate::health::{Outcome, Pass};
+use crate::routing::{Chain, Failed, Needs, Next, NoTarget, Plan, Stop, Taken, Target};
+
+/// Where no target can be tried and nobody says for how long.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
+
+/// A request that was let in, ready to be sent to any target of its chain.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its chain.
+    pub chain: Arc<Chain>,
+    /// What a wildcard row's `*` stands for.
+    pub wildcard: Option<Arc<str>>,
+    /// The body as it came.
+    pub body: Bytes,
+    /// What was read of it.
+    pub scan: Scan,
+    /// The caller's headers that pass.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// By when it must be answered, or its stream have begun.
+    pub deadline: Moment,
+}
+
+impl Prepared {
+    /// What a target calls the model that was asked for.
+    pub fn upstream_model<'a>(&'a self, target: &'a Target) -> &'a str {
+        match &self.wildcard {
+            Some(inner) if &*target.model == "*" => inner,
+            _ => &target.model,
+        }
+    }
+
+    fn needs(&self) -> Needs {
+        let needs = self.scan.needs;
+        Needs { tools: needs.tools, vision: needs.vision, audio: needs.audio, json_schema: needs.json_schema }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Whole {
+    /// Its body, as it came.
+    pub body: Bytes,
+}
+
+/// What a target answered.
+pub enum Served {
+    /// A whole answer.
+    Whole(Whole),
+    /// A stream whose first content is there.
+    Stream(Stream),
+}
+
+/// A stream on its way.
+pub struct Stream(Box<Live>);
+
+impl Served {
+    /// The stream itself, noted in the record.
+    pub(super) fn into_live(self, record: &mut Record) -> Option<Box<Live>> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Stream(Stream(live)) => {
+                record.first_token_ms = live.first_token().map(|time| time.as_millis() as u64);
+                Some(live)
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// The response body of the stream.
+    pub fn into_body(self, worker: Rc<Worker>, mut record: Record, events: (FaultEvent, BrokenEvent)) -> StreamBody {
+        record.first_token_ms = self.0.first_token().map(|time| time.as_millis() as u64);
+        StreamBody::live(worker, self.0, record, events)
+    }
+}
+
+/// Runs a request along its chain.
+///
+/// # Errors
+/// Where no target could serve it.
+pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -> Result<Served, Fault> {
+    let plan = Plan::new(request.chain.retry.clone(), request.deadline);
+    Drive { worker, request, record, plan, only: None, kept: None, last: None }.run().await
+}
+
+struct Drive<'a> {
+    worker: &'a Rc<Worker>,
+    request: &'a Prepared,
+    record: &'a mut Record,
+    plan: Plan,
+    /// The target to be asked again.
+    only: Option<Taken>,
+    /// The first upstream answer that the caller may see, should nothing serve.
+    kept: Option<Fault>,
+    last: Option<Outcome>,
+}
+
+impl Drive<'_> {
+    async fn run(mut self) -> Result<Served, Fault> {
+        loop {
+            let choice = match self.pick().await {
+                Ok(choice) => choice,
+                Err(no_target) => match self.only.take() {
+                    // Its gate closed meanwhile, or it has no other key.
+                    Some(taken) => match self.plan.leave(&taken) {
+                        Next::Stop(_) => return Err(self.final_fault(None)),
+                        Next::OtherTarget | Next::OtherKey | Next::Repeat { .. } => continue,
+                    },
+                    None => return Err(self.final_fault(Some(&no_target))),
+                },
+            };
+            self.plan.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
+            self.plan.calling();
+            self.record.attempts += 1;
+            let clock = self.worker.gateway.clock;
+            let before = clock.now();
+            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, Arc::clone(&self.request.id));
+            let taken = ongoing.taken.clone();
+            let ended = Attempt::new(self.worker, self.request, ongoing, self.plan.deadline()).run().await;
+            self.record.upstream_us += clock.now().since(before).as_micros() as u64;
+            match ended {
+                Ended::Whole(whole) => {
+                    self.record.served(&taken);
+                    return Ok(Served::Whole(whole));
+                }
+                Ended::Stream(live) => {
+                    self.record.served(live.taken());
+                    return Ok(Served::Stream(Stream(live)));
+                }
+                Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
+            }
+        }
+    }
+
+    async fn pick(&self) -> Result<crate::routing::Choice, NoTarget> {
+        let ask = || Pick {
+            chain: Arc::clone(&self.request.chain),
+            tried: self.plan.tried.clone(),
+            needs: self.request.needs(),
+            larger_than: self.plan.larger_than,
+            stream: self.request.scan.stream,
+            only: self.only.as_ref().map(|taken| taken.number),
+            last_resort: !self.plan.last_resort_used && self.only.is_none(),
+        };
+        self.worker.pick(ask).await
+    }
+
+    /// Notes a failure and does what the plan says.
+    async fn failed(&mut self, taken: &Taken, outcome: Outcome, message: String, passed: Option<Fault>) -> Result<(), Fault> {
+        let name = match &outcome {
+            Outcome::Transient(failure) => failure.name(),
+            other => other.label().to_owned(),
+        };
+        let failed = Failed { target: taken.target.name(), outcome: outcome.clone(), name, message };
+        self.record.failed(&failed);
+        self.plan.failures.push(failed);
+        if self.kept.is_none() {
+            self.kept = passed;
+        }
+        let all = self.request.chain.targets().count();
+        let behind = all.saturating_sub(self.plan.tried.count() + 1);
+        let now = self.worker.gateway.clock.now();
+        let next = self.plan.after(taken, &outcome, behind, now, self.worker.draw());
+        self.last = Some(outcome);
+        self.only = None;
+        match next {
+            Next::OtherTarget => {}
+            Next::OtherKey => self.only = Some(taken.clone()),
+            Next::Repeat { after } => {
+                self.worker.gateway.metrics.retry(self.plan.failures.last().map_or("", |failed| &failed.name));
+                tokio::time::sleep(after).await;
+                self.only = Some(taken.clone());
+            }
+            Next::Stop(Stop::PassOn | Stop::Exhausted) => return Err(self.final_fault(None)),
+            Next::Stop(Stop::Deadline) => {
+                let message = self.message(None);
+                return Err(Fault::AllFailed { message: format!("the request's time was over. {message}"), timeout: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// What the caller is told when nothing serves.
+    fn final_fault(&mut self, no_target: Option<&NoTarget>) -> Fault {
+        if let Some(kept) = self.kept.take() {
+            return kept;
+        }
+        let message = self.message(no_target);
+        let failures = &self.plan.failures;
+        let now = self.worker.gateway.clock.now();
+        let rested = no_target.and_then(NoTarget::retry_at).map(|at| at.since(now));
+        if failures.is_empty() {
+            let wait = rested.unwrap_or(SHORT_WAIT);
+            return match no_target {
+                Some(no_target) if no_target.all_resting() => Fault::RateLimited { message, wait },
+                _ => Fault::NoTarget { message, wait },
+            };
+        }
+        let limited = |outcome: &Outcome| matches!(outcome, Outcome::RateLimited { .. });
+        if failures.iter().all(|failed| limited(&failed.outcome)) && no_target.is_none_or(NoTarget::all_resting_or_tried) {
+            let asked = failures.iter().filter_map(|failed| match failed.outcome {
+                Outcome::RateLimited { wait, .. } => wait,
+                _ => None,
+            });
+            let wait = asked.chain(rested).min().unwrap_or(Duration::from_secs(5));
+            return Fault::RateLimited { message, wait };
+        }
+        if failures.iter().all(|failed| failed.outcome == Outcome::ModelMissing) {
+            return Fault::ModelMissing { message };
+        }
+        let timeout = matches!(self.last, Some(Outcome::Transient(failure)) if failure.is_timeout());
+        Fault::AllFailed { message, timeout }
+    }
+
+    /// Each target and its reason, the last failure first.
+    fn message(&self, no_target: Option<&NoTarget>) -> String {
+        let now = self.worker.gateway.clock.now();
+        let failures = self.plan.failures.iter().rev().map(|failed| format!("{} {}", failed.target, failed.message));
+        let tried = |name: &str| self.plan.failures.iter().any(|failed| failed.target == name);
+        let out = no_target.into_iter().flat_map(|no_target| &no_target.why).filter(|(name, _)| !tried(name));
+        let out = out.map(|(name, why)| format!("{name}: {}", why.text(now)));
+        failures.chain(out).collect::<Vec<_>>().join("; ")
+    }
+}

@@ -1,0 +1,178 @@
+//! A stream after its commit: pieces of the upstream's body on their way to the caller, until the terminal event, a failure
+//! or a clock.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::attempt::message_of;
+use super::client::Incoming;
+use super::ongoing::Ongoing;
+use super::reader::{Progress, Reader};
+use super::watch::Watch;
+use super::worker::Worker;
+use crate::base::Moment;
+use crate::health::Outcome;
+use crate::routing::Taken;
+use crate::stream::Input;
+
+/// After every choice has its finish reason, the terminal event has this long.
+const GRACE: Duration = Duration::from_secs(2);
+/// After the terminal event, the body's own end has this long; then the connection isn't used again.
+const TRAILER: Duration = Duration::from_secs(1);
+
+/// What comes next.
+pub(super) enum Piece {
+    /// Bytes for the caller.
+    Bytes(Bytes),
+    /// The stream is whole.
+    End,
+    /// It broke: in words without secrets, and whether a clock ended it.
+    Broken {
+        /// What is told to the caller.
+        message: String,
+        /// Whether a clock ended it.
+        timeout: bool,
+    },
+}
+
+/// See the module's text.
+pub(super) struct Live {
+    worker: Rc<Worker>,
+    incoming: Option<Incoming>,
+    reader: Reader,
+    ongoing: Ongoing,
+    watch: Watch,
+    last_piece: Moment,
+    state: State,
+}
+
+enum State {
+    Flowing,
+    Whole,
+    Broken { message: String, timeout: bool },
+    Over,
+}
+
+impl Live {
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        incoming: Incoming,
+        reader: Reader,
+        ongoing: Ongoing,
+        watch: Watch,
+        finished: bool,
+    ) -> Self {
+        let last_piece = worker.gateway.clock.now();
+        let mut live = Self { worker, incoming: Some(incoming), reader, ongoing, watch, last_piece, state: State::Flowing };
+        if finished {
+            live.whole();
+        }
+        live
+    }
+
+    /// Who serves it.
+    pub(super) fn taken(&self) -> &Taken {
+        &self.ongoing.taken
+    }
+
+    /// Time from the attempt's start to the first content.
+    pub(super) fn first_token(&self) -> Option<Duration> {
+        self.ongoing.first_token
+    }
+
+    /// Whether nothing comes after what was handed over.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.state, State::Whole)
+    }
+
+    /// The next piece. `also`: a time at which the caller of this wants to be woken besides.
+    pub(super) fn poll(&mut self, also: Option<Moment>, cx: &mut Context<'_>) -> Poll<Piece> {
+        loop {
+            if let Some(bytes) = self.reader.take() {
+                return Poll::Ready(Piece::Bytes(bytes));
+            }
+            match std::mem::replace(&mut self.state, State::Over) {
+                State::Flowing => self.state = State::Flowing,
+                State::Whole | State::Over => return Poll::Ready(Piece::End),
+                State::Broken { message, timeout } => return Poll::Ready(Piece::Broken { message, timeout }),
+            }
+            let Some(incoming) = &mut self.incoming else { return Poll::Ready(Piece::End) };
+            let progress = match incoming.poll_next_unpin(cx) {
+                Poll::Ready(Some(Ok(piece))) => self.feed(piece),
+                Poll::Ready(Some(Err(_))) => self.end(Input::Reset),
+                Poll::Ready(None) => self.end(Input::Eof),
+                Poll::Pending => {
+                    let silent = self.last_piece.plus(self.patience());
+                    let first = also.map_or(silent, |also| also.min(silent));
+                    match self.watch.poll(first, cx) {
+                        Poll::Ready(()) if self.worker.gateway.clock.now() >= silent => self.end(Input::Silence),
+                        // The other one's time: it looks for itself.
+                        Poll::Ready(()) | Poll::Pending => return Poll::Pending,
+                    }
+                }
+            };
+            match progress {
+                Progress::More => {}
+                Progress::Finished => self.whole(),
+                Progress::Failed(outcome) => self.broken(outcome),
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let idle = self.ongoing.taken.target.timeouts.idle;
+        if self.reader.finished() { GRACE.min(idle) } else { idle }
+    }
+
+    fn codes(&self) -> &std::collections::BTreeMap<String, String> {
+        &self.worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes
+    }
+
+    fn feed(&mut self, piece: Bytes) -> Progress {
+        let worker = Rc::clone(&self.worker);
+        let codes = &worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes;
+        let progress = self.reader.feed(piece, codes);
+        if self.reader.was_lively() {
+            self.last_piece = worker.gateway.clock.now();
+        }
+        progress
+    }
+
+    fn end(&mut self, input: Input) -> Progress {
+        let codes = self.codes().clone();
+        self.reader.end(input, &codes)
+    }
+
+    fn count_dropped(&mut self) {
+        self.worker.gateway.metrics.dropped_events.inc_by(std::mem::take(&mut self.reader.dropped));
+    }
+
+    fn whole(&mut self) {
+        self.count_dropped();
+        self.ongoing.end(Outcome::Ok, "");
+        self.state = State::Whole;
+        // The body's own end has to be read for its connection to serve again; nobody waits for that.
+        if let Some(mut incoming) = self.incoming.take() {
+            let mut context = Context::from_waker(futures_util::task::noop_waker_ref());
+            if let Poll::Ready(None | Some(Err(_))) = incoming.poll_next_unpin(&mut context) {
+                return;
+            }
+            actix_rt::spawn(async move {
+                let _ = tokio::time::timeout(TRAILER, incoming.next()).await;
+            });
+        }
+    }
+
+    fn broken(&mut self, outcome: Outcome) {
+        self.count_dropped();
+        self.incoming = None;
+        let message = message_of(&outcome);
+        let timeout = matches!(outcome, Outcome::Transient(failure) if failure.is_timeout());
+        self.ongoing.end(outcome, &message);
+        self.state = State::Broken { message: format!("{} {message}", self.ongoing.taken.target.name()), timeout };
+    }
+}

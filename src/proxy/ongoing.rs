@@ -1,0 +1,98 @@
+//! One upstream call under way: holds its claims, measures it, and tells its end exactly once, whatever ends it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::worker::Worker;
+use crate::base::Moment;
+use crate::health::{Admitted, InFlight, Outcome, Told};
+use crate::routing::{Choice, Taken};
+
+/// See the module's text. Dropped without an end it tells that the call was abandoned.
+pub(super) struct Ongoing {
+    worker: Rc<Worker>,
+    /// Who is called.
+    pub(super) taken: Taken,
+    /// When the call began.
+    pub(super) started: Moment,
+    /// Time to its first content.
+    pub(super) first_token: Option<Duration>,
+    request_id: Arc<str>,
+    claims: Option<(Admitted, Admitted, (InFlight, InFlight))>,
+}
+
+impl Ongoing {
+    pub(super) fn new(worker: Rc<Worker>, choice: Choice, request_id: Arc<str>) -> Self {
+        let started = worker.gateway.clock.now();
+        let Choice { taken, by_provider, by_target, in_flight } = choice;
+        Self { worker, taken, started, first_token: None, request_id, claims: Some((by_provider, by_target, in_flight)) }
+    }
+
+    /// The call goes on elsewhere: what is left here has nothing to tell any more.
+    pub(super) fn handed_over(&mut self) -> Self {
+        Self {
+            worker: Rc::clone(&self.worker),
+            taken: self.taken.clone(),
+            started: self.started,
+            first_token: self.first_token,
+            request_id: Arc::clone(&self.request_id),
+            claims: self.claims.take(),
+        }
+    }
+
+    /// Tells the call's end.
+    pub(super) fn end(&mut self, outcome: Outcome, message: &str) {
+        let Some((by_provider, by_target, in_flight)) = self.claims.take() else { return };
+        // Not counted in flight any more once its end is known; the permits go with the report.
+        drop(in_flight);
+        let now = self.worker.gateway.clock.now();
+        let latency = now.since(self.started);
+        let target = &self.taken.target;
+        self.worker.gateway.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
+        self.log(&outcome, latency, message);
+        let told = Told {
+            target: target.place,
+            key: self.taken.key,
+            outcome,
+            at: now,
+            latency,
+            first_token: self.first_token,
+            message: message.to_owned(),
+            by_provider,
+            by_target,
+        };
+        self.worker.tell(target.provider.place, told);
+    }
+
+    fn log(&self, outcome: &Outcome, latency: Duration, message: &str) {
+        let target = &self.taken.target;
+        let key = self.taken.key.and_then(|place| target.provider.keys.get(place)).map(|key| &*key.name);
+        let first_token_ms = self.first_token.map(|time| time.as_millis() as u64);
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %self.request_id,
+                    provider = &*target.provider.name,
+                    upstream_model = &*target.model,
+                    key,
+                    outcome = outcome.label(),
+                    latency_ms = latency.as_millis() as u64,
+                    first_token_ms,
+                    error = message,
+                    "attempt"
+                )
+            };
+        }
+        match outcome {
+            Outcome::Ok | Outcome::CallerFault | Outcome::TooLong | Outcome::Abandoned => line!(info),
+            Outcome::Transient(_) | Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => line!(warn),
+        }
+    }
+}
+
+impl Drop for Ongoing {
+    fn drop(&mut self) {
+        self.end(Outcome::Abandoned, "the caller left");
+    }
+}

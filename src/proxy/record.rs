@@ -1,0 +1,127 @@
+//! A request's own record: what the headers, the log line and the metrics say of it. Counted once, before the last byte is
+//! handed over; one that is dropped before was left by its caller.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::worker::{Place, Worker};
+use crate::base::Moment;
+use crate::routing::{Failed, Taken};
+
+/// The status that stands for a caller who left (nginx's).
+const LEFT: u16 = 499;
+
+/// See the module's text.
+pub struct Record {
+    worker: Rc<Worker>,
+    /// The request's id.
+    pub id: String,
+    /// The public model asked for.
+    pub model: Arc<str>,
+    /// The caller's key by name.
+    pub key: Option<Arc<str>>,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+    /// When its head had come.
+    pub started: Moment,
+    /// Time spent waiting for upstreams, in microseconds.
+    pub upstream_us: u64,
+    /// Calls made.
+    pub attempts: u32,
+    /// Failed attempts, then the one that serves.
+    pub route: String,
+    /// Who serves it.
+    pub served_by: Option<Taken>,
+    /// From the request's start to the first content.
+    pub first_token_ms: Option<u64>,
+    /// Its place among those that the settings allow.
+    pub place: Option<Place>,
+    ended: bool,
+}
+
+impl Record {
+    /// Of a request that has just come.
+    pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<str>>, stream: bool, started: Moment) -> Self {
+        Self {
+            worker,
+            id,
+            model,
+            key,
+            stream,
+            started,
+            upstream_us: 0,
+            attempts: 0,
+            route: String::new(),
+            served_by: None,
+            first_token_ms: None,
+            place: None,
+            ended: false,
+        }
+    }
+
+    /// Adds a failed attempt to the route.
+    pub fn failed(&mut self, failed: &Failed) {
+        self.hop(&failed.target);
+        let _ = write!(self.route, "!{}", failed.name.strip_prefix("status_").unwrap_or(&failed.name));
+    }
+
+    /// Notes who serves it.
+    pub fn served(&mut self, taken: &Taken) {
+        let name = taken.target.name();
+        self.hop(&name);
+        self.served_by = Some(taken.clone());
+    }
+
+    fn hop(&mut self, target: &str) {
+        if !self.route.is_empty() {
+            self.route.push(',');
+        }
+        self.route.push_str(target);
+    }
+
+    /// The gateway's own time so far, in microseconds.
+    pub fn overhead_us(&self) -> u64 {
+        let total = self.worker.gateway.clock.now().since(self.started).as_micros() as u64;
+        total.saturating_sub(self.upstream_us)
+    }
+
+    /// Counts and logs the request's end.
+    pub fn end(&mut self, status: u16, error: &str) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let gateway = &self.worker.gateway;
+        let took = gateway.clock.now().since(self.started);
+        gateway.metrics.request(&self.model, status, self.stream, took);
+        self.place = None;
+        let served = self.served_by.as_ref();
+        let level_is_info = status < 500;
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    request_id = %self.id,
+                    model = ?self.model,
+                    key = self.key.as_deref(),
+                    provider = served.map(|taken| &*taken.target.provider.name),
+                    upstream_model = served.map(|taken| &*taken.target.model),
+                    status,
+                    stream = self.stream,
+                    latency_ms = took.as_millis() as u64,
+                    first_token_ms = self.first_token_ms,
+                    attempts = self.attempts,
+                    route = ?self.route,
+                    error,
+                    "request"
+                )
+            };
+        }
+        if level_is_info { line!(info) } else { line!(warn) }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.end(LEFT, "the caller left");
+    }
+}
