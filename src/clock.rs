@@ -39,6 +39,11 @@ impl Clock {
     }
 }
 
+/// Seconds since the Unix epoch.
+pub fn unix_seconds() -> u64 {
+    Clock::start().wall().as_secs()
+}
+
 /// A generator seeded by the system.
 pub fn seeded_rng() -> SmallRng {
     SmallRng::from_rng(&mut rand::rng())

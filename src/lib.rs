@@ -8,13 +8,17 @@
 
 pub mod access;
 pub mod actors;
+pub mod app;
 pub mod base;
+pub mod cli;
 pub mod clock;
 pub mod dialect;
 pub mod health;
+pub mod http;
 pub mod proxy;
 pub mod rehearsal;
 pub mod routing;
 pub mod settings;
+pub mod sim;
 pub mod stream;
 pub mod telemetry;

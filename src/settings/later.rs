@@ -21,6 +21,7 @@ pub(super) enum Until {
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("server.request_headers", Until::NoEffect, "of these, only `timeout` is understood"),
+    ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
     ("auth.keys.rpm", Until::Refused, "the limit would not be kept"),
     ("auth.keys.tpm", Until::Refused, "the limit would not be kept"),

@@ -27,3 +27,4 @@ mod url;
 pub use load::{Source, load};
 pub use problem::{Invalid, Problem};
 pub use types::*;
+pub(crate) use units::duration;

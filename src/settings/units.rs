@@ -14,7 +14,7 @@ const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 const LARGEST: u64 = 1 << 50;
 
 /// "250ms", "2s", "5m", "1h", "30d".
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let duration = match unit {
         "ms" => Duration::from_millis(number),

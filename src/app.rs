@@ -1,0 +1,298 @@
+//! The composition root: the only file that knows every part. Builds the gateway from settings, binds, serves, drains.
+
+use std::any::Any;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::{Actor, Arbiter};
+use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::{App as WebApp, HttpServer};
+use rustls::ClientConfig;
+use socket2::SockRef;
+
+use crate::access::KeyRing;
+use crate::actors::{self, Board, Gauges, Router, Routes};
+use crate::clock::{Clock, unix_seconds};
+use crate::http;
+use crate::proxy::{Gateway, Names, SystemNames, Unusable, Upstream, Worker, tls};
+use crate::rehearsal::{Script, Simulator};
+use crate::settings::{AuthMode, Dialect, Settings};
+use crate::telemetry::Metrics;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// SDK pools keep their sockets longer than actix's 5 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// After the grace, streams have this long to take their error event.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How often a drain looks whether all have gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// Why the gateway can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum CantRun {
+    /// The address is taken or not ours.
+    #[error("can't listen on {address}: {source}; free it, or set server.host and server.port")]
+    Bind {
+        /// As in the settings.
+        address: String,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A provider's settings can't be used.
+    #[error(transparent)]
+    Provider(#[from] Unusable),
+    /// The server itself.
+    #[error("the server failed: {0}")]
+    Server(#[from] std::io::Error),
+}
+
+/// What tests and the demo bring along; by default what the machine has.
+#[derive(Clone)]
+pub struct Parts {
+    /// Who turns names into addresses.
+    pub names: Arc<dyn Names>,
+    /// How providers of the dialect `rehearsal` play.
+    pub script: Script,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { names: Arc::new(SystemNames), script: Script::default() }
+    }
+}
+
+/// A gateway that listens.
+pub struct App {
+    address: SocketAddr,
+    server: actix_web::dev::Server,
+    stopper: Stopper,
+}
+
+/// Stops a running gateway, from wherever.
+#[derive(Clone)]
+pub struct Stopper {
+    gateway: Arc<Gateway>,
+    handle: ServerHandle,
+}
+
+impl App {
+    /// Builds everything and binds; port 0 takes a free one. Must run inside an actix system.
+    ///
+    /// # Errors
+    /// Where the address can't be bound or a provider's settings can't be used.
+    pub fn build(settings: Settings, parts: Parts) -> Result<Self, CantRun> {
+        let clock = Clock::start();
+        let transports = transports(&settings, &parts, clock)?;
+        let listener = bind(&settings.server.host, settings.server.port)?;
+        let address = listener.local_addr()?;
+        let gateway = gateway(settings, clock);
+        let server = serve(&gateway, transports, listener)?;
+        let handle = server.handle();
+        Ok(Self { address, server, stopper: Stopper { gateway, handle } })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What stops it.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// What all its workers share.
+    pub fn gateway(&self) -> Arc<Gateway> {
+        Arc::clone(&self.stopper.gateway)
+    }
+
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    /// Where the server fails.
+    pub async fn run_until_stopped(self) -> Result<(), CantRun> {
+        Ok(self.server.await?)
+    }
+}
+
+impl Stopper {
+    /// Takes no new requests, lets live ones finish within the grace, ends the rest with an error event, then stops.
+    pub async fn drain(&self) {
+        let gateway = &self.gateway;
+        let grace = gateway.settings.server.shutdown_grace;
+        gateway.draining.store(true, Ordering::Relaxed);
+        let busy = || gateway.requests.load(Ordering::Relaxed) + gateway.streams.load(Ordering::Relaxed);
+        tracing::info!(under_way = busy(), grace_s = grace.as_secs_f64(), "draining: no new requests");
+        let end = gateway.clock.now().plus(grace);
+        while busy() > 0 && gateway.clock.now() < end {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        if busy() > 0 {
+            tracing::warn!(under_way = busy(), "the grace is over: what is still under way ends with an error");
+            gateway.closing.store(true, Ordering::Relaxed);
+            for (_, closing) in gateway.workers.lock().map(|all| all.clone()).unwrap_or_default() {
+                closing.notify_waiters();
+            }
+            tokio::time::sleep(LAST_WORDS).await;
+        }
+        self.handle.stop(busy() == 0).await;
+    }
+
+    /// Stops at once.
+    pub async fn stop(&self) {
+        self.handle.stop(false).await;
+    }
+}
+
+/// What `build` does up to the socket, for `check`.
+///
+/// # Errors
+/// Where a provider's settings can't be used.
+pub fn dry_run(settings: &Settings) -> Result<(), Unusable> {
+    transports(settings, &Parts::default(), Clock::start()).map(drop)
+}
+
+/// How each provider is called, ready to be made into clients by every worker.
+#[derive(Clone)]
+enum Transport {
+    Http { provider: crate::settings::Provider, tls: Arc<ClientConfig>, names: Arc<dyn Names>, connect: Duration },
+    Simulated(Simulator),
+}
+
+impl Transport {
+    fn upstream(&self) -> Result<Upstream, Unusable> {
+        match self {
+            Self::Simulated(simulator) => Ok(Upstream::simulated(simulator.clone())),
+            Self::Http { provider, tls, names, connect } => {
+                Upstream::http(provider, Arc::clone(tls), Arc::clone(names), *connect)
+            }
+        }
+    }
+}
+
+fn transports(settings: &Settings, parts: &Parts, clock: Clock) -> Result<Vec<Transport>, Unusable> {
+    let longest = settings.models.values().filter_map(|model| model.timeouts.connect).max().unwrap_or_default();
+    let transports = settings.providers.values().map(|provider| {
+        let transport = match provider.dialect {
+            Dialect::Rehearsal => Transport::Simulated(Simulator::new(parts.script.clone(), clock.wall().as_nanos() as u64, unix_seconds)),
+            Dialect::OpenAi => Transport::Http {
+                tls: tls(provider)?,
+                names: Arc::clone(&parts.names),
+                connect: provider.timeouts.connect.max(longest),
+                provider: provider.clone(),
+            },
+        };
+        // Made once here, so that a worker's own making of it can't fail.
+        transport.upstream()?;
+        Ok(transport)
+    });
+    transports.collect()
+}
+
+fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {
+    let failed = |source| CantRun::Bind { address: format!("{host}:{port}"), source };
+    let host = host.trim_matches(['[', ']']);
+    let addresses = SystemNames.resolve(host, port).map_err(failed)?;
+    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG as i32)?;
+    Ok(socket.into())
+}
+
+fn gateway(settings: Settings, clock: Clock) -> Arc<Gateway> {
+    let board = Board::default();
+    let routes = Arc::new(Routes::new(&settings, &board));
+    let pairs = |routes: &Routes| -> Vec<(String, String)> {
+        let all = routes.targets.iter().flatten();
+        all.map(|target| (target.provider.name.to_string(), target.model.to_string())).collect()
+    };
+    let gauges = Gauges::new(Arc::clone(&routes), clock);
+    let metrics = Arc::new(Metrics::new(settings.models.keys().cloned(), pairs(&routes), gauges));
+    let keys = settings.auth.keys.iter().map(|key| (key.name.as_str(), key.key.expose(), key.models.as_slice()));
+    let keys = KeyRing::new(keys);
+    let open = match settings.auth.mode {
+        AuthMode::Open => true,
+        AuthMode::Keys => false,
+        AuthMode::Auto => keys.is_empty(),
+    };
+    // Their own thread: a busy worker never delays what the breakers learn.
+    let stage = Arbiter::new().handle();
+    let providers = settings.providers.values().enumerate().map(|(place, provider)| {
+        let actor = actors::Provider::new(provider, &routes, place, clock, Arc::clone(&metrics));
+        actors::Provider::start_in_arbiter(&stage, |_| actor)
+    });
+    let providers = providers.collect();
+    let target_metrics = routes.targets.iter().map(|targets| {
+        let own = targets.iter().filter_map(|target| metrics.target(&target.provider.name, &target.model));
+        own.collect()
+    });
+    let target_metrics = target_metrics.collect();
+    Arc::new(Gateway {
+        settings,
+        routes,
+        keys,
+        open,
+        metrics,
+        target_metrics,
+        clock,
+        providers,
+        workers: std::sync::Mutex::default(),
+        draining: AtomicBool::new(false),
+        closing: AtomicBool::new(false),
+        requests: Arc::new(AtomicUsize::new(0)),
+        streams: Arc::new(AtomicUsize::new(0)),
+    })
+}
+
+fn serve(gateway: &Arc<Gateway>, transports: Vec<Transport>, listener: TcpListener) -> Result<actix_web::dev::Server, CantRun> {
+    let server = gateway.settings.server.clone();
+    let workers = match server.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        some => some,
+    };
+    let shared = Arc::clone(gateway);
+    let factory = move || {
+        let router = Router::new(shared.clock, shared.providers.clone(), Arc::clone(&shared.metrics)).start();
+        let upstreams = transports.iter().map(|transport| Rc::new(transport.upstream().expect("made once at start-up")));
+        let worker = Rc::new(Worker::new(Arc::clone(&shared), router, upstreams.collect()));
+        WebApp::new().app_data(worker).configure(http::configure)
+    };
+    let send_timeout = server.send_timeout;
+    let built = HttpServer::new(factory)
+        .workers(workers)
+        .backlog(BACKLOG)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(server.header_timeout)
+        .h1_allow_half_closed(false)
+        .tcp_nodelay(true)
+        .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
+        .disable_signals()
+        .on_connect(move |connection: &dyn Any, _: &mut Extensions| limit_sending(connection, send_timeout))
+        .listen(listener)?;
+    Ok(built.run())
+}
+
+/// A client that takes nothing for this long is closed by the kernel, whatever waits for it.
+fn limit_sending(connection: &dyn Any, limit: Duration) {
+    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>()
+        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(limit))
+    {
+        tracing::debug!(%error, "TCP_USER_TIMEOUT can't be set: a client that stops reading is closed later");
+    }
+}

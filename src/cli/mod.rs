@@ -1,0 +1,82 @@
+//! The command line: `stagedoor [serve] | check | demo | sim`. Exit codes: 0 good, 1 a finding, 2 wrong use, 3 can't run.
+
+#![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
+
+mod check;
+mod demo;
+mod serve;
+mod sim;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::settings::{Settings, Source, load};
+
+/// A finding: the settings are wrong.
+const FINDING: u8 = 1;
+/// It can't run as asked.
+const CANT_RUN: u8 = 3;
+
+#[derive(Parser)]
+#[command(name = "stagedoor", version, about = "An AI gateway: one OpenAI-compatible door to every model", max_term_width = 100)]
+struct Line {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    settings: SettingsFile,
+}
+
+#[derive(Args, Clone)]
+struct SettingsFile {
+    /// A settings file that stands alone, in place of the settings folder
+    #[arg(long = "settings", value_name = "FILE", global = true)]
+    file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve (the default)
+    Serve,
+    /// Check the settings as `serve` would read them, and say everything that is wrong
+    Check {
+        /// One JSON document in place of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the gateway over three simulated providers, one of which fails and heals, and show who serves
+    Demo(demo::Options),
+    /// Serve a simulated OpenAI-style upstream, with scripted latency and faults
+    Sim(sim::Options),
+}
+
+/// Parses, runs, and says how it went.
+pub fn main() -> ExitCode {
+    // clap itself leaves with 2 on wrong use.
+    let line = Line::parse();
+    let file = line.settings.file;
+    match line.verb.unwrap_or(Verb::Serve) {
+        Verb::Serve => serve::run(file),
+        Verb::Check { json } => check::run(file, json),
+        Verb::Demo(options) => demo::run(&options),
+        Verb::Sim(options) => sim::run(&options),
+    }
+}
+
+/// The settings with their source; None once their mistakes have been told.
+fn settings(file: Option<PathBuf>) -> Option<(Settings, Source)> {
+    let source = Source::from_process(file);
+    match load(&source) {
+        Ok(settings) => Some((settings, source)),
+        Err(invalid) => {
+            eprintln!("stagedoor: the settings are not valid:\n{invalid}");
+            None
+        }
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("stagedoor: {error}");
+    ExitCode::from(CANT_RUN)
+}

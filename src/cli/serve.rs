@@ -1,0 +1,103 @@
+//! `stagedoor serve`: boots, says what it serves, and drains on SIGTERM or SIGINT.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::check::label;
+use super::{FINDING, failed, settings};
+use crate::app::{App, Parts, Stopper};
+use crate::settings::{LogForm, NoteKind, Settings};
+use crate::telemetry::trace;
+
+pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
+    let Some((settings, source)) = settings(file) else { return ExitCode::from(FINDING) };
+    let level = source.env.get("STAGEDOOR_LOG").map(String::as_str);
+    let _log = trace::start(settings.telemetry.log == LogForm::Json, level);
+    raise_descriptor_limit(&settings);
+    let banner = banner(&settings);
+    let ran = actix_rt::System::new().block_on(async move {
+        for note in &settings.notes {
+            match note.kind {
+                NoteKind::Warning => tracing::warn!(path = note.path, "{}", note.message),
+                NoteKind::NoEffectYet | NoteKind::LeftOut => tracing::info!(path = note.path, "{}: {}", label(note.kind), note.message),
+            }
+        }
+        if source.env.contains_key("HTTPS_PROXY") || source.env.contains_key("https_proxy") {
+            tracing::warn!("HTTPS_PROXY is set, but not used: upstreams are called directly");
+        }
+        let app = App::build(settings, Parts::default())?;
+        println!("{}", banner.replace("{address}", &shown(app.address())));
+        actix_rt::spawn(stop_on_signals(app.stopper()));
+        app.run_until_stopped().await
+    });
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// An address that a client on this machine can use.
+fn shown(address: SocketAddr) -> String {
+    let host = if address.ip().is_unspecified() { "127.0.0.1".into() } else { address.ip().to_string() };
+    let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
+    format!("http://{host}:{}", address.port())
+}
+
+fn banner(settings: &Settings) -> String {
+    let mut lines = vec![format!("stagedoor {} listens on {{address}}", env!("CARGO_PKG_VERSION"))];
+    for provider in settings.providers.values() {
+        let keys: Vec<_> = provider.keys.iter().map(|key| key.name.as_str()).collect();
+        let keys = if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
+        lines.push(format!("  {}: {} ({keys})", provider.name, provider.base_url));
+    }
+    if settings.rehearsing {
+        let names: Vec<_> = settings.left_out.values().flatten().map(String::as_str).collect();
+        lines.push("  No provider has a key, so the rehearsal provider (a simulated upstream) answers for every model.".into());
+        lines.push(format!("  Set one of {} and restart to reach the real ones.", names.join(", ")));
+    }
+    let model = settings.models.keys().find(|name| !name.contains('*')).map_or("MODEL", String::as_str);
+    let key = if settings.auth.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
+    lines.push(format!(
+        "  try: curl {{address}}/v1/chat/completions -H 'content-type: application/json'{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
+    ));
+    lines.push("  health: {address}/health   models: {address}/v1/models   metrics: {address}/metrics".into());
+    lines.join("\n")
+}
+
+/// As many descriptors as the system allows; a stream needs two.
+fn raise_descriptor_limit(settings: &Settings) {
+    let Ok(limit) = rlimit::increase_nofile_limit(u64::MAX) else {
+        tracing::warn!("the descriptor limit can't be raised");
+        return;
+    };
+    let wanted = 2 * settings.server.max_streams as u64;
+    if limit < wanted {
+        let fitting = limit / 2;
+        tracing::warn!(limit, fitting, "server.max_streams needs {wanted} descriptors (one to the caller, one upstream each); raise `ulimit -n` or lower it");
+    }
+}
+
+/// The first SIGTERM or SIGINT drains, a second SIGINT stops at once.
+pub(super) async fn stop_on_signals(stopper: Stopper) {
+    let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
+    else {
+        tracing::error!("signals can't be received: stop it by kill -9");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = term.recv() => break,
+            _ = int.recv() => break,
+            _ = hup.recv() => tracing::warn!("SIGHUP: reloading isn't built yet; restart to take new settings"),
+        }
+    }
+    let drained = stopper.clone();
+    tokio::select! {
+        () = drained.drain() => {}
+        _ = int.recv() => stopper.stop().await,
+    }
+}

@@ -1,0 +1,136 @@
+//! Who asks: extractors, so that a handler without authorisation does not compile.
+
+use std::future::{Ready, ready};
+use std::rc::Rc;
+
+use actix_web::dev::Payload;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+
+use super::error::Error;
+use crate::access::{Principal, same_secret};
+use crate::base::{Moment, is_request_id};
+use crate::proxy::Worker;
+use crate::proxy::headers::text;
+
+/// Anyone: what a path without a key has.
+pub(super) struct Visitor {
+    /// The worker that was asked.
+    pub(super) worker: Rc<Worker>,
+    /// The request's id: the caller's own where it is harmless.
+    pub(super) id: String,
+    /// When the request's head had come.
+    pub(super) started: Moment,
+}
+
+/// A caller who may come in.
+pub(super) struct Caller {
+    /// The request.
+    pub(super) visitor: Visitor,
+    /// Who it is.
+    pub(super) principal: Principal,
+}
+
+/// Whoever may scrape.
+pub(super) struct Scraper {
+    /// The request.
+    pub(super) visitor: Visitor,
+}
+
+/// Why a request isn't let in.
+#[derive(Debug)]
+pub(super) struct Refused {
+    id: String,
+    error: Error,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.error.label())
+    }
+}
+
+impl ResponseError for Refused {
+    fn error_response(&self) -> HttpResponse {
+        self.error.response(&self.id)
+    }
+}
+
+impl Visitor {
+    fn new(request: &HttpRequest) -> Self {
+        // The app factory puts it there before the first request: see app.rs.
+        let worker = request.app_data::<Rc<Worker>>().expect("every app has its worker");
+        let own = request.headers().get("x-request-id").filter(|id| is_request_id(id.as_bytes()));
+        let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
+        Self { worker: Rc::clone(worker), id, started: worker.gateway.clock.now() }
+    }
+
+    fn refused(self, error: Error) -> Refused {
+        self.worker.gateway.metrics.request(crate::telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
+        tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
+        Refused { id: self.id, error }
+    }
+}
+
+impl FromRequest for Visitor {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Ok(Self::new(request)))
+    }
+}
+
+impl FromRequest for Caller {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let visitor = Visitor::new(request);
+        let gateway = &visitor.worker.gateway;
+        let principal = if gateway.open {
+            if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) }
+        } else {
+            bearer(request).and_then(|key| gateway.keys.find(key)).cloned().ok_or_else(Error::no_key)
+        };
+        ready(match principal {
+            Ok(principal) => Ok(Self { visitor, principal }),
+            Err(error) => Err(visitor.refused(error)),
+        })
+    }
+}
+
+impl FromRequest for Scraper {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let visitor = Visitor::new(request);
+        let settings = &visitor.worker.gateway.settings;
+        let admin = settings.admin.key.as_ref();
+        let known = admin.zip(bearer(request)).is_some_and(|(admin, key)| same_secret(admin.expose().as_bytes(), key));
+        ready(if known || !settings.telemetry.metrics_need_admin { Ok(Self { visitor }) } else { Err(visitor.refused(Error::no_key())) })
+    }
+}
+
+/// The key of `Authorization: Bearer KEY`, the scheme in any case. Two such headers are none: whose would it be?
+fn bearer(request: &HttpRequest) -> Option<&[u8]> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION);
+    let value = headers.next()?.as_bytes();
+    if headers.next().is_some() {
+        return None;
+    }
+    let (scheme, key) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
+/// Whether the Host is a name of this machine's own: a page elsewhere can make a browser call a local port, but not with
+/// such a Host unless its user opened it so.
+fn loopback_host(request: &HttpRequest) -> bool {
+    let Some(host) = text(request.headers(), "host") else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,65 @@
+//! A request's body: read once, under a size and a time, before anything is believed of it.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+
+use super::error::Error;
+use crate::proxy::headers::text;
+use crate::proxy::{Gateway, Watch};
+
+/// Space is made for this much of an announced length at once; more only as it comes.
+const AT_ONCE: usize = 1 << 20;
+
+/// Reads a JSON body.
+pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Error> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(Error::encoded());
+    }
+    let kind = text(request.headers(), "content-type");
+    let is_json = |kind: &str| {
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+    };
+    // Browsers send a JSON type across origins only after asking; with a key, a page has nothing to send anyway.
+    if !kind.map_or(!gateway.open, is_json) {
+        return Err(Error::not_json_type());
+    }
+    read(gateway, request, payload).await
+}
+
+async fn read(gateway: &Gateway, request: &HttpRequest, mut payload: web::Payload) -> Result<Bytes, Error> {
+    let server = &gateway.settings.server;
+    let announced = text(request.headers(), "content-length").and_then(|text| text.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > server.max_body) {
+        return Err(Error::body_too_large(server.max_body));
+    }
+    let by = gateway.clock.now().plus(server.body_timeout);
+    let mut watch = Watch::new(gateway.clock);
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    loop {
+        let piece = poll_fn(|cx| match payload.poll_next_unpin(cx) {
+            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+            Poll::Pending => watch.poll(by, cx).map(|()| Err(Error::body_too_slow(server.body_timeout))),
+        });
+        let Some(piece) = piece.await? else { break };
+        let piece = piece.map_err(|_| Error::body_broken())?;
+        if first.len().max(all.len()) + piece.len() > server.max_body {
+            return Err(Error::body_too_large(server.max_body));
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if all.is_empty() {
+            all.reserve(announced.unwrap_or(0).min(AT_ONCE).max(first.len() + piece.len()));
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

@@ -1,0 +1,265 @@
+//! Every fault in the caller's wire shape: one table. OpenAI's form, `{"error": {"message", "type", "param", "code"}}`.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::respond::{NO_STORE, REQUEST_ID};
+use crate::dialect::scan::Refusal;
+use crate::proxy::Fault;
+
+/// Of what a caller sent, an error repeats this many characters at most.
+const ECHO: usize = 100;
+/// An error's message is no longer than this; the whole stays under 8 KB.
+const LONGEST_MESSAGE: usize = 6_000;
+
+/// An error on its way to a caller.
+#[derive(Debug)]
+pub(super) struct Error {
+    status: u16,
+    kind: &'static str,
+    code: &'static str,
+    param: Option<&'static str>,
+    message: String,
+    retry_after: Option<Duration>,
+    /// What the SDKs are told about repeating; None: their own rules hold.
+    should_retry: Option<bool>,
+    /// An upstream's own answer in place of all that.
+    passed: Option<(Option<String>, Bytes)>,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    error: Fields<'a>,
+}
+
+#[derive(Serialize)]
+struct Fields<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    param: Option<&'a str>,
+    code: &'a str,
+}
+
+const REQUEST: &str = "invalid_request_error";
+const PERMISSION: &str = "permission_error";
+const UPSTREAM: &str = "upstream_error";
+const LIMIT: &str = "rate_limit_error";
+
+impl Error {
+    fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { status, kind, code, param: None, message, retry_after: None, should_retry: None, passed: None }
+    }
+
+    fn waiting(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self.should_retry = Some(true);
+        self
+    }
+
+    fn final_one(mut self) -> Self {
+        self.should_retry = Some(false);
+        self
+    }
+
+    pub(super) fn no_key() -> Self {
+        // One text for every wrong key: it tells nothing of what was wrong with it.
+        let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`.";
+        Self::new(401, REQUEST, "invalid_api_key", message)
+    }
+
+    pub(super) fn host_not_allowed() -> Self {
+        let message = "Without keys this gateway answers only to a loopback name: use http://127.0.0.1 or http://localhost, or set a key in [[auth.keys]].";
+        Self::new(403, PERMISSION, "host_not_allowed", message)
+    }
+
+    pub(super) fn not_json_type() -> Self {
+        Self::new(415, REQUEST, "unsupported_media_type", "Send the body as `content-type: application/json`.")
+    }
+
+    pub(super) fn encoded() -> Self {
+        Self::new(415, REQUEST, "unsupported_encoding", "Send the body without a content-encoding: compressed requests are not read.")
+    }
+
+    pub(super) fn body_too_large(limit: usize) -> Self {
+        Self::new(413, REQUEST, "body_too_large", format!("The body is larger than {limit} bytes (server.max_body).")).final_one()
+    }
+
+    pub(super) fn body_too_slow(limit: Duration) -> Self {
+        let message = format!("The body did not come within {} s (server.body_timeout).", limit.as_secs_f64());
+        Self::new(408, REQUEST, "request_timeout", message)
+    }
+
+    pub(super) fn body_broken() -> Self {
+        Self::new(400, REQUEST, "invalid_body", "The body ended before its announced end, or its chunks can't be read.")
+    }
+
+    pub(super) fn refusal(refusal: Refusal) -> Self {
+        let mut error = Self::new(400, REQUEST, refusal.code, refusal.message);
+        error.param = refusal.param;
+        error
+    }
+
+    pub(super) fn bad_parameter(param: &'static str, message: impl Into<String>) -> Self {
+        let mut error = Self::new(400, REQUEST, "invalid_value", message);
+        error.param = Some(param);
+        error
+    }
+
+    pub(super) fn model_not_allowed(model: &str) -> Self {
+        let message = format!("This key may not use the model {}. GET /v1/models lists what it may use.", echo(model));
+        Self::new(403, PERMISSION, "model_not_allowed", message)
+    }
+
+    pub(super) fn model_not_found(model: &str, close: &[&str]) -> Self {
+        let hint = match close {
+            [] => "GET /v1/models lists what there is.".to_owned(),
+            names => format!("Close to it: {}. GET /v1/models lists all.", names.join(", ")),
+        };
+        Self::new(404, REQUEST, "model_not_found", format!("There is no model {} here. {hint}", echo(model)))
+    }
+
+    pub(super) fn model_unserved(model: &str, variables: &[String]) -> Self {
+        let message = format!("No provider of the model {} has a key: set {} and restart.", echo(model), variables.join(" or "));
+        Self::new(404, REQUEST, "model_not_found", message)
+    }
+
+    pub(super) fn unknown_path(method: &str, path: &str) -> Self {
+        let message = format!("There is nothing at {} {}. GET / lists what there is.", echo(method), echo(path));
+        Self::new(404, REQUEST, "unknown_url", message)
+    }
+
+    pub(super) fn wrong_method(method: &str, path: &str) -> Self {
+        Self::new(405, REQUEST, "method_not_allowed", format!("{} is not a method of {}.", echo(method), echo(path)))
+    }
+
+    pub(super) fn shutting_down() -> Self {
+        Self::new(503, UPSTREAM, "shutting_down", "This gateway is shutting down; ask again, at another one if there is.")
+            .waiting(Duration::from_secs(1))
+    }
+
+    pub(super) fn too_busy(what: &str) -> Self {
+        let message = format!("This gateway has as many requests under way as it may ({what}); ask again shortly.");
+        Self::new(503, UPSTREAM, "overloaded", message).waiting(Duration::from_secs(1))
+    }
+
+    pub(super) fn crashed() -> Self {
+        Self::new(500, "server_error", "internal_error", "The gateway failed on this request; its log says more under the request id.")
+    }
+
+    /// A request that no target could serve.
+    pub(super) fn fault(fault: &Fault) -> Self {
+        match fault {
+            Fault::PassedOn { status, content_type, body } => {
+                let mut error = Self::new(*status, REQUEST, "", "");
+                error.passed = Some((content_type.clone(), body.clone()));
+                error
+            }
+            Fault::AllFailed { message, timeout: false } => {
+                Self::new(502, UPSTREAM, "all_targets_failed", format!("No target could serve this request: {message}.")).final_one()
+            }
+            Fault::AllFailed { message, timeout: true } => {
+                Self::new(504, UPSTREAM, "upstream_timeout", format!("No target answered in time: {message}.")).final_one()
+            }
+            Fault::NoTarget { message, wait } => {
+                Self::new(503, UPSTREAM, "no_healthy_target", format!("No target can be tried now: {message}.")).waiting(*wait)
+            }
+            Fault::RateLimited { message, wait } => {
+                Self::new(429, LIMIT, "upstream_rate_limited", format!("Every target is rate-limited: {message}.")).waiting(*wait)
+            }
+            Fault::ModelMissing { message } => {
+                Self::new(404, REQUEST, "model_not_found", format!("No provider of this model has it: {message}.")).final_one()
+            }
+        }
+    }
+
+    /// The status that is sent, or would be in a stream that has begun.
+    pub(super) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// A word for the log.
+    pub(super) fn label(&self) -> &'static str {
+        if self.passed.is_some() { "passed_on" } else { self.code }
+    }
+
+    fn json(&self) -> Vec<u8> {
+        let message = cut(&self.message, LONGEST_MESSAGE);
+        let wire = Wire { error: Fields { message, kind: self.kind, param: self.param, code: self.code } };
+        // A struct of strings always serialises.
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// The answer.
+    pub(super) fn response(&self, id: &str) -> HttpResponse {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut response = HttpResponse::build(status);
+        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE)));
+        if let Ok(id) = HeaderValue::from_str(id) {
+            response.insert_header((REQUEST_ID, id));
+        }
+        if let Some(wait) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, (wait.as_millis().div_ceil(1_000)).max(1).to_string()));
+        }
+        if let Some(should) = self.should_retry {
+            response.insert_header(("x-should-retry", if should { "true" } else { "false" }));
+        }
+        if matches!(self.status, 408 | 413) {
+            // The rest of the body would otherwise be read as the next request.
+            response.force_close();
+        }
+        match &self.passed {
+            Some((content_type, body)) => {
+                let content_type = content_type.as_deref().unwrap_or("application/json").to_owned();
+                response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
+            }
+            None => response.content_type("application/json").body(self.json()),
+        }
+    }
+
+    /// The event that ends a stream with it.
+    fn event(&self) -> Bytes {
+        let json = match &self.passed {
+            Some((_, body)) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => one_line(body),
+            _ => self.json(),
+        };
+        [b"data: ".as_slice(), &json, b"\n\n"].concat().into()
+    }
+}
+
+/// JSON without its line ends: they only stand between tokens, and an event's data has one line.
+fn one_line(json: &[u8]) -> Vec<u8> {
+    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
+}
+
+/// A fault inside a stream that has begun: the status that it would have had, and its event.
+pub(super) fn fault_event(fault: &Fault) -> (u16, Bytes) {
+    let error = Error::fault(fault);
+    (error.status, error.event())
+}
+
+/// A stream that broke after its first content.
+pub(super) fn broken_event(message: &str, timeout: bool) -> Bytes {
+    let code = if timeout { "upstream_timeout" } else { "stream_interrupted" };
+    Error::new(502, UPSTREAM, code, format!("The answer broke off: {message}.")).event()
+}
+
+/// A caller's own words, quoted, cut, and with nothing in them that a terminal would obey.
+fn echo(text: &str) -> String {
+    let short = cut(text, ECHO);
+    let dots = if short.len() < text.len() { "..." } else { "" };
+    format!("{short:?}{dots}")
+}
+
+fn cut(text: &str, most: usize) -> &str {
+    match text.char_indices().nth(most) {
+        Some((at, _)) => &text[..at],
+        None => text,
+    }
+}

@@ -1,0 +1,241 @@
+//! GET /health: how each provider is, as its actor says. /health/live and /health/ready for whoever restarts and routes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::auth::Visitor;
+use crate::actors::{Describe, Description, Flush};
+use crate::base::Moment;
+use crate::clock::Clock;
+use crate::health::{Latency, State};
+use crate::proxy::Gateway;
+use crate::routing::{Ask, Needs, Tried, explain};
+
+/// An actor that doesn't answer within this is told of as such; /health always answers.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Serialize)]
+struct Answer {
+    status: &'static str,
+    version: &'static str,
+    uptime_s: u64,
+    models: usize,
+    providers: BTreeMap<String, Provider>,
+}
+
+#[derive(Serialize)]
+struct Provider {
+    status: &'static str,
+    breaker: &'static str,
+    since: String,
+    retry_at: Option<String>,
+    reason: Option<String>,
+    in_flight: u32,
+    window: Window,
+    consecutive_failures: u32,
+    latency_ms: Figures,
+    ttft_ms: Figures,
+    last_error: Option<LastError>,
+    keys: Vec<Key>,
+    models: BTreeMap<String, Model>,
+}
+
+#[derive(Serialize)]
+struct Window {
+    seconds: u64,
+    calls: u32,
+    failures: u32,
+    failure_ratio: f64,
+    slow: u32,
+}
+
+#[derive(Default, Serialize)]
+struct Figures {
+    ewma: Option<u64>,
+    p50: Option<u64>,
+    p95: Option<u64>,
+    p99: Option<u64>,
+}
+
+impl From<Option<Latency>> for Figures {
+    fn from(latency: Option<Latency>) -> Self {
+        let Some(Latency { ewma, p50, p95, p99 }) = latency else { return Self::default() };
+        Self { ewma: Some(ewma), p50: Some(p50), p95: Some(p95), p99: Some(p99) }
+    }
+}
+
+#[derive(Serialize)]
+struct LastError {
+    at: String,
+    kind: String,
+    message: String,
+}
+
+#[derive(Serialize)]
+struct Key {
+    name: String,
+    status: &'static str,
+    until: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Model {
+    breaker: &'static str,
+    calls: u64,
+    failures: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+}
+
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({ "status": "ok" }))
+}
+
+pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
+    let gateway = &visitor.worker.gateway;
+    let (ready, status) = match (gateway.is_draining(), serving(gateway)) {
+        (true, _) => (false, "draining"),
+        (false, false) => (false, "no target can serve"),
+        (false, true) => (true, "ready"),
+    };
+    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.json(serde_json::json!({ "status": status }))
+}
+
+/// Whether some model has a target that a request could be sent to now.
+fn serving(gateway: &Gateway) -> bool {
+    let tried = Tried::default();
+    gateway.routes.served().any(|(_, route)| {
+        let ask = Ask {
+            chain: &route.chain,
+            tried: &tried,
+            needs: Needs::default(),
+            larger_than: None,
+            only: None,
+            stream: false,
+            last_resort: false,
+            now: gateway.clock.now(),
+        };
+        explain(&ask).iter().any(|row| row.state != "out")
+    })
+}
+
+pub(super) async fn all(visitor: Visitor) -> HttpResponse {
+    let gateway = &visitor.worker.gateway;
+    flush(gateway).await;
+    let described = join_all(gateway.providers.iter().map(|actor| {
+        let question = actor.send(Describe);
+        async { tokio::time::timeout(PATIENCE, question).await.ok()?.ok() }
+    }))
+    .await;
+    let clock = gateway.clock;
+    let slots = gateway.routes.providers.iter();
+    let providers: BTreeMap<_, _> = slots
+        .zip(described)
+        .map(|(slot, described)| {
+            let shown = described.map_or_else(|| silent(slot.vitals.state(clock.now()), slot.vitals.in_flight(), clock), |d| shown(d, clock));
+            (slot.name.to_string(), shown)
+        })
+        .collect();
+    let serving = serving(gateway);
+    let status = match providers.values().all(|provider| provider.status == "healthy") {
+        _ if !serving => "down",
+        true => "ok",
+        false => "degraded",
+    };
+    let answer = Answer {
+        status,
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_s: clock.now().millis() / 1_000,
+        models: gateway.routes.served().count(),
+        providers,
+    };
+    let mut response = if serving { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    response.insert_header(("x-request-id", visitor.id.as_str())).insert_header(("cache-control", "no-store")).json(answer)
+}
+
+/// Has every worker send the successes that wait, so that what was answered before the question is in the answer.
+async fn flush(gateway: &Gateway) {
+    let routers: Vec<_> = gateway.workers.lock().map(|all| all.iter().map(|(router, _)| router.clone()).collect()).unwrap_or_default();
+    let flushed = join_all(routers.iter().map(|router| router.send(Flush)));
+    // One that doesn't answer costs freshness, not the answer.
+    let _ = tokio::time::timeout(PATIENCE, flushed).await;
+}
+
+fn shown(described: Description, clock: Clock) -> Provider {
+    let wall = |moment| rfc3339(clock, moment);
+    let all_keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| key.until.is_some());
+    let status = match described.breaker {
+        _ if described.all_missing => "disabled",
+        State::Open => "ejected",
+        _ if all_keys_rest => "ejected",
+        State::HalfOpen => "degraded",
+        State::Closed if described.degraded => "degraded",
+        State::Closed => "healthy",
+    };
+    let tally = described.tally;
+    let keys = described.keys.into_iter().map(|key| Key {
+        name: key.name.to_string(),
+        status: match (key.until, key.refused) {
+            (None, _) => "active",
+            (Some(_), true) => "disabled",
+            (Some(_), false) => "cooling",
+        },
+        until: key.until.map(wall),
+    });
+    let models = described.models.into_iter().map(|model| {
+        let note = model.missing.then_some("the provider says that it has no such model; disabled until a reload");
+        let shown = Model { breaker: model.breaker.name(), calls: model.calls, failures: model.failures, note };
+        (model.model.to_string(), shown)
+    });
+    Provider {
+        status,
+        breaker: described.breaker.name(),
+        since: wall(described.since),
+        retry_at: described.retry_at.map(wall),
+        reason: described.reason.map(str::to_owned),
+        in_flight: described.in_flight,
+        window: Window {
+            seconds: described.window.as_secs(),
+            calls: tally.calls,
+            failures: tally.failures,
+            failure_ratio: (tally.failure_ratio() * 1e4).round() / 1e4,
+            slow: tally.slow,
+        },
+        consecutive_failures: described.consecutive,
+        latency_ms: described.latency.into(),
+        ttft_ms: described.first_token.into(),
+        last_error: described.last_error.map(|error| LastError { at: wall(error.at), kind: error.kind, message: error.message }),
+        keys: keys.collect(),
+        models: models.collect(),
+    }
+}
+
+/// What the board alone says of a provider whose actor doesn't answer.
+fn silent(breaker: State, in_flight: u32, clock: Clock) -> Provider {
+    Provider {
+        status: if breaker == State::Closed { "degraded" } else { "ejected" },
+        breaker: breaker.name(),
+        since: rfc3339(clock, clock.now()),
+        retry_at: None,
+        reason: Some("its actor does not answer; calls go on".into()),
+        in_flight,
+        window: Window { seconds: 0, calls: 0, failures: 0, failure_ratio: 0.0, slow: 0 },
+        consecutive_failures: 0,
+        latency_ms: Figures::default(),
+        ttft_ms: Figures::default(),
+        last_error: None,
+        keys: Vec::new(),
+        models: BTreeMap::new(),
+    }
+}
+
+fn rfc3339(clock: Clock, moment: Moment) -> String {
+    let wall = clock.wall_at(moment);
+    let at = jiff::Timestamp::from_millisecond(i64::try_from(wall.as_millis()).unwrap_or(i64::MAX));
+    at.map_or_else(|_| String::new(), |at| at.to_string())
+}

@@ -1,0 +1,249 @@
+//! POST /v1/chat/completions.
+
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use futures_util::FutureExt;
+
+use super::super::auth::{Caller, Visitor};
+use super::super::body::read_json;
+use super::super::error::{Error, broken_event, fault_event};
+use super::super::respond::describe;
+use crate::access::Principal;
+use crate::actors::Found;
+use crate::base::Moment;
+use crate::dialect::scan::{self, Scan};
+use crate::proxy::headers::passing;
+use crate::proxy::{Fault, Gateway, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
+use crate::routing::{Chain, Pool};
+use crate::settings::duration;
+use crate::telemetry::metrics::UNKNOWN_MODEL;
+
+/// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
+const LARGE: usize = 1 << 20;
+
+/// Names that a 404 suggests.
+const SUGGESTIONS: usize = 3;
+
+pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let Caller { visitor: Visitor { worker, id, started }, principal } = caller;
+    let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.name.clone(), false, started);
+    let answer = async {
+        match prepare(&worker, &principal, &request, payload, &mut record).await {
+            Ok(prepared) => answer(&worker, prepared, record).await,
+            Err(error) => refused(&error, record),
+        }
+    };
+    // A panic is this request's alone; actix would answer it with silence.
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::error!(request_id = %id, "a request's handler panicked");
+            Error::crashed().response(&id)
+        }
+    }
+}
+
+fn refused(error: &Error, mut record: Record) -> HttpResponse {
+    record.end(error.status(), error.label());
+    error.response(&record.id)
+}
+
+async fn prepare(
+    worker: &Rc<Worker>,
+    principal: &Principal,
+    request: &HttpRequest,
+    payload: web::Payload,
+    record: &mut Record,
+) -> Result<Prepared, Error> {
+    let gateway = &worker.gateway;
+    if gateway.is_draining() {
+        return Err(Error::shutting_down());
+    }
+    let body = read_json(gateway, request, payload).await?;
+    let scan = scanned(body.clone()).await?;
+    record.stream = scan.stream;
+    let found = find(gateway, principal, &scan.model.value)?;
+    record.model = Arc::clone(&found.route.chain.model);
+    let chain = chain_for(gateway, principal, &found, &scan)?;
+    record.place = Some(place(gateway, scan.stream)?);
+    let total = timeout(gateway, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
+    Ok(Prepared {
+        id: record.id.as_str().into(),
+        chain,
+        wildcard: found.wildcard,
+        body,
+        scan,
+        headers: passing(request.headers()),
+        deadline: record.started.plus(total),
+    })
+}
+
+async fn scanned(body: Bytes) -> Result<Scan, Error> {
+    if body.len() <= LARGE {
+        return scan::request(&body).map_err(Error::refusal);
+    }
+    let scanned = web::block(move || scan::request(&body)).await;
+    scanned.map_err(|_| Error::crashed())?.map_err(Error::refusal)
+}
+
+fn find(gateway: &Gateway, principal: &Principal, model: &str) -> Result<Found, Error> {
+    match gateway.routes.find(model) {
+        Some(found) if principal.may_use(model) => Ok(found),
+        Some(_) => Err(Error::model_not_allowed(model)),
+        None => match gateway.routes.unserved(model) {
+            Some(variables) => Err(Error::model_unserved(model, variables)),
+            None => Err(Error::model_not_found(model, &closest(gateway, principal, model))),
+        },
+    }
+}
+
+fn closest<'a>(gateway: &'a Gateway, principal: &Principal, model: &str) -> Vec<&'a str> {
+    let model: String = model.chars().take(100).collect();
+    let names = gateway.routes.served().map(|(name, _)| name).filter(|name| principal.may_use(name));
+    let mut scored: Vec<_> = names.map(|name| (strsim::jaro_winkler(&model, name), name)).filter(|(score, _)| *score > 0.6).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
+}
+
+/// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
+fn chain_for(gateway: &Gateway, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
+    let chain = &found.route.chain;
+    let Some(own) = &scan.models else {
+        if chain.pools.iter().all(|pool| principal.may_use(&pool.model) || pool.model == chain.model) {
+            return Ok(Arc::clone(chain));
+        }
+        let allowed = chain.pools.iter().filter(|pool| principal.may_use(&pool.model) || pool.model == chain.model);
+        return Ok(Arc::new(Chain { pools: allowed.cloned().collect(), ..Chain::clone(chain) }));
+    };
+    let mut pools: Vec<Pool> = own_pool(chain).into_iter().collect();
+    for name in &own.names {
+        let found = find(gateway, principal, name)?;
+        if found.wildcard.is_some() {
+            return Err(Error::bad_parameter("models", "A wildcard's model can't be part of `models`; name it as `model`."));
+        }
+        let pool = own_pool(&found.route.chain);
+        pools.extend(pool.filter(|pool| pools.iter().all(|other| other.model != pool.model)));
+    }
+    Ok(Arc::new(Chain { pools, ..Chain::clone(chain) }))
+}
+
+/// The model's own pool, without what its settings fail over to.
+fn own_pool(chain: &Chain) -> Option<Pool> {
+    chain.pools.iter().find(|pool| pool.model == chain.model).cloned()
+}
+
+fn place(gateway: &Gateway, stream: bool) -> Result<Place, Error> {
+    let server = &gateway.settings.server;
+    let (places, most, name) = match stream {
+        true => (&gateway.streams, server.max_streams, "server.max_streams"),
+        false => (&gateway.requests, server.max_requests, "server.max_requests"),
+    };
+    Place::take(places, most).ok_or_else(|| Error::too_busy(name))
+}
+
+/// `x-stagedoor-timeout`, where callers may send it.
+fn timeout(gateway: &Gateway, request: &HttpRequest) -> Result<Option<Duration>, Error> {
+    let Some(value) = request.headers().get("x-stagedoor-timeout") else { return Ok(None) };
+    if !gateway.settings.server.request_headers.iter().any(|name| name == "timeout") {
+        return Ok(None);
+    }
+    let asked = value.to_str().ok().and_then(duration).filter(|asked| !asked.is_zero());
+    let message = "x-stagedoor-timeout must be a duration with a unit, such as 20s or 500ms.";
+    asked.map(Some).ok_or_else(|| Error::bad_parameter("x-stagedoor-timeout", message))
+}
+
+async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
+    if prepared.scan.stream {
+        return stream(worker, prepared, record).await;
+    }
+    match run(worker, &prepared, &mut record).await {
+        Ok(Served::Whole(whole)) => {
+            let mut response = HttpResponse::Ok();
+            response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
+            describe(&mut response, &record, upstream_model(&prepared, &record).as_deref());
+            worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+            record.end(200, "");
+            response.body(whole.body)
+        }
+        // A stream is only ever made where one was asked for.
+        Ok(Served::Stream(_)) => refused(&Error::crashed(), record),
+        Err(fault) => failed(&fault, record),
+    }
+}
+
+fn failed(fault: &Fault, mut record: Record) -> HttpResponse {
+    let error = Error::fault(fault);
+    let mut response = error.response(&record.id);
+    for (name, value) in [("x-stagedoor-attempts", record.attempts.to_string()), ("x-stagedoor-route", record.route.clone())] {
+        if record.attempts > 0
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            response.headers_mut().insert(header::HeaderName::from_static(name), value);
+        }
+    }
+    record.end(error.status(), fault.label());
+    response
+}
+
+fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
+    let taken = record.served_by.as_ref()?;
+    (&*taken.target.model == "*").then(|| prepared.upstream_model(&taken.target).to_owned())
+}
+
+async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
+    let own = Rc::clone(worker);
+    let prepared = Rc::new(prepared);
+    let request = Rc::clone(&prepared);
+    let mut running = Box::pin(async move {
+        let result = run(&own, &request, &mut record).await;
+        (result, record)
+    });
+    let beat = worker.gateway.settings.server.heartbeat;
+    let beat_at = (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat));
+    let Some((result, record)) = until(worker, beat_at, running.as_mut()).await else {
+        // Nothing yet: the head and a comment go out, and failover goes on unseen.
+        let mut response = HttpResponse::Ok();
+        event_stream(&mut response);
+        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+        response.insert_header(("x-request-id", &*prepared.id));
+        return response.body(StreamBody::running(Rc::clone(worker), running, (fault_event, broken_event)));
+    };
+    match result {
+        Ok(Served::Stream(stream)) => {
+            let mut response = HttpResponse::Ok();
+            event_stream(&mut response);
+            describe(&mut response, &record, upstream_model(&prepared, &record).as_deref());
+            worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+            response.body(stream.into_body(Rc::clone(worker), record, (fault_event, broken_event)))
+        }
+        Ok(Served::Whole(_)) => refused(&Error::crashed(), record),
+        Err(fault) => failed(&fault, record),
+    }
+}
+
+fn event_stream(response: &mut actix_web::HttpResponseBuilder) {
+    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")));
+    // nginx in front would otherwise hold events back.
+    response.insert_header(("x-accel-buffering", "no"));
+}
+
+/// Runs until done or until `at`; None: not done yet.
+async fn until<F: Future>(worker: &Worker, at: Option<Moment>, work: F) -> Option<F::Output> {
+    let mut work = pin!(work);
+    let mut watch = Watch::new(worker.gateway.clock);
+    poll_fn(|cx| match (work.as_mut().poll(cx), at) {
+        (Poll::Ready(done), _) => Poll::Ready(Some(done)),
+        (Poll::Pending, Some(at)) => watch.poll(at, cx).map(|()| None),
+        (Poll::Pending, None) => Poll::Pending,
+    })
+    .await
+}

@@ -1,0 +1,10 @@
+//! GET /metrics, for Prometheus.
+
+use actix_web::HttpResponse;
+
+use super::auth::Scraper;
+
+pub(super) async fn scrape(scraper: Scraper) -> HttpResponse {
+    let page = scraper.visitor.worker.gateway.metrics.scrape();
+    HttpResponse::Ok().content_type("application/openmetrics-text; version=1.0.0; charset=utf-8").body(page)
+}

@@ -1,0 +1,14 @@
+//! The edge: what callers and operators see. Handlers are short and alike: extract, run, respond; every fault takes its wire
+//! shape in `error`.
+
+mod auth;
+mod body;
+mod error;
+mod health;
+mod inference;
+mod metrics;
+mod respond;
+mod route;
+mod routes;
+
+pub use routes::configure;

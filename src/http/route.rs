@@ -1,0 +1,78 @@
+//! GET /v1/route?model=NAME: each target in the order it would be tried now, with its score, its state and the reason. Sends
+//! nothing; decides by the same code as a request.
+
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+
+use super::auth::Caller;
+use super::error::Error;
+use crate::routing::{Ask, Explained, Needs, Tried, explain};
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    model: &'a str,
+    targets: Vec<Row>,
+    /// Targets whose provider has no key.
+    left_out: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Row {
+    order: usize,
+    provider: String,
+    model: String,
+    pool: String,
+    state: &'static str,
+    #[serde(rename = "in")]
+    is_in: bool,
+    score: f64,
+    reason: String,
+}
+
+pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
+    let asked = query(request.query_string(), "model");
+    let Some(name) = asked else {
+        return Error::bad_parameter("model", "Name a model: GET /v1/route?model=NAME.").response(&caller.visitor.id);
+    };
+    let gateway = &caller.visitor.worker.gateway;
+    let Some(found) = gateway.routes.find(&name).filter(|_| caller.principal.may_use(&name)) else {
+        return match gateway.routes.unserved(&name) {
+            Some(variables) => Error::model_unserved(&name, variables),
+            None => Error::model_not_found(&name, &[]),
+        }
+        .response(&caller.visitor.id);
+    };
+    let (chain, tried) = (&found.route.chain, Tried::default());
+    let ask = Ask {
+        chain,
+        tried: &tried,
+        needs: Needs::default(),
+        larger_than: None,
+        only: None,
+        stream: false,
+        last_resort: true,
+        now: gateway.clock.now(),
+    };
+    let targets = explain(&ask).into_iter().enumerate().map(|(place, row)| shown(place + 1, row)).collect();
+    let answer = Answer { model: &chain.model, targets, left_out: &chain.left_out };
+    HttpResponse::Ok().insert_header(("x-request-id", caller.visitor.id.as_str())).json(answer)
+}
+
+fn shown(order: usize, row: Explained) -> Row {
+    Row {
+        order,
+        provider: row.provider.to_string(),
+        model: row.model.to_string(),
+        pool: row.pool.to_string(),
+        state: row.state,
+        is_in: row.state != "out",
+        score: row.score,
+        reason: row.reason,
+    }
+}
+
+/// The first value of a query's name, percent-decoded.
+fn query(query: &str, name: &str) -> Option<String> {
+    let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(query).ok()?;
+    pairs.into_inner().into_iter().find_map(|(key, value)| (key == name && !value.is_empty()).then_some(value))
+}

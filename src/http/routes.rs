@@ -1,0 +1,48 @@
+//! The paths. Everything but health, metrics and the front page takes a caller; so does what isn't there, so that a stranger
+//! learns nothing from asking.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::auth::{Caller, Visitor};
+use super::error::Error;
+use super::inference::{chat, models};
+use super::{health, metrics, route};
+
+/// Adds all paths to an app whose data holds its worker.
+pub fn configure(app: &mut web::ServiceConfig) {
+    // The same with and without `/v1`: SDKs differ in what they take for a base URL.
+    for prefix in ["/v1", ""] {
+        let path = |rest: &str| format!("{prefix}{rest}");
+        app.service(resource(&path("/chat/completions")).route(web::post().to(chat::chat)))
+            .service(resource(&path("/models")).route(web::get().to(models::list)))
+            .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)))
+            .service(resource(&path("/route")).route(web::get().to(route::show)));
+    }
+    app.service(resource("/health").route(web::get().to(health::all)))
+        .service(resource("/health/live").route(web::get().to(health::live)))
+        .service(resource("/health/ready").route(web::get().to(health::ready)))
+        .service(resource("/metrics").route(web::get().to(metrics::scrape)))
+        .service(resource("/").route(web::get().to(front)).route(web::head().to(front)))
+        .default_service(web::to(unknown));
+}
+
+fn resource(path: &str) -> actix_web::Resource {
+    web::resource(path.to_owned()).default_service(web::to(wrong_method))
+}
+
+async fn front(visitor: Visitor) -> HttpResponse {
+    HttpResponse::Ok().insert_header(("x-request-id", visitor.id.as_str())).json(json!({
+        "name": "stagedoor",
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": { "chat": "/v1/chat/completions", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health", "metrics": "/metrics" },
+    }))
+}
+
+async fn unknown(caller: Caller, request: HttpRequest) -> HttpResponse {
+    Error::unknown_path(request.method().as_str(), request.path()).response(&caller.visitor.id)
+}
+
+async fn wrong_method(caller: Caller, request: HttpRequest) -> HttpResponse {
+    Error::wrong_method(request.method().as_str(), request.path()).response(&caller.visitor.id)
+}
