@@ -22,7 +22,7 @@ test("an unknown model is not found and the nearest is named", async (t) => {
 
 test("the upstream's own bad request passes as it is", async (t) => {
   const { client, upstream } = await openDoor(t, ["first"]);
-  upstream.plays("first", refuses(400, { message: "temperature: at most 2", code: "invalid_value" }));
+  upstream.plays("first", refuses(400, { message: "temperature: at most 2", type: "invalid_request_error", code: "invalid_value" }));
   const call = client().chat.completions.create(ASK);
   await assert.rejects(call, (error) => error instanceof OpenAI.BadRequestError && error.code === "invalid_value" && /at most 2/.test(error.message));
   assert.equal(upstream.calls("first").length, 1);
@@ -54,7 +54,7 @@ test("a failure of every target is told once and not repeated", async (t) => {
 
 for (const stream of [false, true]) {
   test(`a dead first target is a plain success (stream: ${stream})`, async (t) => {
-    const { client } = await openDoor(t, ["dead", "second"]);
+    const { client } = await openDoor(t, ["dead", "second"], "[retry]\nsame_target = 0\n");
     const { data, response } = await client().chat.completions.create({ ...ASK, stream }).withResponse();
     assert.equal(stream ? (await wordsOf(data)).join("") : data.choices[0].message.content, TEXT);
     assert.equal(response.headers.get("x-stagedoor-provider"), "second");

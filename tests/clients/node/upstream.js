@@ -52,8 +52,8 @@ export function healthy(response, body) {
 }
 
 /** An error of the vendor's, in OpenAI's shape. */
-export const refuses = (status, { message = "no", code = null, ...headers } = {}) => (response) =>
-  whole(response, status, { error: { message, type: "server_error", param: null, code } }, headers);
+export const refuses = (status, { message = "no", type = "server_error", code = null, ...headers } = {}) => (response) =>
+  whole(response, status, { error: { message, type, param: null, code } }, headers);
 
 /** A stream whose connection dies after so many words. */
 export const cutAfter = (count) => async (response, body) => {

@@ -59,12 +59,18 @@ def rehearsing(start):
 
 @pytest.fixture
 def sim(start):
-    """`sim()`: the rehearsal upstream over HTTP, as `stagedoor sim` serves it; returns its base URL."""
+    """`sim(name, script)`: the stand-in that `stagedoor sim` puts behind a port, playing this script; returns its base URL."""
 
-    def begin():
+    def begin(name, script):
         port = free_port()
-        program = start(lambda folder: Program(folder, "sim", "--port", str(port)))
-        program.wait_until(f"http://127.0.0.1:{port}/v1/models")
+
+        def make(folder):
+            (folder / name).mkdir()
+            file = folder / name / "script.toml"
+            file.write_text(script)
+            return Program(folder / name, "sim", "--port", str(port), "--script", str(file))
+
+        start(make).wait_until(f"http://127.0.0.1:{port}/__sim/stats")
         return f"http://127.0.0.1:{port}/v1"
 
     return begin

@@ -21,7 +21,8 @@ ILL = {
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_dead_first_target_is_a_plain_success(open_door, stream):
-    raw = open_door("dead", "second").client().chat.completions.with_raw_response.create(**ASK, stream=stream)
+    door = open_door("dead", "second", extra="[retry]\nsame_target = 0\n")
+    raw = door.client().chat.completions.with_raw_response.create(**ASK, stream=stream)
     assert words_of(raw.parse(), stream) == TEXT
     assert raw.headers["x-stagedoor-provider"] == "second"
     assert raw.headers["x-stagedoor-attempts"] == "2"
