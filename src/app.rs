@@ -167,9 +167,7 @@ impl Transport {
     fn upstream(&self) -> Result<Upstream, Unusable> {
         match self {
             Self::Simulated(simulator) => Ok(Upstream::simulated(simulator.clone())),
-            Self::Http { provider, tls, names, connect } => {
-                Upstream::http(provider, Arc::clone(tls), Arc::clone(names), *connect)
-            }
+            Self::Http { provider, tls, names, connect } => Upstream::http(provider, Arc::clone(tls), Arc::clone(names), *connect),
         }
     }
 }

@@ -6,6 +6,8 @@
 //! `base`, `health`, `access`, `routing`, `stream`, `dialect` (pure: no clock, no I/O), then `clock`, `telemetry`,
 //! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
+#![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
+
 pub mod access;
 pub mod actors;
 pub mod app;

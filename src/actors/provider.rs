@@ -52,8 +52,7 @@ impl Provider {
             let model = target.and_then(|place| self.health.targets.get(place)).map_or("", |target| &*target.model);
             self.metrics.transition(&self.slot.name, model, transition);
             let period_ms = transition.period.map(|period| period.as_millis() as u64);
-            let (provider, from, to, reason) =
-                (&*self.slot.name, transition.from.name(), transition.to.name(), transition.reason.name());
+            let (provider, from, to, reason) = (&*self.slot.name, transition.from.name(), transition.to.name(), transition.reason.name());
             if transition.reason == Reason::Hard {
                 tracing::error!(provider, model, from, to, reason, period_ms, "breaker moved: this won't mend by itself");
             } else {

@@ -3,4 +3,6 @@ use clap::Args;
 use std::process::ExitCode;
 #[derive(Args, Clone)]
 pub(super) struct Options {}
-pub(super) fn run(_: &Options) -> ExitCode { ExitCode::SUCCESS }
+pub(super) fn run(_: &Options) -> ExitCode {
+    ExitCode::SUCCESS
+}

@@ -76,7 +76,11 @@ fn raise_descriptor_limit(settings: &Settings) {
     let wanted = 2 * settings.server.max_streams as u64;
     if limit < wanted {
         let fitting = limit / 2;
-        tracing::warn!(limit, fitting, "server.max_streams needs {wanted} descriptors (one to the caller, one upstream each); raise `ulimit -n` or lower it");
+        tracing::warn!(
+            limit,
+            fitting,
+            "server.max_streams needs {wanted} descriptors (one to the caller, one upstream each); raise `ulimit -n` or lower it"
+        );
     }
 }
 

@@ -235,9 +235,7 @@ impl Admitted {
         let epoch = vitals.epoch();
         match vitals.admit(now) {
             Admission::Admit => Some(Self { pass: Pass::Normal, epoch, permit: None }),
-            Admission::Due => {
-                vitals.claim(now).map(|permit| Self { pass: Pass::Probe, epoch: permit.epoch(), permit: Some(permit) })
-            }
+            Admission::Due => vitals.claim(now).map(|permit| Self { pass: Pass::Probe, epoch: permit.epoch(), permit: Some(permit) }),
             Admission::Refuse(_) if force => Some(Self { pass: Pass::LeastBad, epoch, permit: None }),
             Admission::Refuse(_) | Admission::Busy => None,
         }

@@ -137,7 +137,8 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
     let providers: BTreeMap<_, _> = slots
         .zip(described)
         .map(|(slot, described)| {
-            let shown = described.map_or_else(|| silent(slot.vitals.state(clock.now()), slot.vitals.in_flight(), clock), |d| shown(d, clock));
+            let shown =
+                described.map_or_else(|| silent(slot.vitals.state(clock.now()), slot.vitals.in_flight(), clock), |d| shown(d, clock));
             (slot.name.to_string(), shown)
         })
         .collect();

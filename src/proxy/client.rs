@@ -174,8 +174,7 @@ impl Upstream {
             .conn_keep_alive(KEEP_ALIVE)
             .conn_lifetime(LIFETIME)
             .limit(0);
-        let client =
-            awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish();
+        let client = awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish();
         let (auth, prefix) = match provider.auth {
             AuthScheme::Bearer => (header::AUTHORIZATION, "Bearer "),
             AuthScheme::ApiKey => (HeaderName::from_static("api-key"), ""),
@@ -285,7 +284,11 @@ fn failure(error: &SendRequestError, note: &Dialled, tls: bool) -> Failure {
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Failure::ConnectTimeout,
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => Failure::Dns,
         SendRequestError::Connect(ConnectError::Io(error)) if connecting => {
-            if error.kind() == io::ErrorKind::TimedOut { Failure::ConnectTimeout } else { Failure::Connect }
+            if error.kind() == io::ErrorKind::TimedOut {
+                Failure::ConnectTimeout
+            } else {
+                Failure::Connect
+            }
         }
         // The socket stood: what failed on it before the request was the handshake.
         SendRequestError::Connect(ConnectError::Io(_)) if tls => Failure::Tls,

@@ -58,14 +58,7 @@ enum State {
 }
 
 impl Live {
-    pub(super) fn new(
-        worker: Rc<Worker>,
-        incoming: Incoming,
-        reader: Reader,
-        ongoing: Ongoing,
-        watch: Watch,
-        finished: bool,
-    ) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, incoming: Incoming, reader: Reader, ongoing: Ongoing, watch: Watch, finished: bool) -> Self {
         let last_piece = worker.gateway.clock.now();
         let mut live = Self { worker, incoming: Some(incoming), reader, ongoing, watch, last_piece, state: State::Flowing };
         if finished {

@@ -40,14 +40,7 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(max_event: usize, choices: u32) -> Self {
-        Self {
-            parser: Parser::new(max_event),
-            relay: Relay::new(choices),
-            out: Outgoing::default(),
-            lively: false,
-            dropped: 0,
-            max_event,
-        }
+        Self { parser: Parser::new(max_event), relay: Relay::new(choices), out: Outgoing::default(), lively: false, dropped: 0, max_event }
     }
 
     /// Whether content was seen, so that what was collected may go out.
@@ -235,7 +228,9 @@ mod tests {
         let mut sent = Vec::new();
         for piece in pieces {
             let progress = reader.feed(piece, &codes);
-            if reader.committed() && let Some(out) = reader.take() {
+            if reader.committed()
+                && let Some(out) = reader.take()
+            {
                 sent.extend_from_slice(&out);
             }
             if progress != Progress::More {
@@ -243,7 +238,9 @@ mod tests {
             }
         }
         let progress = reader.end(Input::Eof, &codes);
-        if reader.committed() && let Some(out) = reader.take() {
+        if reader.committed()
+            && let Some(out) = reader.take()
+        {
             sent.extend_from_slice(&out);
         }
         (sent, progress)

@@ -23,8 +23,8 @@ mod tools;
 mod waits;
 
 // Off until tokio's `test-util` is among the dev-dependencies:
-// #[cfg(test)]
-// mod paused;
+#[cfg(test)]
+mod paused;
 #[cfg(test)]
 mod tests;
 

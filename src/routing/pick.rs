@@ -402,9 +402,7 @@ fn enter<R: Rng + ?Sized>(
 /// The open target that recovers soonest.
 fn least_bad<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Option<Choice> {
     let open = ask.chain.targets().filter_map(|(number, pool, target)| match standing(ask, number, target) {
-        Standing::Out(Why::Open(until)) if target.provider.when_all_open == WhenAllOpen::LeastBad => {
-            Some((until, number, pool, target))
-        }
+        Standing::Out(Why::Open(until)) if target.provider.when_all_open == WhenAllOpen::LeastBad => Some((until, number, pool, target)),
         _ => None,
     });
     let (_, number, pool, target) = open.min_by_key(|(until, ..)| *until)?;

@@ -43,7 +43,7 @@ impl TypedMetric for Histogram {
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         let seconds = |us: &u64| *us as f64 / 1e6;
-        let bounds = self.bounds.iter().map(seconds).chain(std::iter::once(f64::MAX));
+        let bounds = self.bounds.iter().map(seconds).chain(std::iter::once(f64::INFINITY));
         let counts = self.inner.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
         let count = buckets.iter().map(|(_, count)| count).sum();

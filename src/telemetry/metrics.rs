@@ -19,8 +19,22 @@ const S: u64 = 1_000_000;
 
 /// Whole requests and first tokens: from a cached answer to a reasoning model's.
 const LATENCY: &[u64] = &[
-    5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, S, 2 * S + 500 * MS, 5 * S, 10 * S, 20 * S, 40 * S, 80 * S,
-    160 * S, 320 * S,
+    5 * MS,
+    10 * MS,
+    25 * MS,
+    50 * MS,
+    100 * MS,
+    250 * MS,
+    500 * MS,
+    S,
+    2 * S + 500 * MS,
+    5 * S,
+    10 * S,
+    20 * S,
+    40 * S,
+    80 * S,
+    160 * S,
+    320 * S,
 ];
 /// The gateway's own time.
 const OVERHEAD: &[u64] = &[25, 50, 100, 250, 500, MS, 2 * MS + 500, 5 * MS, 10 * MS, 50 * MS, 250 * MS, S];

@@ -233,7 +233,10 @@ fn steps() -> impl Strategy<Value = Vec<(Vote, u8, u64, f64, bool)>> {
     proptest::collection::vec((votes(), 0u8..3, 0u64..12_000, -1.0f64..1.0, any::<bool>()), 1..200)
 }
 
-fn run(steps: &[(Vote, u8, u64, f64, bool)], mut check: impl FnMut(&mut Breaker, &Report, &[Transition], State, Moment)) -> Vec<Transition> {
+fn run(
+    steps: &[(Vote, u8, u64, f64, bool)],
+    mut check: impl FnMut(&mut Breaker, &Report, &[Transition], State, Moment),
+) -> Vec<Transition> {
     let mut breaker = Breaker::new(thresholds(), Moment::START);
     let mut now = Moment::START;
     let mut all = Vec::new();

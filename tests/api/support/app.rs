@@ -1,0 +1,101 @@
+//! A gateway on port 0, from settings as a user would write them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use stagedoor::app::{App, Parts, Stopper};
+use stagedoor::settings::{Source, load};
+
+use super::client::{Client, Reply};
+
+/// A running gateway; stopped when dropped.
+pub struct TestApp {
+    pub address: SocketAddr,
+    stopper: Stopper,
+    thread: Option<JoinHandle<()>>,
+    _folder: tempfile::TempDir,
+}
+
+impl TestApp {
+    /// From the text of a settings file. The port is set to 0 and logs are off.
+    pub fn start(settings: &str) -> Self {
+        Self::with(settings, &[], Parts::default())
+    }
+
+    /// With variables in the environment, and parts of the test's own (a resolver, a rehearsal script).
+    pub fn with(settings: &str, env: &[(&str, &str)], parts: Parts) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        std::fs::write(&file, settings).unwrap();
+        let mut env: BTreeMap<String, String> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        env.insert("STAGEDOOR__SERVER__PORT".into(), "0".into());
+        let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env };
+        let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));
+        let (tell, told) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix_rt::System::new().block_on(async move {
+                let app = App::build(settings, parts).unwrap_or_else(|error| panic!("{error}"));
+                tell.send((app.address(), app.stopper())).unwrap();
+                app.run_until_stopped().await.unwrap();
+            });
+        });
+        let (address, stopper) = told.recv_timeout(Duration::from_secs(10)).expect("the gateway starts");
+        Self { address, stopper, thread: Some(thread), _folder: folder }
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// One plain chat call.
+    pub fn chat(&self, model: &str) -> Reply {
+        self.client().post("/v1/chat/completions", &[], &super::chat_body(model))
+    }
+
+    /// One streamed chat call, read to its end.
+    pub fn stream(&self, model: &str) -> Reply {
+        self.client().post("/v1/chat/completions", &[], &super::stream_body(model))
+    }
+
+    /// /health as JSON.
+    pub fn health(&self) -> serde_json::Value {
+        self.client().get("/health").json()
+    }
+
+    /// The value of a series in /metrics whose line begins so; 0 where there is none.
+    pub fn metric(&self, series: &str) -> f64 {
+        let page = self.client().get("/metrics").text();
+        let line = page.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')));
+        line.map_or(0.0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
+    /// Waits until a fact holds; fails after a while with what it was about.
+    pub fn until(&self, what: &str, mut fact: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !fact(self) {
+            assert!(Instant::now() < end, "still not so: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Begins a drain, as SIGTERM does; returns at once.
+    pub fn drain(&self) -> JoinHandle<()> {
+        let stopper = self.stopper.clone();
+        std::thread::spawn(move || actix_rt::System::new().block_on(async move { stopper.drain().await }))
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        let stopper = self.stopper.clone();
+        let stop = std::thread::spawn(move || actix_rt::System::new().block_on(async move { stopper.stop().await }));
+        let stopped = stop.join().is_ok() && self.thread.take().is_none_or(|thread| thread.join().is_ok());
+        if !std::thread::panicking() {
+            assert!(stopped, "the gateway ended with a panic");
+        }
+    }
+}

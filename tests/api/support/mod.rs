@@ -1,0 +1,9 @@
+//! What the tests share: a gateway in a thread of its own, upstreams that do as they are told, a client that sees bytes.
+
+mod app;
+mod client;
+mod upstream;
+
+pub use app::TestApp;
+pub use client::{Client, Reply, chat_body, stream_body};
+pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};
