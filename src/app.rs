@@ -159,7 +159,7 @@ pub fn dry_run(settings: &Settings) -> Result<(), Unusable> {
 /// How each provider is called, ready to be made into clients by every worker.
 #[derive(Clone)]
 enum Transport {
-    Http { provider: crate::settings::Provider, tls: Arc<ClientConfig>, names: Arc<dyn Names>, connect: Duration },
+    Http { provider: Box<crate::settings::Provider>, tls: Arc<ClientConfig>, names: Arc<dyn Names>, connect: Duration },
     Simulated(Simulator),
 }
 
@@ -181,7 +181,7 @@ fn transports(settings: &Settings, parts: &Parts, clock: Clock) -> Result<Vec<Tr
                 tls: tls(provider)?,
                 names: Arc::clone(&parts.names),
                 connect: provider.timeouts.connect.max(longest),
-                provider: provider.clone(),
+                provider: Box::new(provider.clone()),
             },
         };
         // Made once here, so that a worker's own making of it can't fail.

@@ -16,7 +16,7 @@ pub struct Waits<'a> {
 
 /// The wait they ask for; None where they say nothing that can be read. `wall`: the time of day since the Unix epoch.
 pub fn retry_after(waits: Waits<'_>, wall: Duration) -> Option<Duration> {
-    let millis = waits.millis.and_then(|text| seconds(text)).map(|ms| ms / 1_000.0);
+    let millis = waits.millis.and_then(seconds).map(|ms| ms / 1_000.0);
     let wait = match (millis, waits.after) {
         (Some(seconds), _) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST),
         (None, Some(text)) => match seconds(text) {

@@ -4,9 +4,11 @@ use std::future::{Ready, ready};
 use std::rc::Rc;
 
 use actix_web::dev::Payload;
+use actix_web::error::InternalError;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError};
+use actix_web::{FromRequest, HttpRequest};
 
+use super::body::unread;
 use super::error::Error;
 use crate::access::{Principal, same_secret};
 use crate::base::{Moment, is_request_id};
@@ -37,24 +39,8 @@ pub(super) struct Scraper {
     pub(super) visitor: Visitor,
 }
 
-/// Why a request isn't let in.
-#[derive(Debug)]
-pub(super) struct Refused {
-    id: String,
-    error: Error,
-}
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.error.label())
-    }
-}
-
-impl ResponseError for Refused {
-    fn error_response(&self) -> HttpResponse {
-        self.error.response(&self.id)
-    }
-}
+/// The answer to a request that isn't let in.
+type Refused = InternalError<&'static str>;
 
 impl Visitor {
     fn new(request: &HttpRequest) -> Self {
@@ -65,10 +51,10 @@ impl Visitor {
         Self { worker: Rc::clone(worker), id, started: worker.gateway.clock.now() }
     }
 
-    fn refused(self, error: Error) -> Refused {
+    fn refused(self, error: Error, payload: &mut Payload) -> Refused {
         self.worker.gateway.metrics.request(crate::telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
         tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
-        Refused { id: self.id, error }
+        InternalError::from_response(error.label(), unread(error.response(&self.id), payload.take()))
     }
 }
 
@@ -85,7 +71,7 @@ impl FromRequest for Caller {
     type Error = Refused;
     type Future = Ready<Result<Self, Refused>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         let gateway = &visitor.worker.gateway;
         let principal = if gateway.open {
@@ -95,7 +81,7 @@ impl FromRequest for Caller {
         };
         ready(match principal {
             Ok(principal) => Ok(Self { visitor, principal }),
-            Err(error) => Err(visitor.refused(error)),
+            Err(error) => Err(visitor.refused(error, payload)),
         })
     }
 }
@@ -104,12 +90,16 @@ impl FromRequest for Scraper {
     type Error = Refused;
     type Future = Ready<Result<Self, Refused>>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         let settings = &visitor.worker.gateway.settings;
         let admin = settings.admin.key.as_ref();
         let known = admin.zip(bearer(request)).is_some_and(|(admin, key)| same_secret(admin.expose().as_bytes(), key));
-        ready(if known || !settings.telemetry.metrics_need_admin { Ok(Self { visitor }) } else { Err(visitor.refused(Error::no_key())) })
+        ready(if known || !settings.telemetry.metrics_need_admin {
+            Ok(Self { visitor })
+        } else {
+            Err(visitor.refused(Error::no_key(), payload))
+        })
     }
 }
 

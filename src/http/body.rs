@@ -1,10 +1,13 @@
 //! A request's body: read once, under a size and a time, before anything is believed of it.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
@@ -16,7 +19,7 @@ use crate::proxy::{Gateway, Watch};
 const AT_ONCE: usize = 1 << 20;
 
 /// Reads a JSON body.
-pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Error> {
+pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Error::encoded());
     }
@@ -32,7 +35,7 @@ pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload:
     read(gateway, request, payload).await
 }
 
-async fn read(gateway: &Gateway, request: &HttpRequest, mut payload: web::Payload) -> Result<Bytes, Error> {
+async fn read(gateway: &Gateway, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     let server = &gateway.settings.server;
     let announced = text(request.headers(), "content-length").and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > server.max_body) {
@@ -62,4 +65,27 @@ async fn read(gateway: &Gateway, request: &HttpRequest, mut payload: web::Payloa
         all.extend_from_slice(&piece);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// A refusal, given before its request's body was read to the end. It holds what is left of it: a chunked body that nobody
+/// holds is read on by actix for as long as its sender likes, while one that is held has its connection closed.
+pub(super) fn unread(response: HttpResponse, payload: Payload) -> HttpResponse {
+    response.map_body(|_, body| BoxBody::new(Unread { body, _payload: payload }))
+}
+
+struct Unread {
+    body: BoxBody,
+    _payload: Payload,
+}
+
+impl MessageBody for Unread {
+    type Error = <BoxBody as MessageBody>::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_next(cx)
+    }
 }

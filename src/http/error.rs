@@ -17,9 +17,12 @@ const ECHO: usize = 100;
 /// An error's message is no longer than this; the whole stays under 8 KB.
 const LONGEST_MESSAGE: usize = 6_000;
 
-/// An error on its way to a caller.
+/// An error on its way to a caller. Behind one pointer: good answers pass through the same results.
 #[derive(Debug)]
-pub(super) struct Error {
+pub(super) struct Error(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     status: u16,
     kind: &'static str,
     code: &'static str,
@@ -54,17 +57,17 @@ const LIMIT: &str = "rate_limit_error";
 impl Error {
     fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, kind, code, param: None, message, retry_after: None, should_retry: None, passed: None }
+        Self(Box::new(Parts { status, kind, code, param: None, message, retry_after: None, should_retry: None, passed: None }))
     }
 
     fn waiting(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
-        self.should_retry = Some(true);
+        self.0.retry_after = Some(wait);
+        self.0.should_retry = Some(true);
         self
     }
 
     fn final_one(mut self) -> Self {
-        self.should_retry = Some(false);
+        self.0.should_retry = Some(false);
         self
     }
 
@@ -102,13 +105,13 @@ impl Error {
 
     pub(super) fn refusal(refusal: Refusal) -> Self {
         let mut error = Self::new(400, REQUEST, refusal.code, refusal.message);
-        error.param = refusal.param;
+        error.0.param = refusal.param;
         error
     }
 
     pub(super) fn bad_parameter(param: &'static str, message: impl Into<String>) -> Self {
         let mut error = Self::new(400, REQUEST, "invalid_value", message);
-        error.param = Some(param);
+        error.0.param = Some(param);
         error
     }
 
@@ -158,7 +161,7 @@ impl Error {
         match fault {
             Fault::PassedOn { status, content_type, body } => {
                 let mut error = Self::new(*status, REQUEST, "", "");
-                error.passed = Some((content_type.clone(), body.clone()));
+                error.0.passed = Some((content_type.clone(), body.clone()));
                 error
             }
             Fault::AllFailed { message, timeout: false } => {
@@ -181,40 +184,40 @@ impl Error {
 
     /// The status that is sent, or would be in a stream that has begun.
     pub(super) fn status(&self) -> u16 {
-        self.status
+        self.0.status
     }
 
     /// A word for the log.
     pub(super) fn label(&self) -> &'static str {
-        if self.passed.is_some() { "passed_on" } else { self.code }
+        if self.0.passed.is_some() { "passed_on" } else { self.0.code }
     }
 
     fn json(&self) -> Vec<u8> {
-        let message = cut(&self.message, LONGEST_MESSAGE);
-        let wire = Wire { error: Fields { message, kind: self.kind, param: self.param, code: self.code } };
+        let message = cut(&self.0.message, LONGEST_MESSAGE);
+        let wire = Wire { error: Fields { message, kind: self.0.kind, param: self.0.param, code: self.0.code } };
         // A struct of strings always serialises.
         serde_json::to_vec(&wire).unwrap_or_default()
     }
 
     /// The answer.
     pub(super) fn response(&self, id: &str) -> HttpResponse {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = HttpResponse::build(status);
         response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE)));
         if let Ok(id) = HeaderValue::from_str(id) {
             response.insert_header((REQUEST_ID, id));
         }
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = self.0.retry_after {
             response.insert_header((header::RETRY_AFTER, (wait.as_millis().div_ceil(1_000)).max(1).to_string()));
         }
-        if let Some(should) = self.should_retry {
+        if let Some(should) = self.0.should_retry {
             response.insert_header(("x-should-retry", if should { "true" } else { "false" }));
         }
-        if matches!(self.status, 408 | 413) {
+        if matches!(self.0.status, 408 | 413) {
             // The rest of the body would otherwise be read as the next request.
             response.force_close();
         }
-        match &self.passed {
+        match &self.0.passed {
             Some((content_type, body)) => {
                 let content_type = content_type.as_deref().unwrap_or("application/json").to_owned();
                 response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
@@ -225,7 +228,7 @@ impl Error {
 
     /// The event that ends a stream with it.
     fn event(&self) -> Bytes {
-        let json = match &self.passed {
+        let json = match &self.0.passed {
             Some((_, body)) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => one_line(body),
             _ => self.json(),
         };
@@ -241,7 +244,7 @@ fn one_line(json: &[u8]) -> Vec<u8> {
 /// A fault inside a stream that has begun: the status that it would have had, and its event.
 pub(super) fn fault_event(fault: &Fault) -> (u16, Bytes) {
     let error = Error::fault(fault);
-    (error.status, error.event())
+    (error.0.status, error.event())
 }
 
 /// A stream that broke after its first content.

@@ -39,6 +39,9 @@ pub struct StreamBody {
     beat: Duration,
     last_sent: Moment,
     watch: Watch,
+    /// The first piece was handed over, and nothing since: see [`StreamBody::next`].
+    first_waits: bool,
+    flowing: bool,
     closing: Pin<Box<OwnedNotified>>,
     fault_event: FaultEvent,
     broken_event: BrokenEvent,
@@ -68,7 +71,19 @@ impl StreamBody {
         let clock = worker.gateway.clock;
         let closing = Box::pin(std::sync::Arc::clone(&worker.closing).notified_owned());
         let (beat, last_sent) = (worker.gateway.settings.server.heartbeat, clock.now());
-        Self { worker, state, record, beat, last_sent, watch: Watch::new(clock), closing, fault_event, broken_event }
+        Self {
+            worker,
+            state,
+            record,
+            beat,
+            last_sent,
+            watch: Watch::new(clock),
+            first_waits: false,
+            flowing: false,
+            closing,
+            fault_event,
+            broken_event,
+        }
     }
 
     fn sent(&mut self, bytes: Bytes) -> Poll<Option<Bytes>> {
@@ -86,6 +101,12 @@ impl StreamBody {
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if std::mem::take(&mut self.first_waits) {
+            // actix writes once the body has nothing more at hand; an upstream that sends without a pause would hold the
+            // first word back until its last.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if self.worker.gateway.is_closing() || self.closing.as_mut().poll(cx).is_ready() {
             return self.close();
         }
@@ -115,6 +136,8 @@ impl StreamBody {
                     if live.is_whole() {
                         // Counted before the last byte is handed over.
                         self.over(200, "");
+                    } else {
+                        self.first_waits = !std::mem::replace(&mut self.flowing, true);
                     }
                     return self.sent(bytes);
                 }

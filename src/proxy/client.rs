@@ -36,7 +36,7 @@ const STALE_REPEATS: u32 = 8;
 pub const USER_AGENT: &str = concat!("stagedoor/", env!("CARGO_PKG_VERSION"));
 
 /// A body as it comes. An end is only its end, not proof that it is whole.
-pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>;
+pub(super) type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>;
 
 /// What the gateway reads of an answer's head; nothing else of it reaches anyone.
 #[derive(Debug, Default)]
@@ -150,7 +150,7 @@ pub enum Unusable {
 }
 
 /// The path of chat completions.
-pub const CHAT: &str = "/chat/completions";
+pub(super) const CHAT: &str = "/chat/completions";
 
 impl Upstream {
     /// The simulated one.

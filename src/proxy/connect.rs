@@ -48,7 +48,7 @@ impl Names for SystemNames {
 
 /// What one call learns of its connection.
 #[derive(Debug, Default)]
-pub struct Dialled {
+pub(super) struct Dialled {
     /// The time that name and connection may take.
     pub limit: Duration,
     /// A fresh connection was asked for.
@@ -64,14 +64,14 @@ tokio::task_local! {
 
 /// The connector of one provider on one worker.
 #[derive(Clone)]
-pub struct Dial {
+pub(super) struct Dial {
     names: Arc<dyn Names>,
     lookups: Arc<Semaphore>,
 }
 
 impl Dial {
     /// With a resolver.
-    pub fn new(names: Arc<dyn Names>) -> Self {
+    pub(super) fn new(names: Arc<dyn Names>) -> Self {
         Self { names, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 

@@ -410,10 +410,10 @@ fn least_bad<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Option<Choice> {
 }
 
 fn refusal(ask: &Ask<'_>) -> NoTarget {
-    let why = ask.chain.targets().filter_map(|(number, _, target)| match standing(ask, number, target) {
-        Standing::Out(why) => Some((target.name(), why)),
+    let why = ask.chain.targets().map(|(number, _, target)| match standing(ask, number, target) {
+        Standing::Out(why) => (target.name(), why),
         // It became free between the two looks; the caller is told to come again.
-        Standing::Ready | Standing::Degraded | Standing::Ramping(_) | Standing::Due => Some((target.name(), Why::Probing)),
+        Standing::Ready | Standing::Degraded | Standing::Ramping(_) | Standing::Due => (target.name(), Why::Probing),
     });
     NoTarget { why: why.collect() }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
-use super::super::body::read_json;
+use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event};
 use super::super::respond::describe;
 use crate::access::Principal;
@@ -37,9 +38,10 @@ pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload:
     let Caller { visitor: Visitor { worker, id, started }, principal } = caller;
     let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.name.clone(), false, started);
     let answer = async {
-        match prepare(&worker, &principal, &request, payload, &mut record).await {
+        let mut payload = payload.into_inner();
+        match prepare(&worker, &principal, &request, &mut payload, &mut record).await {
             Ok(prepared) => answer(&worker, prepared, record).await,
-            Err(error) => refused(&error, record),
+            Err(error) => unread(refused(&error, record), payload),
         }
     };
     // A panic is this request's alone; actix would answer it with silence.
@@ -61,7 +63,7 @@ async fn prepare(
     worker: &Rc<Worker>,
     principal: &Principal,
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut Payload,
     record: &mut Record,
 ) -> Result<Prepared, Error> {
     let gateway = &worker.gateway;
