@@ -1,5 +1,8 @@
 //! The gateway as its users meet it: a real server on port 0, scripted upstreams, the client's bytes, /metrics and /health as
 //! witnesses.
 
+#![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
+
 mod chat;
+mod faults_connect;
 mod support;

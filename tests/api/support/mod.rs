@@ -2,6 +2,9 @@
 
 mod app;
 mod client;
+pub mod faults;
+pub mod names;
+pub mod tls;
 mod upstream;
 
 pub use app::TestApp;
