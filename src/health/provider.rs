@@ -277,3 +277,6 @@ impl ProviderHealth {
         moved
     }
 }
+
+#[cfg(test)]
+mod tests;

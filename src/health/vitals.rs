@@ -246,3 +246,6 @@ impl Admitted {
         self.permit.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 //! and chance are arguments; the only effect is the claim of a half-open breaker's permit.
 
 mod chain;
+#[cfg(test)]
+mod fixture;
 mod pick;
 mod plan;
 mod policy;

@@ -478,3 +478,6 @@ fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
 fn nth_bit(mask: u64, n: u32) -> usize {
     bits(mask).nth(n as usize).unwrap_or_else(|| mask.trailing_zeros() as usize)
 }
+
+#[cfg(test)]
+mod tests;

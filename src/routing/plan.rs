@@ -154,3 +154,6 @@ impl Plan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Whom an outcome accuses: the target, the provider or the key.
+
+use super::super::breaker::Pass;
+use super::*;
+
+const MODELS: [&str; 3] = ["a", "b", "*"];
+
+struct Stage {
+    health: ProviderHealth,
+    rest: Arc<Rest>,
+    now: Moment,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let thresholds = Thresholds {
+            consecutive_failures: 3,
+            failure_ratio: 0.5,
+            minimum_requests: 100,
+            window: Duration::from_secs(30),
+            slow_call: Duration::from_secs(2),
+            slow_ratio: 0.5,
+            open_for: Duration::from_secs(10),
+            open_for_max: Duration::from_secs(20),
+            half_open_probes: 1,
+            close_after: 1,
+            ramp: Duration::ZERO,
+        };
+        let now = Moment::from_millis(1);
+        let mut health = ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), now);
+        for model in MODELS {
+            health.add_target(model.into(), Arc::default(), [Rest::default()].into(), now);
+        }
+        let rest = Arc::default();
+        health.add_key(Arc::clone(&rest));
+        Self { health, rest, now }
+    }
+
+    fn told(&self, target: usize, outcome: Outcome, first_token: Option<Duration>) -> Told {
+        let by = |vitals: &Arc<Vitals>| Admitted::at(vitals, true, self.now).expect("forced");
+        Told {
+            target,
+            key: Some(0),
+            outcome,
+            at: self.now,
+            latency: Duration::from_millis(5),
+            first_token,
+            message: "words".into(),
+            by_provider: by(&self.health.vitals),
+            by_target: by(&self.health.targets[target].vitals),
+        }
+    }
+
+    fn tell(&mut self, target: usize, outcome: Outcome) -> Vec<Moved> {
+        let told = self.told(target, outcome, None);
+        self.health.record(told, 0.0)
+    }
+
+    fn fail(&mut self, target: usize, failure: Failure, times: usize) -> Vec<Moved> {
+        (0..times).flat_map(|_| self.tell(target, Outcome::Transient(failure))).collect()
+    }
+
+    fn states(&self) -> (State, Vec<State>) {
+        (self.health.breaker.state(), self.health.targets.iter().map(|target| target.breaker.state()).collect())
+    }
+}
+
+use State::{Closed, Open};
+
+#[test]
+fn a_models_failures_open_the_model_alone() {
+    let mut stage = Stage::new();
+    let moved = stage.fail(0, Failure::Status(500), 3);
+    assert_eq!(stage.states(), (Closed, vec![Open, Closed, Closed]));
+    assert_eq!(moved.len(), 1);
+    assert_eq!((moved[0].target, moved[0].transition.reason), (Some(0), Reason::Consecutive));
+    assert_eq!(stage.health.consecutive, 3);
+    assert_eq!(stage.health.last_error.as_ref().unwrap().kind, "status_500");
+    assert_eq!((stage.health.targets[0].calls, stage.health.targets[0].failures), (3, 3));
+}
+
+#[test]
+fn two_models_that_trip_within_a_window_open_the_provider() {
+    let mut stage = Stage::new();
+    stage.fail(0, Failure::Status(500), 3);
+    stage.now = stage.now.plus(Duration::from_secs(29));
+    let moved = stage.fail(1, Failure::FirstTokenTimeout, 3);
+    assert_eq!(moved.last().unwrap().transition.reason, Reason::SeveralModels);
+    assert_eq!(stage.states().0, Open);
+    let mut apart = Stage::new();
+    apart.fail(0, Failure::Status(500), 3);
+    apart.now = apart.now.plus(Duration::from_secs(31));
+    apart.fail(1, Failure::Status(500), 3);
+    assert_eq!(apart.states().0, Closed, "half a minute and more lies between");
+}
+
+#[test]
+fn what_never_reached_it_accuses_the_whole_provider() {
+    for failure in [Failure::Connect, Failure::Dns, Failure::ConnectTimeout] {
+        let mut stage = Stage::new();
+        stage.fail(0, failure, 2);
+        assert_eq!(stage.states().0, Closed);
+        stage.fail(1, failure, 1);
+        assert_eq!(stage.states(), (Open, vec![Closed, Closed, Closed]), "{failure:?}: three in a row, whichever model");
+    }
+    let mut stage = Stage::new();
+    stage.fail(0, Failure::Connect, 2);
+    stage.tell(1, Outcome::Transient(Failure::Status(500)));
+    stage.fail(1, Failure::Connect, 2);
+    assert_eq!(stage.states().0, Closed, "it spoke with us in between");
+    assert_eq!(Stage::new().fail(2, Failure::Tls, 1).len(), 2, "a wrong certificate opens both at once");
+}
+
+#[test]
+fn keys_rest_without_a_vote() {
+    let mut stage = Stage::new();
+    for _ in 0..20 {
+        stage.tell(0, Outcome::RateLimited { wait: None, whole_key: false });
+        stage.tell(0, Outcome::KeyFault { sure: true });
+        stage.tell(0, Outcome::CallerFault);
+        stage.tell(0, Outcome::Abandoned);
+    }
+    assert_eq!(stage.states(), (Closed, vec![Closed, Closed, Closed]));
+    assert!(stage.health.targets[0].rest(0).unwrap().until(stage.now).is_some());
+    assert!(stage.health.targets[1].rest(0).unwrap().until(stage.now).is_none(), "vendors limit per model");
+    assert!(stage.rest.refused(stage.now), "a refusal is of the whole key");
+    assert_eq!(stage.health.window.tally(stage.now).calls, 0);
+    let mut whole = Stage::new();
+    whole.tell(0, Outcome::RateLimited { wait: None, whole_key: true });
+    assert!(whole.rest.until(whole.now).is_some() && !whole.rest.refused(whole.now));
+}
+
+#[test]
+fn a_missing_model_is_published_but_not_behind_a_wildcard() {
+    let mut stage = Stage::new();
+    stage.tell(0, Outcome::ModelMissing);
+    stage.tell(2, Outcome::ModelMissing);
+    assert_eq!(stage.health.targets.iter().map(|t| t.vitals.missing()).collect::<Vec<_>>(), [true, false, false]);
+}
+
+#[test]
+fn good_calls_publish_their_latency_and_slow_ones_degrade() {
+    let mut stage = Stage::new();
+    for _ in 0..4 {
+        let told = stage.told(0, Outcome::Ok, Some(Duration::from_secs(3)));
+        stage.health.record(told, 0.0);
+    }
+    let target = &stage.health.targets[0];
+    assert!(target.vitals.degraded() && !stage.health.targets[1].vitals.degraded());
+    assert_eq!((target.vitals.peak(true, stage.now), target.vitals.peak(false, stage.now)), (3e6, 5e3));
+    assert_eq!(stage.health.first_token.read(stage.now).unwrap().ewma, 3_000);
+    assert_eq!(stage.health.window.tally(stage.now).slow, 4);
+    assert_eq!(stage.states().0, Closed);
+}
+
+#[test]
+fn a_probes_permit_is_out_until_its_end_is_published() {
+    let mut stage = Stage::new();
+    stage.fail(0, Failure::Status(500), 3);
+    stage.now = stage.now.plus(Duration::from_secs(10));
+    let told = stage.told(0, Outcome::Transient(Failure::Status(500)), None);
+    assert_eq!(told.by_target.pass, Pass::Probe);
+    assert!(Admitted::at(&stage.health.targets[0].vitals, false, stage.now).is_none());
+    stage.health.record(told, 0.0);
+    let after = Admitted::at(&stage.health.targets[0].vitals, false, stage.now);
+    assert!(after.is_none(), "open again, not free for another probe in between");
+}
+
+#[test]
+fn time_alone_ends_an_open_period() {
+    let mut stage = Stage::new();
+    stage.fail(0, Failure::Status(500), 3);
+    assert!(stage.health.tick(stage.now).is_empty());
+    let moved = stage.health.tick(stage.now.plus(Duration::from_secs(10)));
+    assert_eq!((moved[0].target, moved[0].transition.to), (Some(0), State::HalfOpen));
+}

@@ -1,0 +1,139 @@
+//! The permit: never more out than allowed, always given back, never beyond its state.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::breaker::{Reason, Report, Thresholds};
+use super::super::outcome::Vote;
+use super::*;
+
+fn thresholds(half_open_probes: u16) -> Thresholds {
+    Thresholds {
+        consecutive_failures: 3,
+        failure_ratio: 0.9,
+        minimum_requests: 100,
+        window: Duration::from_secs(30),
+        slow_call: Duration::from_secs(20),
+        slow_ratio: 0.8,
+        open_for: Duration::from_secs(10),
+        open_for_max: Duration::from_secs(40),
+        half_open_probes,
+        close_after: 2,
+        ramp: Duration::from_secs(10),
+    }
+}
+
+fn open(probes: u16) -> (Breaker, Arc<Vitals>) {
+    let (mut breaker, vitals) = (Breaker::new(thresholds(probes), Moment::START), Arc::new(Vitals::default()));
+    breaker.trip(Reason::Hard, Moment::START, 0.0, &mut Vec::new());
+    vitals.publish(&mut breaker, Moment::START);
+    (breaker, vitals)
+}
+
+const DUE: Moment = Moment::from_millis(10_000);
+
+#[test]
+fn nobody_passes_before_the_period_ends() {
+    let (_, vitals) = open(1);
+    let before = Moment::from_millis(9_999);
+    assert_eq!(vitals.admit(before), Admission::Refuse(DUE));
+    assert!(vitals.claim(before).is_none() && Admitted::at(&vitals, false, before).is_none());
+    let forced = Admitted::at(&vitals, true, before).unwrap();
+    assert_eq!((forced.pass, forced.is_probe()), (Pass::LeastBad, false));
+    assert_eq!(vitals.state(before), State::Open);
+    assert_eq!(vitals.state(DUE), State::HalfOpen, "also before its actor has noticed");
+}
+
+#[test]
+fn permits_are_counted_and_given_back() {
+    let (_, vitals) = open(2);
+    let (one, two) = (vitals.claim(DUE).unwrap(), vitals.claim(DUE).unwrap());
+    assert_eq!(vitals.admit(DUE), Admission::Busy);
+    assert!(vitals.claim(DUE).is_none());
+    assert!(Admitted::at(&vitals, true, DUE).is_none(), "a last resort takes no place from a probe");
+    drop(one);
+    assert_eq!(vitals.admit(DUE), Admission::Due);
+    drop(two);
+    assert!(vitals.claim(DUE).is_some());
+}
+
+#[test]
+fn sixty_threads_at_once_get_one_permit() {
+    let (_, vitals) = open(1);
+    let barrier = std::sync::Barrier::new(60);
+    let claimed = std::thread::scope(|scope| {
+        let claims: Vec<_> = (0..60)
+            .map(|_| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    vitals.claim(DUE)
+                })
+            })
+            .collect();
+        let permits: Vec<_> = claims.into_iter().filter_map(|claim| claim.join().unwrap()).collect();
+        permits.len()
+    });
+    assert_eq!(claimed, 1);
+}
+
+#[test]
+fn a_permit_of_an_earlier_state_gives_nothing_back_to_a_later_one() {
+    let (mut breaker, vitals) = open(1);
+    let early = vitals.claim(DUE).unwrap();
+    let failed = Report { vote: Vote::Failure, slow: false, pass: Pass::Probe, epoch: early.epoch() };
+    breaker.record(failed, DUE, 0.0, &mut Vec::new());
+    vitals.publish(&mut breaker, DUE);
+    let later = Moment::from_millis(30_000);
+    let late = vitals.claim(later).unwrap();
+    drop(early);
+    assert_eq!(vitals.admit(later), Admission::Busy, "the later permit is still out");
+    drop(late);
+    assert_eq!(vitals.admit(later), Admission::Due);
+}
+
+#[test]
+fn the_ramp_grows_from_a_tenth() {
+    let (mut breaker, vitals) = open(1);
+    for _ in 0..2 {
+        let good = Report { vote: Vote::Success, slow: false, pass: Pass::Probe, epoch: breaker.epoch() };
+        breaker.record(good, DUE, 0.0, &mut Vec::new());
+        vitals.publish(&mut breaker, DUE);
+    }
+    let share = |seconds| vitals.ramp(DUE.plus(Duration::from_secs(seconds)));
+    assert!((share(0) - 0.1).abs() < 1e-9 && (share(5) - 0.55).abs() < 1e-9, "{} {}", share(0), share(5));
+    assert_eq!((share(10), share(100)), (1.0, 1.0));
+    let fresh = Arc::new(Vitals::default());
+    fresh.publish(&mut Breaker::new(thresholds(1), Moment::START), Moment::START);
+    assert_eq!(fresh.ramp(Moment::START), 1.0, "a start is no return");
+}
+
+proptest! {
+    /// Claims, drops, ticks, trips and results in any order: never more permits out of one epoch than allowed.
+    #[test]
+    fn never_more_probes_than_permits(steps in proptest::collection::vec((0u8..6, 0u64..8_000), 1..120), probes in 1u16..4) {
+        let (mut breaker, vitals) = open(probes);
+        let mut now = Moment::START;
+        let mut out: Vec<Permit> = Vec::new();
+        for (step, gap) in steps {
+            now = now.plus(Duration::from_millis(gap));
+            match step {
+                0 | 1 => out.extend(vitals.claim(now)),
+                2 => drop(out.pop()),
+                3 => breaker.tick(now, &mut Vec::new()),
+                _ => {
+                    let vote = if step == 4 { Vote::Failure } else { Vote::Success };
+                    let epoch = out.last().map_or(breaker.epoch(), Permit::epoch);
+                    let pass = if out.is_empty() { Pass::Normal } else { Pass::Probe };
+                    breaker.record(Report { vote, slow: false, pass, epoch }, now, 0.0, &mut Vec::new());
+                    vitals.publish(&mut breaker, now);
+                    out.pop();
+                }
+            }
+            vitals.publish(&mut breaker, now);
+            let current = out.iter().filter(|permit| permit.epoch() == vitals.epoch()).count();
+            prop_assert!(current <= usize::from(probes));
+            prop_assert_eq!(unpack(vitals.gate.load(Ordering::SeqCst)).2 as usize, current, "what is out is what is counted");
+        }
+    }
+}

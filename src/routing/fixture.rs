@@ -1,0 +1,107 @@
+//! Chains for the tests of this floor: targets over breakers that a test can move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Target, Timeouts, WhenAllOpen};
+use crate::base::Moment;
+use crate::health::{Breaker, Reason, Report, Rest, Thresholds, Vitals, Vote};
+
+pub(super) fn thresholds() -> Thresholds {
+    Thresholds {
+        consecutive_failures: 5,
+        failure_ratio: 0.5,
+        minimum_requests: 10,
+        window: Duration::from_secs(30),
+        slow_call: Duration::from_secs(20),
+        slow_ratio: 0.8,
+        open_for: Duration::from_secs(10),
+        open_for_max: Duration::from_secs(20),
+        half_open_probes: 1,
+        close_after: 2,
+        ramp: Duration::from_secs(10),
+    }
+}
+
+/// Moves published vitals as their actor would.
+pub(super) struct Lever {
+    breaker: Breaker,
+    vitals: Arc<Vitals>,
+}
+
+impl Lever {
+    pub(super) fn of(vitals: &Arc<Vitals>) -> Self {
+        let mut lever = Self { breaker: Breaker::new(thresholds(), Moment::START), vitals: Arc::clone(vitals) };
+        lever.publish(Moment::START);
+        lever
+    }
+
+    fn publish(&mut self, now: Moment) {
+        self.vitals.publish(&mut self.breaker, now);
+    }
+
+    pub(super) fn trip(&mut self, now: Moment) {
+        self.breaker.trip(Reason::Hard, now, 0.0, &mut Vec::new());
+        self.publish(now);
+    }
+
+    pub(super) fn tell(&mut self, vote: Vote, slow: bool, pass: crate::health::Pass, now: Moment) {
+        let report = Report { vote, slow, pass, epoch: self.breaker.epoch() };
+        self.breaker.record(report, now, 0.0, &mut Vec::new());
+        self.publish(now);
+    }
+
+    /// Open, then closed by two probes at `now`.
+    pub(super) fn returned(&mut self, now: Moment) {
+        self.trip(now);
+        let then = now.plus(Duration::from_secs(10));
+        for _ in 0..2 {
+            self.tell(Vote::Success, false, crate::health::Pass::Probe, then);
+        }
+    }
+}
+
+pub(super) fn provider(name: &str, keys: usize) -> Arc<Provider> {
+    let vitals = Arc::default();
+    Lever::of(&vitals);
+    let slot = |key: usize| KeySlot { name: format!("key-{key}").into(), weight: 1, rest: Arc::default() };
+    Arc::new(Provider {
+        name: name.into(),
+        place: 0,
+        vitals,
+        keys: (0..keys).map(slot).collect(),
+        max_concurrency: 0,
+        when_all_open: WhenAllOpen::LeastBad,
+    })
+}
+
+pub(super) fn target(provider: &Arc<Provider>, model: &str) -> Target {
+    let vitals = Arc::default();
+    Lever::of(&vitals);
+    let second = Duration::from_secs(1);
+    Target {
+        provider: Arc::clone(provider),
+        place: 0,
+        model: model.into(),
+        vitals,
+        key_rests: provider.keys.iter().map(|_| Rest::default()).collect(),
+        weight: 1,
+        price: None,
+        capabilities: None::<Needs>,
+        context_window: None,
+        timeouts: Timeouts { connect: second, first_byte: second, first_token: second, idle: second, total: second * 10 },
+    }
+}
+
+pub(super) fn chain(strategy: Strategy, pools: Vec<Vec<Target>>) -> Chain {
+    let pools = pools.into_iter().enumerate().map(|(number, targets)| Pool {
+        model: format!("model-{number}").into(),
+        strategy,
+        targets: targets.into_iter().map(Arc::new).collect(),
+    });
+    Chain { model: "model-0".into(), pools: pools.collect(), retry: retry(), left_out: Vec::new() }
+}
+
+pub(super) fn retry() -> Retry {
+    Retry { attempts: 4, same_target: 1, backoff: Duration::from_millis(100) }
+}

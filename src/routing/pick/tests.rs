@@ -1,0 +1,345 @@
+//! The filters, the order of the chain, each strategy, and what holds for any chain.
+
+use std::time::Duration;
+
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::super::fixture::{Lever, chain, provider, target};
+use super::*;
+use crate::health::{KeyHealth, Pass, Vote};
+
+const NOW: Moment = Moment::from_millis(1_000);
+
+fn after(seconds: u64) -> Moment {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+fn ask<'a>(chain: &'a Chain, tried: &'a Tried, now: Moment) -> Ask<'a> {
+    Ask { chain, tried, needs: Needs::default(), larger_than: None, stream: false, only: None, last_resort: true, now }
+}
+
+fn rng() -> SmallRng {
+    SmallRng::seed_from_u64(42)
+}
+
+fn picked(chain: &Chain, tried: &Tried, now: Moment) -> usize {
+    pick(&ask(chain, tried, now), &mut rng()).expect("a target").taken.number
+}
+
+/// How often each target is picked in a thousand picks, each given back at once.
+fn shares(chain: &Chain, now: Moment) -> Vec<u32> {
+    let (tried, mut rng) = (Tried::default(), rng());
+    let mut counts = vec![0; chain.targets().count()];
+    for _ in 0..1_000 {
+        counts[pick(&ask(chain, &tried, now), &mut rng).unwrap().taken.number] += 1;
+    }
+    counts
+}
+
+fn three(strategy: Strategy) -> Chain {
+    let p = provider("p", 0);
+    chain(strategy, vec![vec![target(&p, "a"), target(&p, "b"), target(&p, "c")]])
+}
+
+#[test]
+fn ordered_is_as_written_and_goes_on_along_the_chain() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b")], vec![target(&p, "c")]]);
+    let mut tried = Tried::default();
+    for expected in 0..3 {
+        assert_eq!(picked(&chain, &tried, NOW), expected);
+        tried.target(expected);
+        assert_eq!((tried.count(), tried.has(expected), tried.has(expected + 1)), (expected + 1, true, false));
+    }
+    let none = pick(&ask(&chain, &tried, NOW), &mut rng()).unwrap_err();
+    assert!(none.why.iter().all(|(_, why)| *why == Why::Tried));
+    assert!(!none.all_resting() && none.all_resting_or_tried());
+}
+
+#[test]
+fn weights_share_the_traffic() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Weighted, vec![vec![Target { weight: 3, ..target(&p, "a") }, target(&p, "b")]]);
+    let shares = shares(&chain, NOW);
+    assert!((700..800).contains(&shares[0]), "{shares:?}");
+}
+
+#[test]
+fn the_healthiest_is_the_less_loaded_of_two() {
+    let chain = three(Strategy::Healthiest);
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    for (target, ms) in targets.iter().zip([10, 10, 500]) {
+        target.vitals.publish_latency(ms * 1_000, ms * 1_000, NOW);
+    }
+    let even = shares(&chain, NOW);
+    assert_eq!(even[2], 0, "the slowest of three loses against each: {even:?}");
+    assert!(even[0] > 400 && even[1] > 400, "{even:?}");
+    let _busy: Vec<_> = (0..4).map(|_| targets[0].vitals.enter()).collect();
+    assert_eq!(shares(&chain, NOW)[2], 0, "5 x 10 ms is still less than 500 ms");
+    assert!(shares(&chain, NOW)[1] > 600);
+}
+
+#[test]
+fn one_that_fails_fast_does_not_look_fast() {
+    let chain = three(Strategy::Healthiest);
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    for target in &targets {
+        target.vitals.publish_latency(10_000, 10_000, NOW);
+    }
+    targets[0].vitals.publish_latency(1_000, 1_000, NOW);
+    let mut lever = Lever::of(&targets[0].vitals);
+    for vote in [Vote::Success, Vote::Failure, Vote::Failure] {
+        lever.tell(vote, false, Pass::Normal, NOW);
+    }
+    let shares = shares(&chain, NOW);
+    assert_eq!(shares[0], 0, "{shares:?}");
+}
+
+#[test]
+fn fastest_ignores_load_and_cheapest_prefers_the_price() {
+    let chain_of = |strategy| {
+        let p = provider("p", 0);
+        let priced = |model: &str, price| Target { price, ..target(&p, model) };
+        chain(strategy, vec![vec![priced("a", None), priced("b", Some(9)), priced("c", Some(3)), priced("d", Some(3))]])
+    };
+    let fastest = chain_of(Strategy::Fastest);
+    let targets: Vec<_> = fastest.targets().map(|(.., t)| Arc::clone(t)).collect();
+    for (target, ms) in targets.iter().zip([30u64, 10, 20, 40]) {
+        target.vitals.publish_latency(ms * 1_000, 0, NOW);
+    }
+    let _busy: Vec<_> = (0..9).map(|_| targets[1].vitals.enter()).collect();
+    assert_eq!(picked(&fastest, &Tried::default(), NOW), 1);
+    let cheapest = chain_of(Strategy::Cheapest);
+    let busy = cheapest.targets().nth(2).unwrap().2.vitals.enter();
+    assert_eq!(picked(&cheapest, &Tried::default(), NOW), 3, "among equal prices the load decides");
+    drop(busy);
+    let mut tried = Tried::default();
+    tried.target(2);
+    tried.target(3);
+    assert_eq!(picked(&cheapest, &tried, NOW), 1, "an unknown price is last");
+}
+
+#[test]
+fn an_open_target_is_passed_over_until_its_period_ends_then_probed_first_and_once() {
+    let chain = three(Strategy::Ordered);
+    let (tried, first) = (Tried::default(), Arc::clone(chain.targets().next().unwrap().2));
+    Lever::of(&first.vitals).trip(NOW);
+    assert_eq!(picked(&chain, &tried, after(9)), 1);
+    let probe = pick(&ask(&chain, &tried, after(10)), &mut rng()).unwrap();
+    assert_eq!((probe.taken.number, probe.by_target.pass, probe.by_target.is_probe()), (0, Pass::Probe, true));
+    assert_eq!(picked(&chain, &tried, after(10)), 1, "the one permit is out");
+    drop(probe);
+    assert_eq!(picked(&chain, &tried, after(10)), 0, "given back");
+}
+
+#[test]
+fn the_providers_breaker_holds_for_all_its_targets() {
+    let (p, q) = (provider("p", 0), provider("q", 0));
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b")], vec![target(&q, "c")]]);
+    Lever::of(&p.vitals).trip(NOW);
+    assert_eq!(picked(&chain, &Tried::default(), NOW), 2);
+}
+
+#[test]
+fn slow_is_ranked_after_every_healthy_one_of_its_pool_and_before_the_next_pool() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "slow"), target(&p, "good")], vec![target(&p, "other")]]);
+    let slow = Arc::clone(chain.targets().next().unwrap().2);
+    let mut lever = Lever::of(&slow.vitals);
+    for _ in 0..5 {
+        lever.tell(Vote::Success, true, Pass::Normal, NOW);
+    }
+    let mut tried = Tried::default();
+    assert_eq!(picked(&chain, &tried, NOW), 1);
+    tried.target(1);
+    assert_eq!(picked(&chain, &tried, NOW), 0, "slow beats none");
+}
+
+#[test]
+fn a_returning_target_takes_a_growing_share() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "back")], vec![target(&p, "other")]]);
+    let back = Arc::clone(chain.targets().next().unwrap().2);
+    Lever::of(&back.vitals).returned(NOW);
+    let closed = after(10);
+    let share = |seconds| shares(&chain, closed.plus(Duration::from_secs(seconds)))[0];
+    assert!((60..150).contains(&share(0)), "{}", share(0));
+    assert!((480..620).contains(&share(5)), "{}", share(5));
+    assert_eq!(share(10), 1_000);
+    let mut tried = Tried::default();
+    tried.target(1);
+    assert!((0..50).all(|_| picked(&chain, &tried, closed) == 0), "where nothing else is left it serves all");
+}
+
+#[test]
+fn with_everything_open_the_least_bad_is_tried_or_refused() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Healthiest, vec![vec![target(&p, "a"), target(&p, "b")]]);
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    Lever::of(&targets[0].vitals).trip(after(5));
+    Lever::of(&targets[1].vitals).trip(NOW);
+    let choice = pick(&ask(&chain, &Tried::default(), after(6)), &mut rng()).unwrap();
+    assert_eq!((choice.taken.number, choice.by_target.pass), (1, Pass::LeastBad), "it recovers first");
+    let tried = Tried::default();
+    let refused = Ask { last_resort: false, ..ask(&chain, &tried, after(6)) };
+    let none = pick(&refused, &mut rng()).unwrap_err();
+    assert_eq!(none.retry_at(), Some(after(10)));
+}
+
+#[test]
+fn refuse_means_no_last_resort() {
+    let mut p = Arc::into_inner(provider("p", 0)).unwrap();
+    p.when_all_open = WhenAllOpen::Refuse;
+    let p = Arc::new(p);
+    let chain = chain(Strategy::Healthiest, vec![vec![target(&p, "a")]]);
+    Lever::of(&chain.targets().next().unwrap().2.vitals).trip(NOW);
+    assert!(pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).is_err());
+}
+
+#[test]
+fn filters_before_any_hop() {
+    let full = {
+        let mut p = Arc::into_inner(provider("full", 0)).unwrap();
+        p.max_concurrency = 1;
+        Arc::new(p)
+    };
+    let p = provider("p", 0);
+    let some = Some(Needs { vision: true, ..Needs::default() });
+    let targets = vec![
+        target(&full, "a"),
+        Target { capabilities: some, ..target(&p, "no-tools") },
+        Target { context_window: Some(8_000), ..target(&p, "small") },
+        Target { context_window: Some(8_001), ..target(&p, "large") },
+    ];
+    let chain = chain(Strategy::Ordered, vec![targets]);
+    let tried = Tried::default();
+    let needs = Needs { tools: true, ..Needs::default() };
+    let asked = Ask { needs, larger_than: Some(8_000), ..ask(&chain, &tried, NOW) };
+    let held = pick(&asked, &mut rng()).unwrap();
+    assert_eq!(held.taken.number, 0);
+    assert_eq!(pick(&asked, &mut rng()).unwrap().taken.number, 3, "full, unfit and too small are passed over");
+    let why: Vec<_> = refusal(&Ask { only: Some(9), ..asked.clone() }).why;
+    assert_eq!(why.len(), 4);
+    assert_eq!(standing(&asked, 1, &chain.pools[0].targets[1]), Standing::Out(Why::Unfit("tools")));
+    assert_eq!(standing(&asked, 2, &chain.pools[0].targets[2]), Standing::Out(Why::TooSmall));
+    drop(held);
+    assert_eq!(pick(&asked, &mut rng()).unwrap().taken.number, 0, "the place is given back");
+}
+
+#[test]
+fn a_missing_model_is_out() {
+    let chain = three(Strategy::Ordered);
+    chain.targets().next().unwrap().2.vitals.publish_missing();
+    assert_eq!(picked(&chain, &Tried::default(), NOW), 1);
+}
+
+#[test]
+fn resting_and_refused_keys_are_not_sent() {
+    let p = provider("p", 2);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b")]]);
+    let (tried, quarantine) = (Tried::default(), Duration::from_secs(1_800));
+    let key = |now| pick(&ask(&chain, &tried, now), &mut rng()).map(|choice| (choice.taken.number, choice.taken.key));
+    KeyHealth::default().limited(Some(Duration::from_secs(7)), NOW, &chain.pools[0].targets[0].key_rests[0]);
+    assert!((0..50).all(|_| key(NOW).unwrap() == (0, Some(1))), "the other key of the pool");
+    KeyHealth::default().refused(true, quarantine, NOW, &p.keys[1].rest);
+    assert_eq!(key(NOW).unwrap(), (1, Some(0)), "a rest is of one model, a refusal of all");
+    KeyHealth::default().refused(true, quarantine, NOW, &p.keys[0].rest);
+    let none = key(NOW).unwrap_err();
+    assert_eq!(none.why[0].1, Why::KeysRefused);
+    assert!(!none.all_resting());
+}
+
+#[test]
+fn all_keys_resting_tells_the_least_wait() {
+    let p = provider("p", 2);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a")]]);
+    for (key, seconds) in [(0, 30), (1, 7)] {
+        KeyHealth::default().limited(Some(Duration::from_secs(seconds)), NOW, &chain.pools[0].targets[0].key_rests[key]);
+    }
+    let none = pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err();
+    assert!(none.all_resting());
+    assert_eq!(none.retry_at(), Some(after(7)));
+}
+
+#[test]
+fn a_request_does_not_send_a_key_twice() {
+    let (p, q) = (provider("p", 3), provider("q", 3));
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b"), target(&q, "c")]]);
+    let mut tried = Tried::default();
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let choice = pick(&ask(&chain, &tried, NOW), &mut rng()).unwrap();
+        assert_eq!(choice.taken.number, 0);
+        assert!(!seen.contains(&choice.taken.key));
+        tried.key(&choice.taken, true);
+        seen.push(choice.taken.key);
+    }
+    assert_eq!(picked(&chain, &tried, NOW), 2, "keys of the whole provider are used up");
+    let mut limited = Tried::default();
+    limited.key(&pick(&ask(&chain, &limited, NOW), &mut rng()).unwrap().taken, false);
+    assert_eq!(limited.keys_of(1, &chain.pools[0].targets[1]), 0, "a rate limit is of one model");
+}
+
+#[test]
+fn explain_tells_the_order_and_why() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "open"), target(&p, "good")], vec![target(&p, "back")]]);
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    Lever::of(&targets[0].vitals).trip(after(8));
+    Lever::of(&targets[2].vitals).returned(NOW);
+    let tried = Tried::default();
+    let rows = explain(&ask(&chain, &tried, after(10)));
+    let told: Vec<_> = rows.iter().map(|row| (&*row.model, row.state)).collect();
+    assert_eq!(told, [("good", "ready"), ("back", "ramping"), ("open", "out")]);
+    assert_eq!(rows[2].reason, "breaker open for 8.0 s");
+    assert_eq!(explain(&ask(&chain, &tried, after(18)))[0].state, "due");
+}
+
+proptest! {
+    /// Whatever is open, resting or tried: what is picked was eligible, every target is reached before giving up, and
+    /// nothing claimed is kept.
+    #[test]
+    fn every_eligible_target_is_reached_once(
+        states in proptest::collection::vec(0u8..4, 1..12),
+        cut in 1usize..4,
+        strategy in 0usize..5,
+        seed in any::<u64>(),
+    ) {
+        let strategy = [Strategy::Healthiest, Strategy::Weighted, Strategy::Fastest, Strategy::Cheapest, Strategy::Ordered][strategy];
+        let p = provider("p", 0);
+        let targets: Vec<Target> = (0..states.len()).map(|n| target(&p, &format!("t{n}"))).collect();
+        for (state, target) in states.iter().zip(&targets) {
+            let mut lever = Lever::of(&target.vitals);
+            match state {
+                1 => lever.trip(after(5)),
+                2 => lever.trip(Moment::START),
+                3 => target.vitals.publish_missing(),
+                _ => {}
+            }
+        }
+        let mut pools: Vec<Vec<Target>> = Vec::new();
+        for (n, target) in targets.into_iter().enumerate() {
+            if n % cut == 0 { pools.push(Vec::new()); }
+            pools.last_mut().unwrap().push(target);
+        }
+        let chain = chain(strategy, pools);
+        let (mut tried, mut rng) = (Tried::default(), SmallRng::seed_from_u64(seed));
+        let mut reached = Vec::new();
+        while let Ok(choice) = pick(&Ask { last_resort: false, ..ask(&chain, &tried, after(10)) }, &mut rng) {
+            let number = choice.taken.number;
+            prop_assert!(matches!(states[number], 0 | 2), "t{} was {}", number, states[number]);
+            prop_assert_eq!(choice.by_target.is_probe(), states[number] == 2);
+            prop_assert!(!reached.contains(&number));
+            reached.push(number);
+            tried.target(number);
+        }
+        let eligible = states.iter().filter(|state| matches!(state, 0 | 2)).count();
+        prop_assert_eq!(reached.len(), eligible);
+        prop_assert!(chain.targets().all(|(.., t)| t.vitals.in_flight() == 0));
+        // A pool is used up before the next is tried.
+        let pools: Vec<usize> = reached.iter().map(|number| number / cut).collect();
+        prop_assert!(pools.is_sorted(), "{:?}", reached);
+    }
+}
