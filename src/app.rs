@@ -26,8 +26,8 @@ use crate::telemetry::Metrics;
 const BACKLOG: u32 = 4096;
 /// SDK pools keep their sockets longer than actix's 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// After the grace, streams have this long to take their error event.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// What was handed to the server in the end, error events too, has this long to be sent.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How often a drain looks whether all have gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -137,8 +137,9 @@ impl Stopper {
             for (_, closing) in gateway.workers.lock().map(|all| all.clone()).unwrap_or_default() {
                 closing.notify_waiters();
             }
-            tokio::time::sleep(LAST_WORDS).await;
         }
+        // A request is counted as over when its last bytes are handed to the server, not when they are sent.
+        tokio::time::sleep(LAST_WORDS).await;
         self.handle.stop(busy() == 0).await;
     }
 

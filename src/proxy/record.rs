@@ -122,6 +122,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.end(LEFT, "the caller left");
+        if std::thread::panicking() {
+            self.end(500, "the handler panicked");
+        } else {
+            self.end(LEFT, "the caller left");
+        }
     }
 }
