@@ -93,12 +93,17 @@ impl FromRequest for Scraper {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         let settings = &visitor.worker.gateway.settings;
-        let admin = settings.admin.key.as_ref();
-        let known = admin.zip(bearer(request)).is_some_and(|(admin, key)| same_secret(admin.expose().as_bytes(), key));
-        ready(if known || !settings.telemetry.metrics_need_admin {
-            Ok(Self { visitor })
-        } else {
-            Err(visitor.refused(Error::no_key(), payload))
+        let refusal = match (&settings.admin.key, settings.telemetry.metrics_need_admin) {
+            (_, false) => None,
+            (None, true) => Some(Error::no_admin_key()),
+            (Some(admin), true) => {
+                let known = bearer(request).is_some_and(|key| same_secret(admin.expose().as_bytes(), key));
+                (!known).then(Error::no_key)
+            }
+        };
+        ready(match refusal {
+            None => Ok(Self { visitor }),
+            Some(error) => Err(visitor.refused(error, payload)),
         })
     }
 }

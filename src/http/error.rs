@@ -77,6 +77,10 @@ impl Error {
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 
+    pub(super) fn no_admin_key() -> Self {
+        Self::new(403, PERMISSION, "admin_key_unset", "This needs the admin key, and none is set: set admin.key and restart.")
+    }
+
     pub(super) fn host_not_allowed() -> Self {
         let message = "Without keys this gateway answers only to a loopback name: use http://127.0.0.1 or http://localhost, or set a key in [[auth.keys]].";
         Self::new(403, PERMISSION, "host_not_allowed", message)

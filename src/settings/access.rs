@@ -68,9 +68,9 @@ pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str) -> Admin 
                 strong(&reference, &secret, host);
                 key = Some(secret);
             }
-            // No admin key is usual: a random one is made, or the plane stays shut. Told where the plane is described.
+            // No admin key is usual: what asks for it stays shut.
             Found::Absent(what) => {
-                let message = format!("{what} isn't there: without it the admin key is a random one, shown on a terminal only");
+                let message = format!("{what} isn't there; only /metrics asks for it so far, with telemetry.metrics = \"admin\"");
                 reference.report().note(NoteKind::LeftOut, reference.path(), message);
             }
             Found::Bad => {}
