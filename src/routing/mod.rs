@@ -2,6 +2,7 @@
 //! and chance are arguments; the only effect is the claim of a half-open breaker's permit.
 
 mod chain;
+mod explain;
 #[cfg(test)]
 mod fixture;
 mod pick;
@@ -10,7 +11,8 @@ mod policy;
 mod target;
 
 pub use chain::{Chain, Pool};
-pub use pick::{Ask, Choice, Explained, NoTarget, Taken, Tried, Why, explain, pick};
+pub use explain::{Explained, explain};
+pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick};
 pub use plan::{Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};

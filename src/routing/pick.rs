@@ -1,5 +1,4 @@
-//! The choice of a target: filters first, then each pool's strategy, in the chain's order. `/v1/route` explains with the
-//! same functions.
+//! The choice of a target: filters first, then each pool's strategy, in the chain's order.
 
 use std::sync::Arc;
 
@@ -191,7 +190,7 @@ impl NoTarget {
 
 /// A target's standing before strategy and chance.
 #[derive(Clone, Debug, PartialEq)]
-enum Standing {
+pub(super) enum Standing {
     Ready,
     /// Slow: ranked after every ready one.
     Degraded,
@@ -240,7 +239,7 @@ pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Result<Choice, NoTar
 }
 
 /// A pool's targets with their numbers in the chain.
-fn numbered(pool: &Pool, first: usize) -> impl Iterator<Item = (usize, &Arc<Target>)> {
+pub(super) fn numbered(pool: &Pool, first: usize) -> impl Iterator<Item = (usize, &Arc<Target>)> {
     (first..Chain::MOST_TARGETS).zip(&pool.targets)
 }
 
@@ -289,7 +288,7 @@ fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
 }
 
 /// What targets are compared by under the pool's strategy: less is better.
-fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> f64 {
+pub(super) fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> f64 {
     let load = target.vitals.load(ask.stream, ask.now) / f64::from(target.weight.max(1));
     match pool.strategy {
         Strategy::Healthiest | Strategy::Weighted | Strategy::Ordered => load,
@@ -299,7 +298,7 @@ fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> f64 {
     }
 }
 
-fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standing {
+pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standing {
     if ask.tried.has(number) || ask.only.is_some_and(|only| only != number) {
         return Standing::Out(Why::Tried);
     }
@@ -416,55 +415,6 @@ fn refusal(ask: &Ask<'_>) -> NoTarget {
         Standing::Ready | Standing::Degraded | Standing::Ramping(_) | Standing::Due => (target.name(), Why::Probing),
     });
     NoTarget { why: why.collect() }
-}
-
-/// One target as `/v1/route` shows it.
-#[derive(Clone, Debug)]
-pub struct Explained {
-    /// The public model whose pool it is in.
-    pub pool: Arc<str>,
-    /// The provider's name.
-    pub provider: Arc<str>,
-    /// The provider's name for the model.
-    pub model: Arc<str>,
-    /// `ready`, `degraded`, `ramping`, `due` or `out`.
-    pub state: &'static str,
-    /// What it is compared by under the pool's strategy: less is better.
-    pub score: f64,
-    /// Why it is in or out.
-    pub reason: String,
-}
-
-/// The chain's targets in the order in which they would be tried now, those that are out last. Where chance plays a part,
-/// the likeliest order.
-pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
-    let mut rows: Vec<(u8, usize, Explained)> = Vec::new();
-    let mut first = 0;
-    for (place, pool) in ask.chain.pools.iter().enumerate() {
-        for (number, target) in numbered(pool, first) {
-            let standing = standing(ask, number, target);
-            let (rank, state, reason) = match &standing {
-                Standing::Due => (0, "due", "open period over: the next request probes it".to_owned()),
-                Standing::Ready => (1, "ready", "healthy".to_owned()),
-                Standing::Degraded => (2, "degraded", "slow: ranked after every healthy one".to_owned()),
-                Standing::Ramping(share) => (3, "ramping", format!("returning with {:.0} % of its traffic", share * 100.0)),
-                Standing::Out(why) => (4, "out", why.text(ask.now)),
-            };
-            // Ramping targets come after every pool's others, those that are out after all.
-            let order = if rank >= 3 { 200 + rank } else { place.min(60) as u8 * 3 + rank };
-
-            let score = score(ask, pool, target);
-            let (provider, model) = (Arc::clone(&target.provider.name), Arc::clone(&target.model));
-            rows.push((order, number, Explained { pool: Arc::clone(&pool.model), provider, model, state, score, reason }));
-        }
-        first += pool.targets.len();
-    }
-    let ordered = |name: &str| ask.chain.pools.iter().any(|p| &*p.model == name && p.strategy == Strategy::Ordered);
-    rows.sort_by(|(order_a, number_a, a), (order_b, number_b, b)| {
-        let by_score = if ordered(&a.pool) { std::cmp::Ordering::Equal } else { a.score.total_cmp(&b.score) };
-        order_a.cmp(order_b).then(by_score).then(number_a.cmp(number_b))
-    });
-    rows.into_iter().map(|(_, _, row)| row).collect()
 }
 
 fn bits(mut mask: u64) -> impl Iterator<Item = usize> {

@@ -6,6 +6,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
+use super::super::explain::explain;
 use super::super::fixture::{Lever, chain, provider, target};
 use super::*;
 use crate::health::{KeyHealth, Pass, Vote};
