@@ -12,7 +12,7 @@ use crate::health::{Rest, Vitals};
 pub struct Posted {
     /// Its breaker, latency and calls under way.
     pub vitals: Arc<Vitals>,
-    /// The rest of each of the provider's keys for this model.
+    /// The rest of each of the provider's keys for this model; one where none is sent.
     pub key_rests: Arc<[Rest]>,
 }
 
@@ -32,7 +32,7 @@ impl Board {
 
     /// A target's.
     pub fn target(&self, provider: &str, model: &str, keys: usize) -> Posted {
-        let fresh = || Posted { vitals: Arc::default(), key_rests: (0..keys).map(|_| Rest::default()).collect() };
+        let fresh = || Posted { vitals: Arc::default(), key_rests: (0..keys.max(1)).map(|_| Rest::default()).collect() };
         self.targets.entry((provider.to_owned(), model.to_owned())).or_insert_with(fresh).clone()
     }
 

@@ -100,7 +100,7 @@ pub struct Refused<'a> {
 pub fn refused(answer: &Refused<'_>) -> Outcome {
     let meaning = meaning(answer.parts, answer.codes);
     let status = answer.status;
-    let failure = Outcome::Transient(Failure::Status(status));
+    let failure = Outcome::Transient(if answer.wait.is_some() { Failure::StatusLater(status) } else { Failure::Status(status) });
     match status {
         300..=399 => Outcome::Transient(Failure::Redirect),
         401..=403 => match meaning {
@@ -201,7 +201,7 @@ mod tests {
             (503, Some(7), "", limited(Some(7))),
             (529, Some(7), "", limited(Some(7))),
             (529, None, "", Outcome::Transient(Failure::Status(529))),
-            (502, Some(7), "", Outcome::Transient(Failure::Status(502))),
+            (502, Some(7), "", Outcome::Transient(Failure::StatusLater(502))),
             (429, None, "{}", limited(None)),
             (429, Some(3), "", limited(Some(3))),
             (401, None, "", Outcome::KeyFault { sure: false }),

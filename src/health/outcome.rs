@@ -49,6 +49,8 @@ pub enum Failure {
     ResetInBody,
     /// A status that stands for a fault of the upstream.
     Status(u16),
+    /// The same with a Retry-After: asking again at once is what it asks not to do.
+    StatusLater(u16),
     /// No response head within `first_byte`.
     HeadTimeout,
     /// No content of a stream within `first_token`.
@@ -101,7 +103,7 @@ impl Failure {
             Self::Tls => "tls".into(),
             Self::ConnectTimeout => "connect_timeout".into(),
             Self::ResetBeforeHead | Self::ResetInBody => "reset".into(),
-            Self::Status(code) => format!("status_{code}"),
+            Self::Status(code) | Self::StatusLater(code) => format!("status_{code}"),
             Self::HeadTimeout => "head_timeout".into(),
             Self::FirstTokenTimeout => "first_token_timeout".into(),
             Self::IdleTimeout => "idle_timeout".into(),

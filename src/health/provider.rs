@@ -208,22 +208,23 @@ impl ProviderHealth {
     }
 
     fn key_outcome(&mut self, told: &Told) {
-        let Some(place) = told.key else { return };
+        // Without a key the target itself is what rests.
+        let place = told.key.unwrap_or(0);
         let target = &mut self.targets[told.target];
-        let (Some((whole, rest)), Some(own), Some(own_rest)) =
-            (self.keys.get_mut(place), target.keys.get_mut(place), target.rests.get(place))
-        else {
-            return;
-        };
-        match &told.outcome {
-            Outcome::RateLimited { wait, whole_key: true } => whole.limited(*wait, told.at, rest),
-            Outcome::RateLimited { wait, whole_key: false } => own.limited(*wait, told.at, own_rest),
-            Outcome::KeyFault { sure } => whole.refused(*sure, self.quarantine, told.at, rest),
-            Outcome::Ok | Outcome::CallerFault | Outcome::TooLong => {
-                whole.served();
+        let (Some(own), Some(own_rest)) = (target.keys.get_mut(place), target.rests.get(place)) else { return };
+        let whole = self.keys.get_mut(place);
+        match (&told.outcome, whole) {
+            (Outcome::RateLimited { wait, whole_key: true }, Some((whole, rest))) => whole.limited(*wait, told.at, rest),
+            (Outcome::RateLimited { wait, .. }, _) => own.limited(*wait, told.at, own_rest),
+            (Outcome::KeyFault { sure }, Some((whole, rest))) => whole.refused(*sure, self.quarantine, told.at, rest),
+            (Outcome::KeyFault { sure }, None) => own.refused(*sure, self.quarantine, told.at, own_rest),
+            (Outcome::Ok | Outcome::CallerFault | Outcome::TooLong, whole) => {
                 own.served();
+                if let Some((whole, _)) = whole {
+                    whole.served();
+                }
             }
-            Outcome::Transient(_) | Outcome::ModelMissing | Outcome::Abandoned => {}
+            (Outcome::Transient(_) | Outcome::ModelMissing | Outcome::Abandoned, _) => {}
         }
     }
 

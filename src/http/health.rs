@@ -189,7 +189,7 @@ fn shown(described: Description, clock: Clock) -> Provider {
         until: key.until.map(wall),
     });
     let models = described.models.into_iter().map(|model| {
-        let note = model.missing.then_some("the provider says that it has no such model; disabled until a reload");
+        let note = model.missing.then_some("the provider says that it has no such model; disabled until a restart");
         let shown = Model { breaker: model.breaker.name(), calls: model.calls, failures: model.failures, note };
         (model.model.to_string(), shown)
     });

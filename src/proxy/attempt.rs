@@ -1,6 +1,7 @@
 //! One upstream call, from the request's head to a whole answer or a stream's first content: its clocks, and the rule that
 //! awc's word for the end of a body is never proof that it is whole.
 
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -149,7 +150,7 @@ impl<'a> Attempt<'a> {
             match self.before(at, Failure::IdleTimeout, response.body.next()).await? {
                 None => break,
                 Some(Err(failure)) => return Err(failure.into()),
-                Some(Ok(piece)) if first.len() + rest.len() + piece.len() > most => return Err(Failure::TooLarge.into()),
+                Some(Ok(piece)) if first.len().max(rest.len()) + piece.len() > most => return Err(Failure::TooLarge.into()),
                 Some(Ok(piece)) if first.is_empty() => first = piece,
                 Some(Ok(piece)) => {
                     if rest.is_empty() {
@@ -157,9 +158,6 @@ impl<'a> Attempt<'a> {
                     }
                     rest.extend_from_slice(&piece);
                 }
-            }
-            if rest.is_empty() && first.len() > most {
-                return Err(Failure::TooLarge.into());
             }
         }
         let body = if rest.is_empty() { first } else { rest.freeze() };
@@ -194,8 +192,8 @@ impl<'a> Attempt<'a> {
         if seen.choices { Ok(()) } else { Err(Failure::Malformed.into()) }
     }
 
-    fn codes(&self) -> &std::collections::BTreeMap<String, String> {
-        &self.worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes
+    fn codes(&self) -> &BTreeMap<String, String> {
+        self.worker.codes(&self.ongoing.taken.target)
     }
 
     async fn refusal(&mut self, mut response: Response) -> Failing {
@@ -291,7 +289,7 @@ pub(super) fn describe(failure: Failure) -> String {
         Failure::ConnectTimeout => "took longer to connect to than timeouts.connect",
         Failure::ResetBeforeHead => "closed the connection before it answered",
         Failure::ResetInBody => "closed the connection inside its answer",
-        Failure::Status(status) => return format!("answered {status}"),
+        Failure::Status(status) | Failure::StatusLater(status) => return format!("answered {status}"),
         Failure::HeadTimeout => "sent no answer within timeouts.first_byte",
         Failure::FirstTokenTimeout => "sent no content within timeouts.first_token",
         Failure::IdleTimeout => "fell silent inside its answer for longer than timeouts.idle",

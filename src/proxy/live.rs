@@ -121,23 +121,16 @@ impl Live {
         if self.reader.finished() { GRACE.min(idle) } else { idle }
     }
 
-    fn codes(&self) -> &std::collections::BTreeMap<String, String> {
-        &self.worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes
-    }
-
     fn feed(&mut self, piece: Bytes) -> Progress {
-        let worker = Rc::clone(&self.worker);
-        let codes = &worker.gateway.settings.providers[&*self.ongoing.taken.target.provider.name].codes;
-        let progress = self.reader.feed(piece, codes);
+        let progress = self.reader.feed(piece, self.worker.codes(&self.ongoing.taken.target));
         if self.reader.was_lively() {
-            self.last_piece = worker.gateway.clock.now();
+            self.last_piece = self.worker.gateway.clock.now();
         }
         progress
     }
 
     fn end(&mut self, input: Input) -> Progress {
-        let codes = self.codes().clone();
-        self.reader.end(input, &codes)
+        self.reader.end(input, self.worker.codes(&self.ongoing.taken.target))
     }
 
     fn count_dropped(&mut self) {

@@ -112,7 +112,9 @@ impl Reader {
                 match seen.kind {
                     Kind::Done => Input::Terminal,
                     Kind::NotJson => Input::NotJson,
-                    Kind::NotUtf8 => Input::NotText,
+                    // Cut inside a character it is a cut event, not a wrong one.
+                    Kind::NotUtf8 if frame.complete => Input::NotText,
+                    Kind::NotUtf8 => Input::NotJson,
                     Kind::Error => Input::Error,
                     Kind::Content => Input::Content { finish: seen.finish },
                     Kind::Empty if seen.finish => Input::Content { finish: true },

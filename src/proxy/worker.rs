@@ -1,6 +1,7 @@
 //! What a request finds on its way: the gateway's parts that all workers share, and one worker's own.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use crate::actors::{Pick, Provider, Router, Routes, Tell};
 use crate::base::request_id;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
-use crate::routing::{Choice, NoTarget};
+use crate::routing::{Choice, NoTarget, Target};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, TargetMetrics};
 
@@ -112,6 +113,11 @@ impl Worker {
     /// A number from 0 to 1.
     pub fn draw(&self) -> f64 {
         self.rng.borrow_mut().random()
+    }
+
+    /// `providers.X.codes` of a target's provider.
+    pub(super) fn codes(&self, target: &Target) -> &BTreeMap<String, String> {
+        &self.gateway.settings.providers[&*target.provider.name].codes
     }
 
     /// Asks the router actor; where it is gone, decides by the same code on the same board.

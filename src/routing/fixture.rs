@@ -84,7 +84,7 @@ pub(super) fn target(provider: &Arc<Provider>, model: &str) -> Target {
         place: 0,
         model: model.into(),
         vitals,
-        key_rests: provider.keys.iter().map(|_| Rest::default()).collect(),
+        key_rests: (0..provider.keys.len().max(1)).map(|_| Rest::default()).collect(),
         weight: 1,
         price: None,
         capabilities: None::<Needs>,

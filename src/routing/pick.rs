@@ -342,7 +342,11 @@ pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standin
 fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u64>, Why> {
     let pool = &target.provider.keys;
     if pool.is_empty() {
-        return Ok(None);
+        return match target.key_rests.first().and_then(|rest| Some((rest.until(ask.now)?, rest.refused(ask.now)))) {
+            None => Ok(None),
+            Some((_, true)) => Err(Why::KeysRefused),
+            Some((until, false)) => Err(Why::KeysResting(until)),
+        };
     }
     let tried = ask.tried.keys_of(number, target);
     let (mut usable, mut rested, mut refused) = (0u64, None::<Moment>, true);

@@ -44,7 +44,7 @@ pub struct Target {
     pub model: Arc<str>,
     /// Its breaker and its calls under way.
     pub vitals: Arc<Vitals>,
-    /// The rest of each of the provider's keys for this model, in the pool's order.
+    /// The rest of each of the provider's keys for this model, in the pool's order; one where none is sent.
     pub key_rests: Arc<[Rest]>,
     /// Its share under `weighted`, a divisor of load elsewhere.
     pub weight: u32,

@@ -265,6 +265,18 @@ fn all_keys_resting_tells_the_least_wait() {
 }
 
 #[test]
+fn without_a_key_the_target_itself_rests() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b")]]);
+    KeyHealth::default().limited(Some(Duration::from_secs(7)), NOW, &chain.pools[0].targets[0].key_rests[0]);
+    assert_eq!(picked(&chain, &Tried::default(), NOW), 1);
+    assert_eq!(picked(&chain, &Tried::default(), after(7)), 0);
+    KeyHealth::default().refused(true, Duration::from_secs(60), NOW, &chain.pools[0].targets[1].key_rests[0]);
+    let none = pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err();
+    assert_eq!(none.why.iter().map(|(_, why)| why.clone()).collect::<Vec<_>>(), [Why::KeysResting(after(7)), Why::KeysRefused]);
+}
+
+#[test]
 fn a_request_does_not_send_a_key_twice() {
     let (p, q) = (provider("p", 3), provider("q", 3));
     let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a"), target(&p, "b"), target(&q, "c")]]);

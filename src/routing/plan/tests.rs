@@ -48,7 +48,14 @@ fn the_backoff_doubles_up_to_full_jitter() {
 
 #[test]
 fn what_is_not_repeatable_goes_on_at_once() {
-    for failure in [Failure::HeadTimeout, Failure::ConnectTimeout, Failure::Truncated, Failure::WrongPlace, Failure::Status(504)] {
+    for failure in [
+        Failure::HeadTimeout,
+        Failure::ConnectTimeout,
+        Failure::Truncated,
+        Failure::WrongPlace,
+        Failure::Status(504),
+        Failure::StatusLater(500),
+    ] {
         let mut plan = plan();
         plan.calling();
         assert_eq!(plan.after(&taken(0, None), &transient(failure), 0, NOW, 0.5), Next::OtherTarget, "{failure:?}");
