@@ -150,10 +150,13 @@ impl Reader {
 
     fn send(&mut self, frame: Option<Frame>) {
         let Some(frame) = frame else { return };
+        let missing = match frame.raw.ends_with(b"\n") {
+            _ if frame.complete => "",
+            true => "\n",
+            false => "\n\n",
+        };
         self.out.push(frame.raw);
-        if !frame.complete {
-            self.out.push(Bytes::from_static(b"\n\n"));
-        }
+        self.out.push(Bytes::from_static(missing.as_bytes()));
     }
 }
 
@@ -178,6 +181,9 @@ impl Outgoing {
     }
 
     fn push(&mut self, raw: Bytes) {
+        if raw.is_empty() {
+            return;
+        }
         if !self.copied.is_empty() {
             self.copied.extend_from_slice(&raw);
         } else if self.ready.is_empty() {
