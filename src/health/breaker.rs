@@ -37,6 +37,25 @@ pub struct Thresholds {
     pub ramp: Duration,
 }
 
+impl Default for Thresholds {
+    /// The built-in defaults.
+    fn default() -> Self {
+        Self {
+            consecutive_failures: 5,
+            failure_ratio: 0.5,
+            minimum_requests: 10,
+            window: Duration::from_secs(30),
+            slow_call: Duration::from_secs(20),
+            slow_ratio: 0.8,
+            open_for: Duration::from_secs(10),
+            open_for_max: Duration::from_secs(20),
+            half_open_probes: 1,
+            close_after: 2,
+            ramp: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Fewer calls than this say nothing about slowness: one slow call after a quiet hour isn't a slow target.
 const FEWEST_FOR_SLOW: u32 = 3;
 

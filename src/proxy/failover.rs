@@ -19,7 +19,7 @@ use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
 use crate::health::{Outcome, Pass};
-use crate::routing::{Chain, Failed, Needs, Next, NoTarget, Plan, Stop, Taken, Target};
+use crate::routing::{Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target};
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -50,11 +50,6 @@ impl Prepared {
             Some(inner) if &*target.model == "*" => inner,
             _ => &target.model,
         }
-    }
-
-    fn needs(&self) -> Needs {
-        let needs = self.scan.needs;
-        Needs { tools: needs.tools, vision: needs.vision, audio: needs.audio, json_schema: needs.json_schema }
     }
 }
 
@@ -159,7 +154,7 @@ impl Drive<'_> {
         let ask = || Pick {
             chain: Arc::clone(&self.request.chain),
             tried: self.plan.tried.clone(),
-            needs: self.request.needs(),
+            needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
             stream: self.request.scan.stream,
             only: self.only.as_ref().map(|taken| taken.number),

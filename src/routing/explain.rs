@@ -26,7 +26,7 @@ pub struct Explained {
 /// The chain's targets in the order in which they would be tried now, those that are out last. Where chance plays a part,
 /// the likeliest order.
 pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
-    let mut rows: Vec<(u8, f64, Explained)> = Vec::new();
+    let mut rows: Vec<(u8, (f64, f64), Explained)> = Vec::new();
     let mut first = 0;
     for (place, pool) in ask.chain.pools.iter().enumerate() {
         for (number, target) in numbered(pool, first) {
@@ -40,13 +40,13 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
             // Ramping targets come after every pool's others, those that are out after all.
             let order = if rank >= 3 { u8::MAX - 4 + rank } else { place.min(Chain::MOST_TARGETS) as u8 * 3 + rank };
             let score = score(ask, pool, target);
-            let within = if rank >= 3 || pool.strategy == Strategy::Ordered { 0.0 } else { score };
+            let within = if rank >= 3 || pool.strategy == Strategy::Ordered { (0.0, 0.0) } else { score };
             let (provider, model) = (Arc::clone(&target.provider.name), Arc::clone(&target.model));
-            rows.push((order, within, Explained { pool: Arc::clone(&pool.model), provider, model, state, score, reason }));
+            rows.push((order, within, Explained { pool: Arc::clone(&pool.model), provider, model, state, score: score.0, reason }));
         }
         first += pool.targets.len();
     }
     // Stable: what compares equal stays in the chain's order.
-    rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0)).then(a.1.1.total_cmp(&b.1.1)));
     rows.into_iter().map(|(.., row)| row).collect()
 }

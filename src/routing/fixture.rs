@@ -7,22 +7,6 @@ use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Target, Time
 use crate::base::Moment;
 use crate::health::{Breaker, Reason, Report, Rest, Thresholds, Vitals, Vote};
 
-pub(super) fn thresholds() -> Thresholds {
-    Thresholds {
-        consecutive_failures: 5,
-        failure_ratio: 0.5,
-        minimum_requests: 10,
-        window: Duration::from_secs(30),
-        slow_call: Duration::from_secs(20),
-        slow_ratio: 0.8,
-        open_for: Duration::from_secs(10),
-        open_for_max: Duration::from_secs(20),
-        half_open_probes: 1,
-        close_after: 2,
-        ramp: Duration::from_secs(10),
-    }
-}
-
 /// Moves published vitals as their actor would.
 pub(super) struct Lever {
     breaker: Breaker,
@@ -31,7 +15,7 @@ pub(super) struct Lever {
 
 impl Lever {
     pub(super) fn of(vitals: &Arc<Vitals>) -> Self {
-        let mut lever = Self { breaker: Breaker::new(thresholds(), Moment::START), vitals: Arc::clone(vitals) };
+        let mut lever = Self { breaker: Breaker::new(Thresholds::default(), Moment::START), vitals: Arc::clone(vitals) };
         lever.publish(Moment::START);
         lever
     }

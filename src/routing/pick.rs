@@ -179,9 +179,7 @@ impl NoTarget {
         let mut untried = self.why.iter().filter(|(_, why)| *why != Why::Tried).peekable();
         untried.peek().is_some() && untried.all(|(_, why)| matches!(why, Why::KeysResting(_)))
     }
-}
 
-impl NoTarget {
     /// Whether every target was tried or is out of quota.
     pub fn all_resting_or_tried(&self) -> bool {
         self.why.iter().all(|(_, why)| matches!(why, Why::KeysResting(_) | Why::KeysTried | Why::Tried))
@@ -249,7 +247,7 @@ fn choose<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, mut candida
             _ if candidates.count_ones() == 1 => candidates.trailing_zeros() as usize,
             Strategy::Ordered => candidates.trailing_zeros() as usize,
             Strategy::Healthiest => better_of_two(ask, pool, first, candidates, rng),
-            Strategy::Weighted => by_weight(pool, first, candidates, rng),
+            Strategy::Weighted => by_weight(candidates, |number| pool.targets[number - first].weight, rng),
             Strategy::Fastest | Strategy::Cheapest => least(ask, pool, first, candidates),
         };
         let target = &pool.targets[number - first];
@@ -267,34 +265,36 @@ fn better_of_two<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, cand
     let one = rng.random_range(0..count);
     let other = (one + rng.random_range(1..count)) % count;
     let (one, other) = (nth_bit(candidates, one), nth_bit(candidates, other));
-    if score(ask, pool, &pool.targets[one - first]) <= score(ask, pool, &pool.targets[other - first]) { one } else { other }
+    let of = |number: usize| score(ask, pool, &pool.targets[number - first]);
+    if of(one) <= of(other) { one } else { other }
 }
 
-fn by_weight<R: Rng + ?Sized>(pool: &Pool, first: usize, candidates: u64, rng: &mut R) -> usize {
-    let weight = |number: usize| u64::from(pool.targets[number - first].weight);
-    let mut ticket = rng.random_range(0..bits(candidates).map(weight).sum::<u64>().max(1));
-    for number in bits(candidates) {
-        if ticket < weight(number) {
-            return number;
+/// One of the bits, each with a chance by its weight.
+fn by_weight<R: Rng + ?Sized>(candidates: u64, weight: impl Fn(usize) -> u32, rng: &mut R) -> usize {
+    let all = bits(candidates).map(|bit| u64::from(weight(bit))).sum::<u64>();
+    let mut ticket = rng.random_range(0..all.max(1));
+    for bit in bits(candidates) {
+        let weight = u64::from(weight(bit));
+        if ticket < weight {
+            return bit;
         }
-        ticket -= weight(number);
+        ticket -= weight;
     }
     candidates.trailing_zeros() as usize
 }
 
 fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
     let scored = bits(candidates).map(|number| (number, score(ask, pool, &pool.targets[number - first])));
-    scored.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(first, |(number, _)| number)
+    scored.min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))).map_or(first, |(number, _)| number)
 }
 
-/// What targets are compared by under the pool's strategy: less is better.
-pub(super) fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> f64 {
+/// What targets are compared by under the pool's strategy, and among equals: less is better.
+pub(super) fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> (f64, f64) {
     let load = target.vitals.load(ask.stream, ask.now) / f64::from(target.weight.max(1));
     match pool.strategy {
-        Strategy::Healthiest | Strategy::Weighted | Strategy::Ordered => load,
-        Strategy::Fastest => target.vitals.peak(ask.stream, ask.now),
-        // Prices are far apart and loads are below 1e12: the load decides among equal prices only.
-        Strategy::Cheapest => target.price.map_or(f64::MAX / 2.0, |nano| nano as f64 * 1e12) + load,
+        Strategy::Healthiest | Strategy::Weighted | Strategy::Ordered => (load, 0.0),
+        Strategy::Fastest => (target.vitals.peak(ask.stream, ask.now), load),
+        Strategy::Cheapest => (target.price.map_or(f64::INFINITY, |nano| nano as f64), load),
     }
 }
 
@@ -370,21 +370,6 @@ fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u
     }
 }
 
-fn draw_key<R: Rng + ?Sized>(target: &Target, usable: u64, rng: &mut R) -> usize {
-    if usable.count_ones() == 1 {
-        return usable.trailing_zeros() as usize;
-    }
-    let weight = |index: usize| u64::from(target.provider.keys[index].weight);
-    let mut ticket = rng.random_range(0..bits(usable).map(weight).sum::<u64>().max(1));
-    for index in bits(usable) {
-        if ticket < weight(index) {
-            return index;
-        }
-        ticket -= weight(index);
-    }
-    usable.trailing_zeros() as usize
-}
-
 /// Passes both gates and takes a key; None if one of them closed meanwhile.
 fn enter<R: Rng + ?Sized>(
     ask: &Ask<'_>,
@@ -394,7 +379,10 @@ fn enter<R: Rng + ?Sized>(
     force: bool,
     rng: &mut R,
 ) -> Option<Choice> {
-    let key = usable_keys(ask, number, target).ok()?.map(|usable| draw_key(target, usable, rng));
+    let key = usable_keys(ask, number, target).ok()?.map(|usable| match usable.count_ones() {
+        1 => usable.trailing_zeros() as usize,
+        _ => by_weight(usable, |place| target.provider.keys[place].weight, rng),
+    });
     let by_provider = Admitted::at(&target.provider.vitals, force, ask.now)?;
     let by_target = Admitted::at(&target.vitals, force, ask.now)?;
     let in_flight = (target.provider.vitals.enter(), target.vitals.enter());

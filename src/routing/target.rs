@@ -68,13 +68,13 @@ impl Target {
 /// What a request needs of a target, or what a target declares.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Tool calls.
+    /// Tool calls: `tools` (or `functions` of old) isn't empty.
     pub tools: bool,
-    /// Pictures in the prompt.
+    /// Pictures in the prompt: a part of type `image_url`.
     pub vision: bool,
-    /// Sound in the prompt.
+    /// Sound in the prompt: a part of type `input_audio`.
     pub audio: bool,
-    /// An answer that follows a JSON schema.
+    /// An answer that follows a JSON schema: `response_format` of type `json_schema`.
     pub json_schema: bool,
 }
 

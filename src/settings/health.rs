@@ -33,21 +33,8 @@ pub(super) struct Retries {
 impl Breaker {
     /// The built-in defaults.
     pub(super) fn built_in() -> Self {
-        let thresholds = Thresholds {
-            consecutive_failures: 5,
-            failure_ratio: 0.5,
-            minimum_requests: 10,
-            window: Duration::from_secs(30),
-            slow_call: Duration::from_secs(20),
-            slow_ratio: 0.8,
-            open_for: Duration::from_secs(10),
-            open_for_max: Duration::from_secs(20),
-            half_open_probes: 1,
-            close_after: 2,
-            ramp: Duration::from_secs(10),
-        };
         Self {
-            thresholds,
+            thresholds: Thresholds::default(),
             when_all_open: WhenAllOpen::LeastBad,
             key_quarantine: Duration::from_secs(1800),
             active_probe: false,

@@ -15,7 +15,7 @@ pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts};
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
 pub use rewrite::{rewritten, rewritten_with_usage};
-pub use types::{Models, Needs, Scan, Text};
+pub use types::{Models, Scan, Text};
 
 /// A JSON string's text from its span (quotes included) in data that was scanned; what is no text becomes U+FFFD.
 pub fn text_at(data: &[u8], span: std::ops::Range<usize>) -> String {

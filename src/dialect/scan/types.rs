@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use crate::routing::Needs;
+
 /// A string of the body: its place, quotes included, and its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
@@ -20,19 +22,6 @@ pub struct Models {
     pub names: Vec<String>,
     /// The whole member and one adjoining comma: what is left without it is JSON.
     pub cut: Range<usize>,
-}
-
-/// What a target must be able to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// `tools` (or `functions` of old) isn't empty.
-    pub tools: bool,
-    /// A message has a part of type `image_url`.
-    pub vision: bool,
-    /// A message has a part of type `input_audio`.
-    pub audio: bool,
-    /// `response_format` is of type `json_schema`.
-    pub json_schema: bool,
 }
 
 /// What was read of a request.

@@ -4,22 +4,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn thresholds() -> Thresholds {
-    Thresholds {
-        consecutive_failures: 5,
-        failure_ratio: 0.5,
-        minimum_requests: 10,
-        window: Duration::from_secs(30),
-        slow_call: Duration::from_secs(20),
-        slow_ratio: 0.8,
-        open_for: Duration::from_secs(10),
-        open_for_max: Duration::from_secs(20),
-        half_open_probes: 1,
-        close_after: 2,
-        ramp: Duration::from_secs(10),
-    }
-}
-
 struct Bench {
     breaker: Breaker,
     now: Moment,
@@ -28,7 +12,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { breaker: Breaker::new(thresholds(), Moment::START), now: Moment::START, moves: Vec::new() }
+        Self { breaker: Breaker::new(Thresholds::default(), Moment::START), now: Moment::START, moves: Vec::new() }
     }
 
     fn tell(&mut self, vote: Vote, pass: Pass) -> &mut Self {
@@ -200,7 +184,7 @@ fn a_late_result_of_an_earlier_state_counts_for_nothing() {
 #[test]
 fn jitter_moves_the_period_by_a_tenth() {
     for (draw, ms) in [(-1.0, 9_000), (1.0, 11_000), (0.5, 10_500), (7.0, 11_000)] {
-        let mut breaker = Breaker::new(thresholds(), Moment::START);
+        let mut breaker = Breaker::new(Thresholds::default(), Moment::START);
         let mut moves = Vec::new();
         breaker.trip(Reason::SeveralModels, Moment::START, draw, &mut moves);
         assert_eq!(breaker.until(), Moment::from_millis(ms));
@@ -237,7 +221,7 @@ fn run(
     steps: &[(Vote, u8, u64, f64, bool)],
     mut check: impl FnMut(&mut Breaker, &Report, &[Transition], State, Moment),
 ) -> Vec<Transition> {
-    let mut breaker = Breaker::new(thresholds(), Moment::START);
+    let mut breaker = Breaker::new(Thresholds::default(), Moment::START);
     let mut now = Moment::START;
     let mut all = Vec::new();
     for &(vote, pass, gap, draw, late) in steps {

@@ -9,19 +9,7 @@ use super::super::outcome::Vote;
 use super::*;
 
 fn thresholds(half_open_probes: u16) -> Thresholds {
-    Thresholds {
-        consecutive_failures: 3,
-        failure_ratio: 0.9,
-        minimum_requests: 100,
-        window: Duration::from_secs(30),
-        slow_call: Duration::from_secs(20),
-        slow_ratio: 0.8,
-        open_for: Duration::from_secs(10),
-        open_for_max: Duration::from_secs(40),
-        half_open_probes,
-        close_after: 2,
-        ramp: Duration::from_secs(10),
-    }
+    Thresholds { consecutive_failures: 3, failure_ratio: 0.9, minimum_requests: 100, half_open_probes, ..Thresholds::default() }
 }
 
 fn open(probes: u16) -> (Breaker, Arc<Vitals>) {

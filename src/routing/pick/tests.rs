@@ -103,7 +103,15 @@ fn fastest_ignores_load_and_cheapest_prefers_the_price() {
     let chain_of = |strategy| {
         let p = provider("p", 0);
         let priced = |model: &str, price| Target { price, ..target(&p, model) };
-        chain(strategy, vec![vec![priced("a", None), priced("b", Some(9)), priced("c", Some(3)), priced("d", Some(3))]])
+        chain(
+            strategy,
+            vec![vec![
+                priced("a", None),
+                priced("b", Some(60_000_000_000)),
+                priced("c", Some(12_500_000_000)),
+                priced("d", Some(12_500_000_000)),
+            ]],
+        )
     };
     let fastest = chain_of(Strategy::Fastest);
     let targets: Vec<_> = fastest.targets().map(|(.., t)| Arc::clone(t)).collect();
@@ -221,7 +229,7 @@ fn filters_before_any_hop() {
     let held = pick(&asked, &mut rng()).unwrap();
     assert_eq!(held.taken.number, 0);
     assert_eq!(pick(&asked, &mut rng()).unwrap().taken.number, 3, "full, unfit and too small are passed over");
-    let why: Vec<_> = refusal(&Ask { only: Some(9), ..asked.clone() }).why;
+    let why: Vec<_> = refusal(&Ask { only: Some(60_000_000_000), ..asked.clone() }).why;
     assert_eq!(why.len(), 4);
     assert_eq!(standing(&asked, 1, &chain.pools[0].targets[1]), Standing::Out(Why::Unfit("tools")));
     assert_eq!(standing(&asked, 2, &chain.pools[0].targets[2]), Standing::Out(Why::TooSmall));

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Needs, Refusal, rewritten, rewritten_with_usage};
+use super::super::{Refusal, rewritten, rewritten_with_usage};
 use super::*;
+use crate::routing::Needs;
 
 /// A body with a model and a message, and this before them.
 fn with(members: &str) -> String {
