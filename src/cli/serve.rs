@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::label;
-use super::{FINDING, failed, settings};
+use super::{CANT_RUN, failed, settings};
 use crate::app::{App, Parts, Stopper};
 use crate::settings::{LogForm, NoteKind, Settings};
 use crate::telemetry::trace;
 
 pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
-    let Some((settings, source)) = settings(file) else { return ExitCode::from(FINDING) };
+    let Some((settings, source)) = settings(file) else { return ExitCode::from(CANT_RUN) };
     let level = source.env.get("STAGEDOOR_LOG").map(String::as_str);
     let _log = trace::start(settings.telemetry.log == LogForm::Json, level);
     raise_descriptor_limit(&settings);
@@ -58,7 +58,8 @@ fn banner(settings: &Settings) -> String {
         lines.push("  No provider has a key, so the rehearsal provider (a simulated upstream) answers for every model.".into());
         lines.push(format!("  Set one of {} and restart to reach the real ones.", names.join(", ")));
     }
-    let model = settings.models.keys().find(|name| !name.contains('*')).map_or("MODEL", String::as_str);
+    let names = || settings.models.keys().filter(|name| !name.contains('*'));
+    let model = names().find(|name| *name == "gpt-4o").or_else(|| names().next()).map_or("MODEL", String::as_str);
     let key = if settings.auth.keys.is_empty() { "" } else { " -H \"authorization: Bearer $KEY\"" };
     lines.push(format!(
         "  try: curl {{address}}/v1/chat/completions -H 'content-type: application/json'{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{CANT_RUN, FINDING, failed};
+use super::{CANT_RUN, failed};
 use crate::rehearsal::{Script, Simulator};
 use crate::sim;
 
@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> ExitCode {
                 Ok(script) => script,
                 Err(invalid) => {
                     eprintln!("stagedoor: {}: {invalid}", path.display());
-                    return ExitCode::from(FINDING);
+                    return ExitCode::from(CANT_RUN);
                 }
             },
         },

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::auth::Visitor;
+use super::respond::json;
 use crate::actors::{Describe, Description, Flush};
 use crate::base::Moment;
 use crate::clock::Clock;
@@ -91,8 +93,12 @@ struct Model {
     note: Option<&'static str>,
 }
 
-pub(super) async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({ "status": "ok" }))
+pub(super) async fn live(visitor: Visitor) -> HttpResponse {
+    json(StatusCode::OK, &visitor.id, &serde_json::json!({ "status": "ok" }))
+}
+
+fn status_of(good: bool) -> StatusCode {
+    if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
 pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
@@ -102,8 +108,7 @@ pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
         (false, false) => (false, "no target can serve"),
         (false, true) => (true, "ready"),
     };
-    let mut response = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.json(serde_json::json!({ "status": status }))
+    json(status_of(ready), &visitor.id, &serde_json::json!({ "status": status }))
 }
 
 /// Whether some model has a target that a request could be sent to now.
@@ -155,8 +160,7 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         models: gateway.routes.served().count(),
         providers,
     };
-    let mut response = if serving { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
-    response.insert_header(("x-request-id", visitor.id.as_str())).insert_header(("cache-control", "no-store")).json(answer)
+    json(status_of(serving), &visitor.id, &answer)
 }
 
 /// Has every worker send the successes that wait, so that what was answered before the question is in the answer.

@@ -1,7 +1,9 @@
 //! The heads of good answers: what the gateway tells of a request, and nothing of the upstream's own head.
 
-use actix_web::HttpResponseBuilder;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use serde::Serialize;
 
 use crate::proxy::Record;
 
@@ -14,6 +16,17 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-stagedoor-attempts");
 const ROUTE: HeaderName = HeaderName::from_static("x-stagedoor-route");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-stagedoor-overhead-us");
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// An answer of the gateway's own, as JSON.
+pub(super) fn json(status: StatusCode, id: &str, answer: &impl Serialize) -> HttpResponse {
+    let mut response = HttpResponse::build(status);
+    if let Ok(id) = HeaderValue::from_str(id) {
+        response.insert_header((REQUEST_ID, id));
+    }
+    response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE)));
+    response.insert_header((header::VARY, HeaderValue::from_static("authorization")));
+    response.json(answer)
+}
 
 /// Adds what every inference answer's head says.
 pub(super) fn describe(response: &mut HttpResponseBuilder, record: &Record, upstream_model: Option<&str>) {

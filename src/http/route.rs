@@ -1,11 +1,13 @@
 //! GET /v1/route?model=NAME: each target in the order it would be tried now, with its score, its state and the reason. Sends
 //! nothing; decides by the same code as a request.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
 use super::auth::Caller;
 use super::error::Error;
+use super::respond::json;
 use crate::routing::{Ask, Explained, Needs, Tried, explain};
 
 #[derive(Serialize)]
@@ -55,7 +57,7 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
     };
     let targets = explain(&ask).into_iter().enumerate().map(|(place, row)| shown(place + 1, row)).collect();
     let answer = Answer { model: &chain.model, targets, left_out: &chain.left_out };
-    HttpResponse::Ok().insert_header(("x-request-id", caller.visitor.id.as_str())).json(answer)
+    json(StatusCode::OK, &caller.visitor.id, &answer)
 }
 
 fn shown(order: usize, row: Explained) -> Row {

@@ -1,13 +1,14 @@
 //! The paths. Everything but health, metrics and the front page takes a caller; so does what isn't there, so that a stranger
 //! learns nothing from asking.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::auth::{Caller, Visitor};
 use super::error::Error;
 use super::inference::{chat, models};
-use super::{health, metrics, route};
+use super::{health, metrics, respond, route};
 
 /// Adds all paths to an app whose data holds its worker.
 pub fn configure(app: &mut web::ServiceConfig) {
@@ -32,11 +33,12 @@ fn resource(path: &str) -> actix_web::Resource {
 }
 
 async fn front(visitor: Visitor) -> HttpResponse {
-    HttpResponse::Ok().insert_header(("x-request-id", visitor.id.as_str())).json(json!({
+    let answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
         "links": { "chat": "/v1/chat/completions", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health", "metrics": "/metrics" },
-    }))
+    });
+    respond::json(StatusCode::OK, &visitor.id, &answer)
 }
 
 async fn unknown(caller: Caller, request: HttpRequest) -> HttpResponse {

@@ -1,10 +1,12 @@
 //! GET /v1/models and /v1/models/{id}: the public names that the caller's key may use.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::super::auth::Caller;
 use super::super::error::Error;
+use super::super::respond::json;
 use crate::actors::Route;
 
 #[derive(Serialize)]
@@ -59,15 +61,13 @@ pub(in crate::http) async fn list(caller: Caller) -> HttpResponse {
     let served = caller.visitor.worker.gateway.routes.served();
     let data = served.filter(|(name, _)| caller.principal.may_use(name)).map(|(name, route)| model(name, route, created(&caller)));
     let list = List { object: "list", data: data.collect() };
-    HttpResponse::Ok().insert_header(("x-request-id", caller.visitor.id.as_str())).json(list)
+    json(StatusCode::OK, &caller.visitor.id, &list)
 }
 
 pub(in crate::http) async fn one(caller: Caller, name: web::Path<String>) -> HttpResponse {
     let mut served = caller.visitor.worker.gateway.routes.served();
     match served.find(|(known, _)| *known == name.as_str() && caller.principal.may_use(known)) {
-        Some((name, route)) => {
-            HttpResponse::Ok().insert_header(("x-request-id", caller.visitor.id.as_str())).json(model(name, route, created(&caller)))
-        }
+        Some((name, route)) => json(StatusCode::OK, &caller.visitor.id, &model(name, route, created(&caller))),
         None => Error::model_not_found(&name, &[]).response(&caller.visitor.id),
     }
 }
