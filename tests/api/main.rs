@@ -3,6 +3,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
 
+mod acceptance;
 mod chat;
+mod faults_answer;
+mod faults_caller;
 mod faults_connect;
+mod faults_stream;
 mod support;
