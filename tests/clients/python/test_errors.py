@@ -105,13 +105,6 @@ def test_the_operators_key_trouble_never_reaches_the_caller(open_door, upstream,
     assert "upstream-secret" not in caught.value.message and "org-42" not in caught.value.message
 
 
-def test_a_short_wait_is_the_gateways_own_where_nobody_else_can_serve(open_door, upstream):
-    upstream.plays("first", refuses(429, retry_after="1"), healthy)
-    client = open_door("first").client(max_retries=0)
-    assert client.chat.completions.create(**ASK).choices[0].message.content == TEXT
-    assert upstream.count("first") == 2
-
-
 HOPELESS = {
     "a model that the only provider lacks": refuses(404, "The model does not exist", code="model_not_found"),
     "a key that was refused": refuses(401, "bad key", code="invalid_api_key"),
