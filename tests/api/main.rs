@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod chat;
+mod failover;
 mod faults_answer;
 mod faults_caller;
 mod faults_connect;

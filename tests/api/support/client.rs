@@ -55,6 +55,11 @@ impl Reply {
         self.json()["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The same; empty for an error.
+    pub fn content_or_empty(&self) -> String {
+        if self.status == 200 { self.content() } else { String::new() }
+    }
+
     /// The `data:` lines of an event stream.
     pub fn events(&self) -> Vec<String> {
         self.text().lines().filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect()
