@@ -85,6 +85,17 @@ fn raise_descriptor_limit(settings: &Settings) {
     }
 }
 
+/// Waits for a SIGTERM or SIGINT; for ever where signals can't be received.
+pub(super) async fn stop_signal() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
 /// The first SIGTERM or SIGINT drains, a second SIGINT stops at once.
 pub(super) async fn stop_on_signals(stopper: Stopper) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =

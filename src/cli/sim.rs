@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::serve::stop_signal;
 use super::{CANT_RUN, failed};
 use crate::rehearsal::{Script, Simulator};
 use crate::sim;
@@ -44,6 +45,11 @@ pub(super) fn run(options: &Options) -> ExitCode {
     let ran = actix_rt::System::new().block_on(async {
         let sim = sim::bind(simulator, options.port)?;
         println!("stagedoor sim listens on http://{}/v1", sim.address);
+        let handle = sim.server.handle();
+        actix_rt::spawn(async move {
+            stop_signal().await;
+            handle.stop(false).await;
+        });
         sim.server.await
     });
     match ran {

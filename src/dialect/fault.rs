@@ -9,6 +9,7 @@ use crate::health::{Failure, Outcome};
 /// What a vendor's code stands for, whatever the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Meaning {
+    /// Said by settings only: of the vendors' own codes none makes a fault of a status that isn't one.
     Transient,
     RateLimited,
     /// The whole key is out of quota for now, not only for this model.
@@ -51,10 +52,6 @@ const CODES: &[(&str, Meaning)] = &[
     ("tokens", Meaning::RateLimited),
     ("RESOURCE_EXHAUSTED", Meaning::RateLimited),
     ("organization_rate_limit_exceeded", Meaning::KeyLimited),
-    ("overloaded_error", Meaning::Transient),
-    ("server_error", Meaning::Transient),
-    ("api_error", Meaning::Transient),
-    ("UNAVAILABLE", Meaning::Transient),
 ];
 
 /// The names by which settings say what a code means.
@@ -183,7 +180,8 @@ mod tests {
 
     fn outcome(status: u16, wait: Option<u64>, body: &str) -> Outcome {
         let parts = error_parts(body.as_bytes());
-        let codes = BTreeMap::from([("weird_code".to_owned(), "rate_limited".to_owned())]);
+        let codes =
+            BTreeMap::from([("weird_code", "rate_limited"), ("flaky", "transient")].map(|(code, name)| (code.to_owned(), name.to_owned())));
         refused(&Refused { status, wait: wait.map(Duration::from_secs), parts: &parts, codes: &codes })
     }
 
@@ -238,6 +236,8 @@ mod tests {
             (400, "content_policy_violation", "", "", Outcome::CallerFault),
             (403, "", "", "blocked by our safety system", Outcome::CallerFault),
             (403, "content_policy_violation", "", "", Outcome::CallerFault),
+            (400, "server_error", "server_error", "", Outcome::CallerFault),
+            (400, "flaky", "", "", Outcome::Transient(Failure::Status(400))),
             (400, "weird_code", "", "", Outcome::RateLimited { wait: None, whole_key: false }),
             (429, "organization_rate_limit_exceeded", "", "", Outcome::RateLimited { wait: None, whole_key: true }),
         ] {

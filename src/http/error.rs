@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::respond::{NO_STORE, REQUEST_ID};
+use super::respond::identify;
 use crate::dialect::scan::Refusal;
 use crate::proxy::Fault;
 
 /// Of what a caller sent, an error repeats this many characters at most.
 const ECHO: usize = 100;
+/// A client is told to repeat by itself only after a wait up to this; the SDKs give up on a longer one.
+const WORTH_WAITING: Duration = Duration::from_secs(120);
 /// An error's message is no longer than this; the whole stays under 8 KB.
 const LONGEST_MESSAGE: usize = 6_000;
 
@@ -62,7 +64,7 @@ impl Error {
 
     fn waiting(mut self, wait: Duration) -> Self {
         self.0.retry_after = Some(wait);
-        self.0.should_retry = Some(true);
+        self.0.should_retry = Some(wait <= WORTH_WAITING);
         self
     }
 
@@ -180,6 +182,9 @@ impl Error {
             Fault::RateLimited { message, wait } => {
                 Self::new(429, LIMIT, "upstream_rate_limited", format!("Every target is rate-limited: {message}.")).waiting(*wait)
             }
+            Fault::Unfit { message } => {
+                Self::new(400, REQUEST, "no_fitting_target", format!("No target can do what this request needs: {message}.")).final_one()
+            }
             Fault::ModelMissing { message } => {
                 Self::new(404, REQUEST, "model_not_found", format!("No provider of this model has it: {message}.")).final_one()
             }
@@ -207,10 +212,6 @@ impl Error {
     pub(super) fn response(&self, id: &str) -> HttpResponse {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = HttpResponse::build(status);
-        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static(NO_STORE)));
-        if let Ok(id) = HeaderValue::from_str(id) {
-            response.insert_header((REQUEST_ID, id));
-        }
         if let Some(wait) = self.0.retry_after {
             response.insert_header((header::RETRY_AFTER, (wait.as_millis().div_ceil(1_000)).max(1).to_string()));
         }
@@ -221,13 +222,15 @@ impl Error {
             // The rest of the body would otherwise be read as the next request.
             response.force_close();
         }
-        match &self.0.passed {
+        let mut response = match &self.0.passed {
             Some((content_type, body)) => {
                 let content_type = content_type.as_deref().unwrap_or("application/json").to_owned();
                 response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
             }
             None => response.content_type("application/json").body(self.json()),
-        }
+        };
+        identify(response.headers_mut(), id);
+        response
     }
 
     /// The event that ends a stream with it.

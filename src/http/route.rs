@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::auth::Caller;
 use super::error::Error;
+use super::inference::find;
 use super::respond::json;
 use crate::routing::{Ask, Explained, Needs, Tried, explain};
 
@@ -37,12 +38,9 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         return Error::bad_parameter("model", "Name a model: GET /v1/route?model=NAME.").response(&caller.visitor.id);
     };
     let gateway = &caller.visitor.worker.gateway;
-    let Some(found) = gateway.routes.find(&name).filter(|_| caller.principal.may_use(&name)) else {
-        return match gateway.routes.unserved(&name) {
-            Some(variables) => Error::model_unserved(&name, variables),
-            None => Error::model_not_found(&name, &[]),
-        }
-        .response(&caller.visitor.id);
+    let found = match find(gateway, &caller.principal, &name) {
+        Ok(found) => found,
+        Err(error) => return error.response(&caller.visitor.id),
     };
     let (chain, tried) = (&found.route.chain, Tried::default());
     let ask = Ask {

@@ -172,8 +172,9 @@ impl Drive<'_> {
         let failed = Failed { target: taken.target.name(), outcome: outcome.clone(), name, message };
         self.record.failed(&failed);
         self.plan.failures.push(failed);
-        if self.kept.is_none() {
+        if self.kept.is_none() && passed.is_some() {
             self.kept = passed;
+            self.record.served_by = Some(taken.clone());
         }
         let all = self.request.chain.targets().count();
         let behind = all.saturating_sub(self.plan.tried.count() + 1);
@@ -210,6 +211,8 @@ impl Drive<'_> {
         if failures.is_empty() {
             let wait = rested.unwrap_or(SHORT_WAIT);
             return match no_target {
+                Some(no_target) if no_target.all_missing() => Fault::ModelMissing { message },
+                Some(no_target) if no_target.all_unfit() => Fault::Unfit { message },
                 Some(no_target) if no_target.all_resting() => Fault::RateLimited { message, wait },
                 _ => Fault::NoTarget { message, wait },
             };

@@ -37,6 +37,11 @@ pub enum Fault {
         /// The least wait.
         wait: Duration,
     },
+    /// No target declares what the request needs.
+    Unfit {
+        /// Each target and its reason.
+        message: String,
+    },
     /// Every target's provider says that it doesn't have the model.
     ModelMissing {
         /// Each target and its reason.
@@ -53,6 +58,7 @@ impl Fault {
             Self::AllFailed { timeout: true, .. } => "upstream_timeout",
             Self::NoTarget { .. } => "no_healthy_target",
             Self::RateLimited { .. } => "upstream_rate_limited",
+            Self::Unfit { .. } => "no_fitting_target",
             Self::ModelMissing { .. } => "model_missing",
         }
     }

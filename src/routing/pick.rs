@@ -120,8 +120,8 @@ pub enum Why {
     Probing,
     /// Every key that could be used rests until then, out of quota.
     KeysResting(Moment),
-    /// Every key was refused.
-    KeysRefused,
+    /// Every key was refused; the first of them may be sent again then.
+    KeysRefused(Moment),
     /// Every key was tried by this request.
     KeysTried,
     /// The provider says that it doesn't have the model.
@@ -143,7 +143,7 @@ impl Why {
             Self::Open(until) => format!("breaker open for {}", wait(until)),
             Self::Probing => "breaker half-open, its probes are under way".into(),
             Self::KeysResting(until) => format!("rate-limited for {}", wait(until)),
-            Self::KeysRefused => "its keys were refused".into(),
+            Self::KeysRefused(_) => "its keys were refused".into(),
             Self::KeysTried => "no other key".into(),
             Self::Missing => "the provider says that it has no such model".into(),
             Self::Full => "at its concurrency limit".into(),
@@ -155,7 +155,7 @@ impl Why {
     /// When it may be asked again, where a time is known.
     pub fn retry_at(&self) -> Option<Moment> {
         match self {
-            Self::Open(at) | Self::KeysResting(at) => Some(*at),
+            Self::Open(at) | Self::KeysResting(at) | Self::KeysRefused(at) => Some(*at),
             _ => None,
         }
     }
@@ -178,6 +178,16 @@ impl NoTarget {
     pub fn all_resting(&self) -> bool {
         let mut untried = self.why.iter().filter(|(_, why)| *why != Why::Tried).peekable();
         untried.peek().is_some() && untried.all(|(_, why)| matches!(why, Why::KeysResting(_)))
+    }
+
+    /// Whether every target's provider says that it doesn't have the model.
+    pub fn all_missing(&self) -> bool {
+        !self.why.is_empty() && self.why.iter().all(|(_, why)| *why == Why::Missing)
+    }
+
+    /// Whether no target can do what the request needs, however long it waits.
+    pub fn all_unfit(&self) -> bool {
+        !self.why.is_empty() && self.why.iter().all(|(_, why)| matches!(why, Why::Unfit(_) | Why::TooSmall))
     }
 
     /// Whether every target was tried or is out of quota.
@@ -344,28 +354,26 @@ fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u
     if pool.is_empty() {
         return match target.key_rests.first().and_then(|rest| Some((rest.until(ask.now)?, rest.refused(ask.now)))) {
             None => Ok(None),
-            Some((_, true)) => Err(Why::KeysRefused),
+            Some((until, true)) => Err(Why::KeysRefused(until)),
             Some((until, false)) => Err(Why::KeysResting(until)),
         };
     }
     let tried = ask.tried.keys_of(number, target);
-    let (mut usable, mut rested, mut refused) = (0u64, None::<Moment>, true);
+    let (mut usable, mut used, mut resting, mut refused) = (0u64, false, None, None);
+    let earlier = |known: Option<Moment>, until: Moment| Some(known.map_or(until, |at| at.min(until)));
     for (index, slot) in pool.iter().enumerate().take(64) {
         let rests = [slot.rest.until(ask.now), target.key_rests.get(index).and_then(|rest| rest.until(ask.now))];
         match rests.into_iter().flatten().max() {
             None if tried & (1 << index) == 0 => usable |= 1 << index,
-            None => refused = false,
-            Some(_) if slot.rest.refused(ask.now) => {}
-            Some(until) => {
-                refused = false;
-                rested = Some(rested.map_or(until, |at| at.min(until)));
-            }
+            None => used = true,
+            Some(until) if slot.rest.refused(ask.now) => refused = earlier(refused, until),
+            Some(until) => resting = earlier(resting, until),
         }
     }
-    match (usable, rested) {
-        (0, Some(until)) => Err(Why::KeysResting(until)),
-        (0, None) if refused => Err(Why::KeysRefused),
-        (0, None) => Err(Why::KeysTried),
+    match (usable, resting, refused) {
+        (0, Some(until), _) => Err(Why::KeysResting(until)),
+        (0, None, Some(until)) if !used => Err(Why::KeysRefused(until)),
+        (0, None, _) => Err(Why::KeysTried),
         _ => Ok(Some(usable)),
     }
 }

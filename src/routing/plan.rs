@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::pick::{Taken, Tried};
 use super::policy::Retry;
 use crate::base::Moment;
-use crate::health::Outcome;
+use crate::health::{Failure, Outcome};
 
 /// Changes of key on one target that cost no attempt: a long pool of spent keys may not hold a request for good.
 const KEY_CHANGES: u32 = 3;
@@ -105,8 +105,10 @@ impl Plan {
         let next = match outcome {
             Outcome::Transient(failure) => {
                 let left = self.retry.attempts.saturating_sub(self.calls) as usize;
+                // Nobody listened: with another target behind it, asking there is quicker than asking again.
+                let worth = failure.repeatable() && (behind == 0 || *failure != Failure::Connect);
                 // A repeat never takes the call that a later target would need.
-                if failure.repeatable() && self.repeats < self.retry.same_target && left > behind {
+                if worth && self.repeats < self.retry.same_target && left > behind {
                     self.repeats += 1;
                     let longest = self.retry.backoff.saturating_mul(1 << (self.repeats - 1).min(16));
                     return self.in_time(Next::Repeat { after: longest.mul_f64(draw.clamp(0.0, 1.0)) }, now);

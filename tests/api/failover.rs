@@ -257,7 +257,7 @@ fn a_model_that_no_provider_has_is_404_and_is_not_asked_for_again() {
     assert_eq!((reply.status, reply.code().as_str()), (404, "model_not_found"));
     app.until("it is disabled", |app| app.health()["providers"]["p"]["status"] == "disabled");
     let again = app.chat("m");
-    assert_eq!((again.status, again.code().as_str()), (503, "no_healthy_target"));
+    assert_eq!((again.status, again.code().as_str(), again.header("x-should-retry")), (404, "model_not_found", Some("false")));
     assert_eq!(upstream.count(), 1);
 }
 

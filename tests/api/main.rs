@@ -4,10 +4,13 @@
 #![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
 
 mod acceptance;
+mod auth;
 mod chat;
 mod failover;
 mod faults_answer;
 mod faults_caller;
 mod faults_connect;
+mod faults_request;
 mod faults_stream;
+mod process;
 mod support;

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::dev::Payload;
-use actix_web::http::header::{self, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -17,7 +17,8 @@ use futures_util::FutureExt;
 use super::super::auth::{Caller, Visitor};
 use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event};
-use super::super::respond::describe;
+use super::super::respond::{describe, identify};
+use super::find;
 use crate::access::Principal;
 use crate::actors::Found;
 use crate::base::Moment;
@@ -30,9 +31,6 @@ use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
 const LARGE: usize = 1 << 20;
-
-/// Names that a 404 suggests.
-const SUGGESTIONS: usize = 3;
 
 pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let Caller { visitor: Visitor { worker, id, started }, principal } = caller;
@@ -97,25 +95,6 @@ async fn scanned(body: Bytes) -> Result<Scan, Error> {
     scanned.map_err(|_| Error::crashed())?.map_err(Error::refusal)
 }
 
-fn find(gateway: &Gateway, principal: &Principal, model: &str) -> Result<Found, Error> {
-    match gateway.routes.find(model) {
-        Some(found) if principal.may_use(model) => Ok(found),
-        Some(_) => Err(Error::model_not_allowed(model)),
-        None => match gateway.routes.unserved(model) {
-            Some(variables) => Err(Error::model_unserved(model, variables)),
-            None => Err(Error::model_not_found(model, &closest(gateway, principal, model))),
-        },
-    }
-}
-
-fn closest<'a>(gateway: &'a Gateway, principal: &Principal, model: &str) -> Vec<&'a str> {
-    let model: String = model.chars().take(100).collect();
-    let names = gateway.routes.served().map(|(name, _)| name).filter(|name| principal.may_use(name));
-    let mut scored: Vec<_> = names.map(|name| (strsim::jaro_winkler(&model, name), name)).filter(|(score, _)| *score > 0.6).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
-}
-
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
 fn chain_for(gateway: &Gateway, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
     let chain = &found.route.chain;
@@ -169,12 +148,13 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
     }
     match run(worker, &prepared, &mut record).await {
         Ok(Served::Whole(whole)) => {
-            let mut response = HttpResponse::Ok();
-            response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("application/json")));
-            describe(&mut response, &record, upstream_model(&prepared, &record).as_deref());
+            let mut response = HttpResponse::Ok().body(whole.body);
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            describe(headers, &record, upstream_model(&prepared, &record).as_deref());
             worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
             record.end(200, "");
-            response.body(whole.body)
+            response
         }
         // A stream is only ever made where one was asked for.
         Ok(Served::Stream(_)) => refused(&Error::crashed(), record),
@@ -185,13 +165,7 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
 fn failed(fault: &Fault, mut record: Record) -> HttpResponse {
     let error = Error::fault(fault);
     let mut response = error.response(&record.id);
-    for (name, value) in [("x-stagedoor-attempts", record.attempts.to_string()), ("x-stagedoor-route", record.route.clone())] {
-        if record.attempts > 0
-            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
-        {
-            response.headers_mut().insert(header::HeaderName::from_static(name), value);
-        }
-    }
+    describe(response.headers_mut(), &record, None);
     record.end(error.status(), fault.label());
     response
 }
@@ -213,29 +187,30 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
     let beat_at = (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat));
     let Some((result, record)) = until(worker, beat_at, running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
-        let mut response = HttpResponse::Ok();
-        event_stream(&mut response);
-        response.insert_header((header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
-        response.insert_header(("x-request-id", &*prepared.id));
-        return response.body(StreamBody::running(Rc::clone(worker), running, (fault_event, broken_event)));
+        let body = StreamBody::running(Rc::clone(worker), running, (fault_event, broken_event));
+        return event_stream(body, |headers| identify(headers, &prepared.id));
     };
     match result {
         Ok(Served::Stream(stream)) => {
-            let mut response = HttpResponse::Ok();
-            event_stream(&mut response);
-            describe(&mut response, &record, upstream_model(&prepared, &record).as_deref());
+            let mut told = HeaderMap::new();
+            describe(&mut told, &record, upstream_model(&prepared, &record).as_deref());
             worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
-            response.body(stream.into_body(Rc::clone(worker), record, (fault_event, broken_event)))
+            let body = stream.into_body(Rc::clone(worker), record, (fault_event, broken_event));
+            event_stream(body, |headers| *headers = told)
         }
         Ok(Served::Whole(_)) => refused(&Error::crashed(), record),
         Err(fault) => failed(&fault, record),
     }
 }
 
-fn event_stream(response: &mut actix_web::HttpResponseBuilder) {
-    response.insert_header((header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")));
+fn event_stream(body: StreamBody, head: impl FnOnce(&mut HeaderMap)) -> HttpResponse {
+    let mut response = HttpResponse::Ok().body(body);
+    let headers = response.headers_mut();
+    head(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // nginx in front would otherwise hold events back.
-    response.insert_header(("x-accel-buffering", "no"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
 }
 
 /// Runs until done or until `at`; None: not done yet.

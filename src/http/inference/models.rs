@@ -5,8 +5,8 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::super::auth::Caller;
-use super::super::error::Error;
 use super::super::respond::json;
+use super::find;
 use crate::actors::Route;
 
 #[derive(Serialize)]
@@ -65,9 +65,8 @@ pub(in crate::http) async fn list(caller: Caller) -> HttpResponse {
 }
 
 pub(in crate::http) async fn one(caller: Caller, name: web::Path<String>) -> HttpResponse {
-    let mut served = caller.visitor.worker.gateway.routes.served();
-    match served.find(|(known, _)| *known == name.as_str() && caller.principal.may_use(known)) {
-        Some((name, route)) => json(StatusCode::OK, &caller.visitor.id, &model(name, route, created(&caller))),
-        None => Error::model_not_found(&name, &[]).response(&caller.visitor.id),
+    match find(&caller.visitor.worker.gateway, &caller.principal, &name) {
+        Ok(found) => json(StatusCode::OK, &caller.visitor.id, &model(&name, &found.route, created(&caller))),
+        Err(error) => error.response(&caller.visitor.id),
     }
 }

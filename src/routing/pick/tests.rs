@@ -240,8 +240,12 @@ fn filters_before_any_hop() {
 #[test]
 fn a_missing_model_is_out() {
     let chain = three(Strategy::Ordered);
-    chain.targets().next().unwrap().2.vitals.publish_missing();
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    targets[0].vitals.publish_missing();
     assert_eq!(picked(&chain, &Tried::default(), NOW), 1);
+    targets[1].vitals.publish_missing();
+    targets[2].vitals.publish_missing();
+    assert!(pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err().all_missing());
 }
 
 #[test]
@@ -256,7 +260,8 @@ fn resting_and_refused_keys_are_not_sent() {
     assert_eq!(key(NOW).unwrap(), (1, Some(0)), "a rest is of one model, a refusal of all");
     KeyHealth::default().refused(true, quarantine, NOW, &p.keys[0].rest);
     let none = key(NOW).unwrap_err();
-    assert_eq!(none.why[0].1, Why::KeysRefused);
+    assert_eq!(none.why[0].1, Why::KeysRefused(after(1_800)));
+    assert_eq!(none.retry_at(), Some(after(1_800)));
     assert!(!none.all_resting());
 }
 
@@ -281,7 +286,7 @@ fn without_a_key_the_target_itself_rests() {
     assert_eq!(picked(&chain, &Tried::default(), after(7)), 0);
     KeyHealth::default().refused(true, Duration::from_secs(60), NOW, &chain.pools[0].targets[1].key_rests[0]);
     let none = pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err();
-    assert_eq!(none.why.iter().map(|(_, why)| why.clone()).collect::<Vec<_>>(), [Why::KeysResting(after(7)), Why::KeysRefused]);
+    assert_eq!(none.why.iter().map(|(_, why)| why.clone()).collect::<Vec<_>>(), [Why::KeysResting(after(7)), Why::KeysRefused(after(60))]);
 }
 
 #[test]

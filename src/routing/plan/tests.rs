@@ -6,7 +6,6 @@ use proptest::prelude::*;
 
 use super::super::fixture::{provider, retry, target};
 use super::*;
-use crate::health::Failure;
 
 const NOW: Moment = Moment::from_millis(1_000);
 const END: Moment = Moment::from_millis(11_000);
@@ -71,6 +70,16 @@ fn a_repeat_never_takes_a_later_targets_call() {
     let mut plan = self::plan();
     plan.calling();
     assert!(matches!(plan.after(&taken(0, None), &transient(Failure::Status(500)), 2, NOW, 0.5), Next::Repeat { .. }));
+}
+
+#[test]
+fn a_refused_connection_is_repeated_only_with_nothing_behind_it() {
+    for (behind, repeated) in [(0, true), (1, false)] {
+        let mut plan = plan();
+        plan.calling();
+        let next = plan.after(&taken(0, None), &transient(Failure::Connect), behind, NOW, 0.5);
+        assert_eq!(matches!(next, Next::Repeat { .. }), repeated);
+    }
 }
 
 #[test]
