@@ -14,3 +14,4 @@ mod faults_request;
 mod faults_stream;
 mod process;
 mod support;
+mod surface;
