@@ -27,7 +27,7 @@ fn started() -> (TestApp, Upstream, Upstream) {
 
 #[test]
 fn models_are_listed_as_openai_lists_them_and_with_what_a_router_knows() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     let reply = app.client().get("/v1/models");
     let list = reply.json();
     assert_eq!((reply.status, &list["object"]), (200, &json!("list")));
@@ -47,7 +47,7 @@ fn models_are_listed_as_openai_lists_them_and_with_what_a_router_knows() {
 
 #[test]
 fn every_path_is_there_without_v1_too() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     for path in ["/models", "/models/beta"] {
         assert_eq!(app.client().get(path).json(), app.client().get(&format!("/v1{path}")).json());
     }
@@ -57,7 +57,7 @@ fn every_path_is_there_without_v1_too() {
 
 #[test]
 fn the_front_page_says_what_there_is() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     let page = app.client().get("/").json();
     assert_eq!((&page["name"], &page["version"]), (&json!("stagedoor"), &json!(env!("CARGO_PKG_VERSION"))));
     for (name, link) in page["links"].as_object().unwrap() {
@@ -146,7 +146,7 @@ const PROVIDER: &[&str] = &[
 
 #[test]
 fn health_has_the_promised_fields_and_kinds_from_the_start() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     let reply = app.client().get("/health");
     let health = reply.json();
     assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")));
@@ -172,7 +172,7 @@ fn health_has_the_promised_fields_and_kinds_from_the_start() {
 
 #[test]
 fn health_counts_what_was_answered_before_it_was_asked() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     for _ in 0..3 {
         assert_eq!(app.stream("beta").status, 200);
     }
@@ -326,7 +326,7 @@ fn what_was_sent_is_echoed_100_characters_of_it_at_most() {
 
 #[test]
 fn a_wrong_method_is_405() {
-    let (app, ..) = started();
+    let (app, _first, _second) = started();
     for (method, path) in [
         ("GET", "/v1/chat/completions"),
         ("DELETE", "/v1/models"),
