@@ -12,6 +12,8 @@ mod faults_caller;
 mod faults_connect;
 mod faults_request;
 mod faults_stream;
+mod metrics;
 mod process;
 mod support;
 mod surface;
+mod traffic;

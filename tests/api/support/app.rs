@@ -81,12 +81,6 @@ impl TestApp {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-
-    /// Begins a drain, as SIGTERM does; returns at once.
-    pub fn drain(&self) -> JoinHandle<()> {
-        let stopper = self.stopper.clone();
-        std::thread::spawn(move || actix_rt::System::new().block_on(async move { stopper.drain().await }))
-    }
 }
 
 impl Drop for TestApp {

@@ -18,7 +18,7 @@ pub struct Process {
     child: Child,
     pub stdout: Told,
     pub stderr: Told,
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// What a process has written so far to one of its outputs.
@@ -95,7 +95,7 @@ impl Process {
             .unwrap();
         let (stdout, _) = Told::of(child.stdout.take().unwrap());
         let (stderr, _) = Told::of(child.stderr.take().unwrap());
-        Self { child, stdout, stderr, folder }
+        Self { child, stdout, stderr, _folder: folder }
     }
 
     /// `stagedoor VERB --settings FILE`, the file's text given.
@@ -125,10 +125,6 @@ impl Process {
     pub fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
         assert!(sent.success());
-    }
-
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end.

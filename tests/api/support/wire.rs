@@ -111,9 +111,4 @@ impl Waiting {
     pub fn until_shut(&self, since: Instant) -> Duration {
         self.shut.recv_timeout(PATIENCE).expect("the connection is shut").saturating_duration_since(since)
     }
-
-    /// Whether a call's connection has been shut.
-    pub fn is_shut(&self) -> bool {
-        self.shut.try_recv().is_ok()
-    }
 }
