@@ -1,15 +1,20 @@
 //! Which of a caller's headers reach an upstream: an allow-list, so that no credential, cookie, address or hop-by-hop header
 //! of the caller's ever does.
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Names that pass, each for a feature of a vendor's API or for tracing.
 const PASS: &[&str] = &["openai-beta", "anthropic-beta", "anthropic-version", "idempotency-key", "traceparent", "tracestate"];
 
-/// The headers of a request that pass.
+/// The headers of a request that pass: not those that its `Connection` names, which are for this hop only.
 pub fn passing(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
     let found = PASS.iter().filter_map(|name| headers.get(*name).map(|value| (HeaderName::from_static(name), value.clone())));
-    found.collect()
+    found.filter(|(name, _)| !is_for_this_hop(headers, name)).collect()
+}
+
+fn is_for_this_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let named = headers.get_all(header::CONNECTION).filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    named.map(str::trim).any(|named| named.eq_ignore_ascii_case(name.as_str()))
 }
 
 /// A header's text, where it is text.

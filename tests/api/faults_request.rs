@@ -58,6 +58,21 @@ fn row_39_a_callers_own_headers_stay_here() {
 }
 
 #[test]
+fn row_39_what_connection_names_is_for_this_hop_only() {
+    let (upstream, app) = serving();
+    let sent = [
+        ("connection", "close, OpenAI-Beta , traceparent"),
+        ("openai-beta", "assistants=v2"),
+        ("traceparent", "00-a"),
+        ("idempotency-key", "once"),
+    ];
+    assert_eq!(app.client().post("/v1/chat/completions", &sent, &chat_body("m")).status, 200);
+    let call = &upstream.calls()[0];
+    assert_eq!((call.header("openai-beta"), call.header("traceparent")), (None, None), "{}", call.head);
+    assert!(call.header("idempotency-key").is_some());
+}
+
+#[test]
 fn row_40_a_field_read_in_two_ways_is_refused() {
     let with = |fields: &str| chat(&format!(r#"{{{fields},"messages":[{{"role":"user","content":"x"}}]}}"#));
     for fields in [
