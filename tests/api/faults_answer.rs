@@ -1,13 +1,15 @@
 //! Faults of an answer's head and of whole answers. Rows 7, 8, 13, 15, 16, 19 and 20 of the fault catalogue.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::support::faults::{SHORT, alone, assert_failed, assert_spared, attempts, last_error, provider_at, settled, spared};
-use super::support::{Upstream, answer, plain};
+use super::support::faults::{
+    SHORT, alone, assert_failed, assert_spared, assert_stream_spared, attempts, last_error, provider_at, settled, spared,
+};
+use super::support::{STREAM_END, Upstream, answer, event, plain};
 
 fn p(upstream: &Upstream) -> String {
     provider_at("p", &upstream.url(), "")
@@ -41,6 +43,18 @@ fn row_07_a_head_that_drips_is_left_at_the_same_time() {
         })
     });
     fails(&dripping, "", 504, "upstream_timeout", "head_timeout");
+}
+
+#[test]
+fn row_07_a_body_that_stops_is_left_at_the_idle_time() {
+    let stopping = Upstream::start(|_, stream| {
+        let whole = answer("never whole");
+        let _ = stream.write_all(&whole[..whole.len() - 20]);
+        // Until the gateway leaves.
+        let _ = stream.read(&mut [0]);
+        false
+    });
+    fails(&stopping, "", 504, "upstream_timeout", "idle_timeout");
 }
 
 #[test]
@@ -99,6 +113,35 @@ fn row_15_a_bomb_ends_at_the_cap_and_what_can_not_be_read_fails_over() {
     fails(&bomb, "[server]\nmax_response = \"1MiB\"", 502, "all_targets_failed", "too_large");
     let brotli = Upstream::answering(gzipped(b"{}", "br"));
     fails(&brotli, "", 502, "all_targets_failed", "content_type");
+}
+
+#[test]
+fn row_15_a_zipped_stream_is_decoded_and_its_bomb_ends_at_the_cap() {
+    let zipped = |body: &[u8]| {
+        let mut bytes = gzipped(body, "gzip");
+        let kind = b"application/json";
+        let at = bytes.windows(kind.len()).position(|window| window == kind).unwrap();
+        bytes.splice(at..at + kind.len(), *b"text/event-stream");
+        Upstream::answering(bytes)
+    };
+    let good = zipped([event("zipped "), event("words"), STREAM_END.into()].concat().as_bytes());
+    let reply = alone(&p(&good), SHORT).stream("m");
+    assert_eq!((reply.words().as_str(), reply.terminals(), reply.whole), ("zipped words", 1, true), "{}", reply.text());
+    let bomb = zipped(&[b"data: ".to_vec(), vec![b'x'; 64 << 20]].concat());
+    let (app, _spare) = spared(&p(&bomb), &format!("[server]\nmax_event = \"256KiB\"\n{SHORT}"));
+    assert_stream_spared(&app, "too_large");
+}
+
+#[test]
+fn row_15_a_broken_zip_is_no_answer() {
+    let mut bytes = gzipped(b"{\"choices\":[{}]}", "gzip");
+    let end = bytes.len();
+    bytes[end - 16..].fill(0xff);
+    let broken = Upstream::answering(bytes);
+    let (app, _spare) = spared(&p(&broken), SHORT);
+    assert_eq!(app.chat("m").content(), "spare");
+    let reply = alone(&p(&broken), SHORT).chat("m");
+    assert_eq!((reply.status, reply.code().as_str()), (502, "all_targets_failed"), "{}", reply.text());
 }
 
 #[test]
@@ -191,4 +234,29 @@ fn a_wrong_base_url_is_no_callers_fault_and_is_not_repeated() {
     let nowhere = Upstream::answering("HTTP/1.1 404 Not Found\r\ncontent-type: text/html\r\ncontent-length: 9\r\n\r\nnot found");
     fails(&nowhere, "", 502, "all_targets_failed", "wrong_place");
     assert_eq!(nowhere.count(), 2, "one call each, no repeat");
+}
+
+#[test]
+fn a_204_and_an_interim_head_are_no_answers() {
+    for head in ["HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"] {
+        let upstream = Upstream::start(move |_, stream| {
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.read(&mut [0]);
+            false
+        });
+        let (app, _spare) = spared(&p(&upstream), SHORT);
+        assert_eq!(app.chat("m").content(), "spare", "{head}");
+        let reply = alone(&p(&upstream), SHORT).chat("m");
+        assert!([502, 504].contains(&reply.status), "{head} {} {}", reply.status, reply.text());
+    }
+}
+
+#[test]
+fn what_comes_after_an_answer_never_becomes_the_next_ones() {
+    let upstream = Upstream::answering([answer("right"), answer("wrong")].concat());
+    let app = alone(&p(&upstream), SHORT);
+    for _ in 0..20 {
+        let reply = app.chat("m");
+        assert_eq!((reply.status, reply.content().as_str()), (200, "right"), "{}", reply.text());
+    }
 }

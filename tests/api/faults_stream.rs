@@ -135,6 +135,31 @@ fn row_17_a_slow_drip_of_whole_events_is_relayed() {
 }
 
 #[test]
+fn row_17_bytes_of_an_event_that_never_ends_are_no_life() {
+    let dribbling = pieces(words(2), |stream| {
+        send(stream, &chunk("data: {\"choices\":[{\"delta\":{\"content\":\""));
+        (0..150).all(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            stream.write_all(chunk("x").as_bytes()).is_ok()
+        })
+    });
+    broken(&dribbling, 2, "idle_timeout");
+}
+
+#[test]
+fn row_17_a_silent_pause_is_bridged_by_comments() {
+    let pausing = pieces(vec![event("be")], |stream| {
+        std::thread::sleep(Duration::from_millis(500));
+        stream.write_all(format!("{}{}0\r\n\r\n", chunk(&event("fore")), chunk(STREAM_END)).as_bytes()).is_ok()
+    });
+    let app = alone(&p(&pausing), "[server]\nheartbeat = \"100ms\"\n[timeouts]\nidle = \"5s\"\n");
+    let reply = app.stream("m");
+    assert_eq!((reply.words().as_str(), reply.terminals()), ("before", 1));
+    let comments = reply.text().lines().filter(|line| line.starts_with(':')).count();
+    assert!((2..=5).contains(&comments), "{}", reply.text());
+}
+
+#[test]
 fn row_21_what_is_no_text_breaks_it_and_a_split_character_does_not() {
     let bad = Upstream::start(|_, stream| {
         send(stream, STREAM_HEAD);
@@ -145,6 +170,12 @@ fn row_21_what_is_no_text_breaks_it_and_a_split_character_does_not() {
         stream.write_all(b"\r\n0\r\n\r\n").is_ok()
     });
     broken(&bad, 1, "malformed");
+    let before = Upstream::start(|_, stream| {
+        send(stream, STREAM_HEAD);
+        stream.write_all(b"8\r\ndata: \xff\xfe\r\n2\r\n\n\n\r\n0\r\n\r\n").is_ok()
+    });
+    let (app, _spare) = spared(&p(&before), SHORT);
+    assert_stream_spared(&app, "malformed");
     let split = Upstream::start(|_, stream| {
         send(stream, STREAM_HEAD);
         for byte in event("zwölf 十二").as_bytes() {
@@ -175,6 +206,12 @@ fn row_23_line_ends_comments_and_several_data_lines() {
     let windows = pieces(vec![body], |stream| stream.write_all(b"0\r\n\r\n").is_ok());
     let reply = alone(&p(&windows), SHORT).stream("m");
     assert_eq!((reply.words().as_str(), reply.terminals()), ("ab", 1), "{}", reply.text());
+    let body = [event("a"), event("b"), STREAM_END.into()].concat().replace('\n', "\r");
+    let classic = pieces(vec![body], |stream| stream.write_all(b"0\r\n\r\n").is_ok());
+    let reply = alone(&p(&classic), SHORT).stream("m");
+    assert!(reply.whole && reply.status == 200, "{}", reply.text());
+    let read: Vec<_> = reply.text().replace('\r', "\n").lines().filter_map(|line| line.strip_prefix("data: ").map(str::to_owned)).collect();
+    assert_eq!((read.len(), read.last().map(String::as_str)), (4, Some("[DONE]")), "{}", reply.text());
     let lines = "data: {\"choices\":[{\"index\":0,\ndata: \"delta\":{\"content\":\"x\"},\"finish_reason\":null}]}\n\n";
     let several = pieces(vec![lines.into(), STREAM_END.into()], |stream| stream.write_all(b"0\r\n\r\n").is_ok());
     let reply = alone(&p(&several), SHORT).stream("m");
@@ -212,6 +249,23 @@ fn row_25_one_end_whatever_comes_after_it() {
 }
 
 #[test]
+fn row_25_what_goes_on_after_its_end_is_let_go() {
+    let endless = pieces(vec![event("a"), STREAM_END.into()], |stream| {
+        while stream.write_all(chunk(&event("late")).as_bytes()).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    });
+    let app = alone(&p(&endless), SHORT);
+    for _ in 0..2 {
+        let reply = app.stream("m");
+        assert_eq!((reply.words().as_str(), reply.terminals(), reply.whole), ("a", 1, true));
+    }
+    app.until("its connections are dropped", |_| endless.open() == 0);
+    assert_eq!((endless.connections(), attempts(&app, "ok")), (2, 2.0), "none is used again");
+}
+
+#[test]
 fn row_26_a_missing_terminal_event_is_added_after_a_finish_reason() {
     let end = STREAM_END.replace("data: [DONE]\n\n", "");
     for last in [
@@ -240,6 +294,19 @@ fn row_27_an_error_event_before_and_after_the_first_content() {
     let after = pieces([words(2), vec![error.to_owned()]].concat(), closes);
     broken(&after, 2, "error_body");
     assert!(!alone(&p(&after), SHORT).stream("m").text().contains("sk-live-9"), "an upstream's text may hold a key");
+}
+
+#[test]
+fn row_27_the_code_of_an_error_event_counts() {
+    for (code, outcome, status) in [("rate_limit_exceeded", "rate_limited", 429), ("insufficient_quota", "key_fault", 502)] {
+        let upstream =
+            pieces(vec![ROLE.into(), format!("data: {{\"error\":{{\"message\":\"sk-live-9\",\"code\":\"{code}\"}}}}\n\n")], closes);
+        let (app, _spare) = spared(&p(&upstream), SHORT);
+        assert_stream_spared(&app, outcome);
+        assert_eq!((attempts(&app, outcome), attempts(&app, "transient")), (1.0, 0.0));
+        let reply = alone(&p(&upstream), SHORT).stream("m");
+        assert!(reply.status == status && !reply.text().contains("sk-live-9"), "{} {}", reply.status, reply.text());
+    }
 }
 
 #[test]
