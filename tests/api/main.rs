@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod auth;
+mod breaker;
 mod chat;
 mod failover;
 mod faults_answer;
