@@ -147,6 +147,8 @@ pub struct KeyState {
     pub until: Option<Moment>,
     /// Whether it was refused.
     pub refused: bool,
+    /// Whether some model can be asked with it now.
+    pub usable: bool,
 }
 
 /// A target in /health.
@@ -175,9 +177,10 @@ impl Handler<Describe> for Provider {
         let (breaker, since, until, reason) = (shown.state(), shown.since(), shown.until(), shown.reason());
         let health = &mut self.health;
         let keys = self.slot.keys.iter().enumerate().map(|(place, key)| {
-            let rests = health.targets.iter().filter_map(|target| target.rest(place)?.until(now));
+            let rests: Vec<_> = health.targets.iter().filter_map(|target| target.rest(place)?.until(now)).collect();
+            let usable = key.rest.until(now).is_none() && rests.len() < health.targets.len();
             let until = key.rest.until(now).into_iter().chain(rests).max();
-            KeyState { name: Arc::clone(&key.name), until, refused: key.rest.refused(now) }
+            KeyState { name: Arc::clone(&key.name), until, refused: key.rest.refused(now), usable }
         });
         let keys = keys.collect();
         let degraded = health.targets.iter().any(|t| t.breaker.state() != State::Closed || t.vitals.degraded() || t.vitals.missing());

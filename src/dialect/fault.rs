@@ -77,7 +77,9 @@ const TOO_LONG: &[&str] = &[
 /// How they say that they don't have a model.
 const MISSING: &[&str] =
     &["does not exist", "doesn't exist", "not found", "unknown model", "no such model", "not supported", "decommissioned", "retired"];
-/// How a 403 says that it is about the content.
+/// How Google says that a key is refused: with a 400 whose code names no key.
+const BAD_KEY: &[&str] = &["api key not valid", "api key expired", "api key not found"];
+/// How a 403's code says that it is about the content. Its message may speak of an access policy, and hold a name.
 const POLICY: &[&str] = &["policy", "moderation", "safety"];
 
 /// An upstream's answer that isn't a 200.
@@ -100,12 +102,13 @@ pub fn refused(answer: &Refused<'_>) -> Outcome {
     let failure = Outcome::Transient(if answer.wait.is_some() { Failure::StatusLater(status) } else { Failure::Status(status) });
     match status {
         300..=399 => Outcome::Transient(Failure::Redirect),
-        401..=403 => match meaning {
+        401 | 402 => Outcome::KeyFault { sure: status == 402 || meaning == Some(Meaning::KeyFault) },
+        403 => match meaning {
             Some(Meaning::CallerFault) => Outcome::CallerFault,
             Some(Meaning::ModelMissing) => Outcome::ModelMissing,
             Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
-            _ if status == 403 && says(answer.parts, POLICY) => Outcome::CallerFault,
-            _ => Outcome::KeyFault { sure: status == 402 },
+            _ if codes_say(answer.parts, POLICY) => Outcome::CallerFault,
+            _ => Outcome::KeyFault { sure: false },
         },
         429 => match meaning {
             Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
@@ -116,24 +119,27 @@ pub fn refused(answer: &Refused<'_>) -> Outcome {
             Some(Meaning::RateLimited | Meaning::KeyLimited) => limited(answer, meaning),
             _ => failure,
         },
-        404 | 405 => match meaning {
+        404 | 405 | 410 => match meaning {
             Some(Meaning::ModelMissing) => Outcome::ModelMissing,
             Some(Meaning::CallerFault) => Outcome::CallerFault,
+            Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
             _ if says_missing_model(answer.parts) => Outcome::ModelMissing,
             _ if answer.parts.param.is_some() => Outcome::CallerFault,
             _ => Outcome::Transient(Failure::WrongPlace),
         },
-        400 | 413 => match meaning {
-            Some(Meaning::TooLong) => Outcome::TooLong,
+        // A proxy on the way, or a fault of another part behind the provider.
+        407 | 424 | 425 => failure,
+        400..=499 => match meaning {
+            Some(Meaning::TooLong) if matches!(status, 400 | 413) => Outcome::TooLong,
             Some(Meaning::ModelMissing) => Outcome::ModelMissing,
             Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
             Some(Meaning::Transient) => failure,
             Some(Meaning::RateLimited | Meaning::KeyLimited) => limited(answer, meaning),
-            None if says(answer.parts, TOO_LONG) => Outcome::TooLong,
-            None if says_missing_model(answer.parts) => Outcome::ModelMissing,
-            Some(Meaning::CallerFault) | None => Outcome::CallerFault,
+            None if status == 400 && says(answer.parts, BAD_KEY) => Outcome::KeyFault { sure: true },
+            None if matches!(status, 400 | 413) && says(answer.parts, TOO_LONG) => Outcome::TooLong,
+            None if status == 400 && says_missing_model(answer.parts) => Outcome::ModelMissing,
+            Some(Meaning::CallerFault | Meaning::TooLong) | None => Outcome::CallerFault,
         },
-        404..=499 => Outcome::CallerFault,
         // Interim heads and answers without a body: not an answer to this request.
         _ => Outcome::Transient(Failure::Malformed),
     }
@@ -167,6 +173,11 @@ fn meaning(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> Option<Meani
 fn says(parts: &ErrorParts, phrases: &[&str]) -> bool {
     let text = parts.message.as_deref().unwrap_or_default().to_ascii_lowercase();
     phrases.iter().any(|phrase| text.contains(phrase))
+}
+
+fn codes_say(parts: &ErrorParts, words: &[&str]) -> bool {
+    let codes = [parts.code.as_deref(), parts.kind.as_deref()];
+    codes.into_iter().flatten().any(|code| words.iter().any(|word| code.to_ascii_lowercase().contains(word)))
 }
 
 fn says_missing_model(parts: &ErrorParts) -> bool {
@@ -234,7 +245,15 @@ mod tests {
             (404, "", "not_found_error", "model: claude-0 not found", Outcome::ModelMissing),
             (400, "", "", "The model x does not exist", Outcome::ModelMissing),
             (400, "content_policy_violation", "", "", Outcome::CallerFault),
-            (403, "", "", "blocked by our safety system", Outcome::CallerFault),
+            (403, "", "", "no identity-based policy of user/x allows it", Outcome::KeyFault { sure: false }),
+            (403, "safety_violation", "", "", Outcome::CallerFault),
+            (401, "content_policy_violation", "", "", Outcome::KeyFault { sure: false }),
+            (400, "400", "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", Outcome::KeyFault { sure: true }),
+            (422, "insufficient_quota", "", "", Outcome::KeyFault { sure: true }),
+            (409, "rate_limit_exceeded", "", "", Outcome::RateLimited { wait: None, whole_key: false }),
+            (404, "invalid_api_key", "", "", Outcome::KeyFault { sure: true }),
+            (410, "", "", "the model was retired", Outcome::ModelMissing),
+            (407, "", "", "proxy", Outcome::Transient(Failure::Status(407))),
             (403, "content_policy_violation", "", "", Outcome::CallerFault),
             (400, "server_error", "server_error", "", Outcome::CallerFault),
             (400, "flaky", "", "", Outcome::Transient(Failure::Status(400))),

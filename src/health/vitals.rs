@@ -107,10 +107,11 @@ impl Vitals {
 
     /// Claims one of the permits; None if the last was taken meanwhile, or the state has changed.
     pub fn claim(self: &Arc<Self>, now: Moment) -> Option<Permit> {
-        let probes = self.probes.load(Ordering::Relaxed);
-        let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
         let claimed = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let (epoch, state, used) = unpack(word);
+            // After the word, which was published after them: never an earlier period's end with a later one's word.
+            let probes = self.probes.load(Ordering::Relaxed);
+            let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
             let due = state == HALF_OPEN || (state == OPEN && now >= until);
             (due && u32::from(used) < probes).then(|| pack(epoch, state, used + 1))
         });
@@ -177,6 +178,16 @@ impl Vitals {
     /// Calls under way.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a call until the guard drops; None where `limit` (0: none) are under way.
+    pub fn enter_within(self: &Arc<Self>, limit: usize) -> Option<InFlight> {
+        if limit == 0 {
+            return Some(self.enter());
+        }
+        let entered =
+            self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| ((count as usize) < limit).then_some(count + 1));
+        entered.ok().map(|_| InFlight(Arc::clone(self)))
     }
 
     /// Counts a call until the guard drops.

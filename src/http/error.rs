@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::respond::identify;
-use crate::dialect::scan::Refusal;
+use crate::dialect::scan::{Refusal, answer};
 use crate::proxy::Fault;
 
 /// Of what a caller sent, an error repeats this many characters at most.
@@ -236,8 +236,13 @@ impl Error {
     /// The event that ends a stream with it.
     fn event(&self) -> Bytes {
         let json = match &self.0.passed {
-            Some((_, body)) if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => one_line(body),
-            _ => self.json(),
+            Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
+            // What has no `error` would pass for an empty answer.
+            Some(_) => {
+                let message = format!("The upstream refused the request ({}).", self.0.status);
+                Self::new(self.0.status, REQUEST, "request_refused", message).json()
+            }
+            None => self.json(),
         };
         [b"data: ".as_slice(), &json, b"\n\n"].concat().into()
     }

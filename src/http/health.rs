@@ -173,7 +173,7 @@ async fn flush(gateway: &Gateway) {
 
 fn shown(described: Description, clock: Clock) -> Provider {
     let wall = |moment| rfc3339(clock, moment);
-    let all_keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| key.until.is_some());
+    let all_keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| !key.usable);
     let status = match described.breaker {
         _ if described.all_missing => "disabled",
         State::Open => "ejected",

@@ -23,12 +23,14 @@ use super::worker::Worker;
 use crate::base::Moment;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream::events;
-use crate::dialect::scan::{answer, error_parts, rewritten};
+use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten};
 use crate::health::{Failure, Outcome};
 use crate::stream::Input;
 
 /// Of a refusal's body this much is read: to tell what it means, or to pass it on.
 const MOST_OF_A_REFUSAL: usize = 1 << 20;
+/// A larger answer is scanned off the worker's thread.
+const LARGE: usize = 1 << 20;
 /// A refusal's body has this long.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -173,16 +175,24 @@ impl<'a> Attempt<'a> {
         }
         let idle = self.ongoing.taken.target.timeouts.idle;
         let body = self.read(response, self.worker.gateway.settings.server.max_response, idle).await?;
-        self.check_answer(response, &body)?;
+        let seen = if body.len() <= LARGE {
+            answer(&body)
+        } else {
+            // Other requests of this worker don't wait for it.
+            let scanned = body.clone();
+            let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
+            scanned.map_err(|_| Failing::from(Failure::Malformed))?
+        };
+        self.check_answer(response, &body, seen)?;
         Ok(Whole { body })
     }
 
     /// Whether a 200's body is an answer.
-    fn check_answer(&self, response: &Response, body: &[u8]) -> Result<(), Failing> {
+    fn check_answer(&self, response: &Response, body: &[u8], seen: Result<Answer, NotJson>) -> Result<(), Failing> {
         if body.is_empty() {
             return Err(Failure::Truncated.into());
         }
-        let Ok(seen) = answer(body) else {
+        let Ok(seen) = seen else {
             return Err(if response.head.is_html() { Failure::ContentType } else { Failure::Malformed }.into());
         };
         if seen.error.is_some() {

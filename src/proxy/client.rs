@@ -290,8 +290,8 @@ fn failure(error: &SendRequestError, note: &Dialled, tls: bool) -> Failure {
                 Failure::Connect
             }
         }
-        // The socket stood: what failed on it before the request was the handshake.
-        SendRequestError::Connect(ConnectError::Io(_)) if tls => Failure::Tls,
+        // The socket stood: what failed on it before the request was the handshake. A close says nothing of certificates.
+        SendRequestError::Connect(ConnectError::Io(error)) if tls && !is_close(error.kind()) => Failure::Tls,
         SendRequestError::Connect(_) | SendRequestError::Send(_) => Failure::ResetBeforeHead,
         SendRequestError::Response(actix_web::error::ParseError::TooLarge) => Failure::TooLarge,
         SendRequestError::Response(actix_web::error::ParseError::Io(_) | actix_web::error::ParseError::Incomplete) => {

@@ -116,8 +116,8 @@ impl Reader {
                     Kind::NotUtf8 if frame.complete => Input::NotText,
                     Kind::NotUtf8 => Input::NotJson,
                     Kind::Error => Input::Error,
-                    Kind::Content => Input::Content { finish: seen.finish },
-                    Kind::Empty if seen.finish => Input::Content { finish: true },
+                    Kind::Content => Input::Content { spoke: seen.spoke, finished: seen.finished },
+                    Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
                     Kind::Empty => Input::Idle,
                 }
             }

@@ -393,7 +393,7 @@ fn enter<R: Rng + ?Sized>(
     });
     let by_provider = Admitted::at(&target.provider.vitals, force, ask.now)?;
     let by_target = Admitted::at(&target.vitals, force, ask.now)?;
-    let in_flight = (target.provider.vitals.enter(), target.vitals.enter());
+    let in_flight = (target.provider.vitals.enter_within(target.provider.max_concurrency)?, target.vitals.enter());
     let taken = Taken { number, model: Arc::clone(model), target: Arc::clone(target), key };
     Some(Choice { taken, by_provider, by_target, in_flight })
 }
@@ -404,8 +404,9 @@ fn least_bad<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Option<Choice> {
         Standing::Out(Why::Open(until)) if target.provider.when_all_open == WhenAllOpen::LeastBad => Some((until, number, pool, target)),
         _ => None,
     });
-    let (_, number, pool, target) = open.min_by_key(|(until, ..)| *until)?;
-    enter(ask, number, &pool.model, target, true, rng)
+    let mut open: Vec<_> = open.collect();
+    open.sort_by_key(|(until, ..)| *until);
+    open.into_iter().find_map(|(_, number, pool, target)| enter(ask, number, &pool.model, target, true, rng))
 }
 
 fn refusal(ask: &Ask<'_>) -> NoTarget {

@@ -59,6 +59,8 @@ pub struct Plan {
     calls: u32,
     repeats: u32,
     key_changes: u32,
+    /// The last call wasn't counted, since another key was to make up for it.
+    uncounted: bool,
     /// What this request has used up.
     pub tried: Tried,
     /// A window that was too small for it.
@@ -78,6 +80,7 @@ impl Plan {
             calls: 0,
             repeats: 0,
             key_changes: 0,
+            uncounted: false,
             tried: Tried::default(),
             larger_than: None,
             last_resort_used: false,
@@ -93,6 +96,7 @@ impl Plan {
     /// Counts a call that is about to be made.
     pub fn calling(&mut self) {
         self.calls += 1;
+        self.uncounted = false;
     }
 
     /// Calls made and counted.
@@ -131,6 +135,8 @@ impl Plan {
     /// The target can't be taken again after all: its gate closed, or it has no other key.
     pub fn leave(&mut self, taken: &Taken) -> Next {
         self.tried.target(taken.number);
+        // There was no other key after all.
+        self.calls += u32::from(std::mem::take(&mut self.uncounted));
         self.repeats = 0;
         self.key_changes = 0;
         if self.calls >= self.retry.attempts { Next::Stop(Stop::Exhausted) } else { Next::OtherTarget }
@@ -144,6 +150,7 @@ impl Plan {
         self.key_changes += 1;
         // Not counted: the call that was refused made no answer for anyone.
         self.calls = self.calls.saturating_sub(1);
+        self.uncounted = true;
         Next::OtherKey
     }
 

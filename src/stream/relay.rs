@@ -23,10 +23,12 @@ pub enum Phase {
 pub enum Input {
     /// A comment, a blank line, an event without content.
     Idle,
-    /// Content, and perhaps a choice's finish reason with it.
+    /// Content or a finish reason; choices as bits by their index.
     Content {
-        /// A choice ended with this event.
-        finish: bool,
+        /// Choices that say something.
+        spoke: u64,
+        /// Choices that end with this event.
+        finished: u64,
     },
     /// `[DONE]`.
     Terminal,
@@ -74,14 +76,15 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub struct Relay {
     phase: Phase,
-    /// Choices that have yet to finish.
-    open_choices: u32,
+    choices: u32,
+    /// Choices that have their finish reason and said nothing since, as bits by their index.
+    finished: u64,
 }
 
 impl Relay {
     /// Of a stream with `choices` answers (`n` of the request).
     pub fn new(choices: u32) -> Self {
-        Self { phase: Phase::Holding, open_choices: choices.max(1) }
+        Self { phase: Phase::Holding, choices: choices.max(1), finished: 0 }
     }
 
     /// Where the stream stands.
@@ -91,7 +94,7 @@ impl Relay {
 
     /// Whether every choice has its finish reason, so that only the terminal event is missing.
     pub fn finished(&self) -> bool {
-        self.open_choices == 0
+        self.finished.count_ones() >= self.choices
     }
 
     /// Decides.
@@ -107,8 +110,9 @@ impl Relay {
         match input {
             Input::Idle if holding => Step::Hold,
             Input::Idle => Step::Forward,
-            Input::Content { finish } => {
-                self.open_choices = self.open_choices.saturating_sub(u32::from(finish));
+            Input::Content { spoke, finished } => {
+                // Some upstreams write a finish reason on every event: what goes on had not finished.
+                self.finished = self.finished & !spoke | finished;
                 self.phase = Phase::Flowing;
                 if holding { Step::Commit } else { Step::Forward }
             }
@@ -144,8 +148,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const WORD: Input = Input::Content { finish: false };
-    const LAST: Input = Input::Content { finish: true };
+    const WORD: Input = Input::Content { spoke: 1, finished: 0 };
+    const LAST: Input = Input::Content { spoke: 0, finished: 1 };
 
     fn steps(inputs: &[Input]) -> Vec<Step> {
         let mut relay = Relay::new(1);
@@ -181,7 +185,11 @@ mod tests {
         }
         let mut two = Relay::new(2);
         two.on(LAST);
-        assert_eq!(two.on(Input::Eof), Step::Fail(Failure::Truncated), "one of two choices is still open");
+        two.on(LAST);
+        assert_eq!(two.clone().on(Input::Eof), Step::Fail(Failure::Truncated), "one of two choices is still open");
+        two.on(Input::Content { spoke: 2, finished: 2 });
+        assert_eq!(two.on(Input::Eof), Step::Finish { add_terminal: true });
+        assert_eq!(steps(&[WORD, LAST, WORD, Input::Eof])[3], Step::Fail(Failure::Truncated), "it went on after its finish reason");
     }
 
     #[test]
@@ -196,7 +204,7 @@ mod tests {
 
     fn inputs() -> impl Strategy<Value = Vec<Input>> {
         let one = prop_oneof![
-            4 => Just(Input::Idle), 4 => Just(WORD), 2 => Just(LAST), 1 => Just(Input::Terminal), 1 => Just(Input::Error),
+            4 => Just(Input::Idle), 6 => (0u64..4, 0u64..4).prop_map(|(spoke, finished)| Input::Content { spoke, finished }), 1 => Just(Input::Terminal), 1 => Just(Input::Error),
             1 => Just(Input::NotJson), 1 => Just(Input::NotText), 1 => Just(Input::TooLarge), 1 => Just(Input::Eof),
             1 => Just(Input::Reset), 1 => Just(Input::Silence)
         ];
@@ -207,11 +215,13 @@ mod tests {
         #[test]
         fn in_any_order_it_never_lies(inputs in inputs(), choices in 0u32..4) {
             let mut relay = Relay::new(choices);
-            let (mut sent, mut ended, mut finishes) = (false, false, 0);
+            let (mut sent, mut ended, mut open) = (false, false, vec![true; 2]);
             for input in inputs {
                 let step = relay.on(input);
-                if !ended && matches!(input, Input::Content { finish: true }) {
-                    finishes += 1;
+                if let Input::Content { spoke, finished } = input {
+                    for (index, open) in open.iter_mut().enumerate() {
+                        *open = (*open || spoke & (1 << index) != 0) && finished & (1 << index) == 0;
+                    }
                 }
                 match step {
                     Step::Commit => { prop_assert!(!sent); sent = true; }
@@ -222,7 +232,8 @@ mod tests {
                     Step::Finish { add_terminal } => {
                         prop_assert!(sent && !ended);
                         prop_assert!(add_terminal == (input != Input::Terminal));
-                        prop_assert!(!add_terminal || finishes >= choices.max(1), "a cut stream never looks like success");
+                        let finished = open.iter().filter(|open| !**open).count();
+                        prop_assert!(!add_terminal || finished >= choices.max(1) as usize, "a cut stream never looks like success");
                         ended = true;
                     }
                     Step::Drop => prop_assert!(!ended),

@@ -168,6 +168,9 @@ fn row(part: &Part, described: &Description, now: Moment) -> Row {
 
 /// `alpha/gpt-4o!503,beta/gpt-4o` in words.
 fn road(request: &Request) -> String {
+    if request.route.is_empty() {
+        return format!("{} by the gateway itself, no provider was called", request.status);
+    }
     let hops = request.route.split(',').map(|hop| {
         let provider = hop.split('/').next().unwrap_or(hop);
         match hop.rsplit_once('!') {
@@ -195,6 +198,7 @@ mod tests {
     fn a_route_reads_as_a_sentence() {
         assert_eq!(road_of("alpha/m", 200), "from alpha");
         assert_eq!(road_of("alpha/m!503,beta/m", 200), "by failover: alpha failed (503), then from beta");
+        assert_eq!(road_of("", 404), "404 by the gateway itself, no provider was called");
         assert_eq!(road_of("alpha/m!503,beta/m!reset", 502), "alpha failed (503), beta failed (reset) with 502");
     }
 }

@@ -33,6 +33,10 @@ pub struct Seen {
     pub kind: Kind,
     /// Whether a choice has a finish reason, neither null nor empty.
     pub finish: bool,
+    /// The choices, as bits by their index, that have one.
+    pub finished: u64,
+    /// The choices, as bits by their index, that say something here.
+    pub spoke: u64,
     /// Whether a tool call, or a function call of old, is in it.
     pub tool_call: bool,
     /// Whether reasoning text is in it.
@@ -80,7 +84,8 @@ pub fn classify(data: &[u8]) -> Seen {
     if std::str::from_utf8(data).is_err() {
         return Seen::of(Kind::NotUtf8);
     }
-    let mut reader = Reader { walk: Walk::new(data), seen: Seen::default(), says_error: false, says_something: false };
+    let mut reader =
+        Reader { walk: Walk::new(data), seen: Seen::default(), says_error: false, says_something: false, index: 0, ended: false };
     match reader.event() {
         Ok(true) => reader.seen,
         Ok(false) | Err(_) => Seen::of(Kind::NotJson),
@@ -92,6 +97,9 @@ struct Reader<'a> {
     seen: Seen,
     says_error: bool,
     says_something: bool,
+    /// Of the choice being read: its index, and whether it has a finish reason.
+    index: u32,
+    ended: bool,
 }
 
 impl Reader<'_> {
@@ -145,14 +153,23 @@ impl Reader<'_> {
         if self.walk.peek() != Some(b'{') {
             return self.pass();
         }
+        let said_before = std::mem::take(&mut self.says_something);
+        self.index = self.seen.choices as u32 - 1;
+        self.ended = false;
         self.members(|reader, key| {
             match &*reader.walk.name(key) {
+                b"index" => {
+                    let span = reader.walk.skip()?;
+                    let written = std::str::from_utf8(reader.walk.raw(span)).ok().and_then(|text| text.parse().ok());
+                    reader.index = written.unwrap_or(reader.index);
+                }
                 b"delta" | b"message" if reader.walk.peek() == Some(b'{') => return reader.members(Self::delta),
                 b"text" => return reader.words(),
                 b"finish_reason" if reader.walk.peek() != Some(b'n') => {
                     let reason = reader.walk.skip()?;
                     if reader.walk.raw(reason.clone()) != b"\"\"" {
                         reader.seen.finish = true;
+                        reader.ended = true;
                         reader.seen.reason = Some(reason);
                     }
                 }
@@ -160,7 +177,12 @@ impl Reader<'_> {
                 _ => return reader.pass(),
             }
             Ok(())
-        })
+        })?;
+        let bit = 1 << self.index.min(63);
+        self.seen.finished |= if self.ended { bit } else { 0 };
+        self.seen.spoke |= if self.says_something { bit } else { 0 };
+        self.says_something |= said_before;
+        Ok(())
     }
 
     fn delta(&mut self, key: Str) -> Result<(), Fault> {

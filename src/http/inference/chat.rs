@@ -68,13 +68,17 @@ async fn prepare(
     if gateway.is_draining() {
         return Err(Error::shutting_down());
     }
+    // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
+    record.place = Some(place(gateway, false)?);
     let body = read_json(gateway, request, payload).await?;
     let scan = scanned(body.clone()).await?;
     record.stream = scan.stream;
     let found = find(gateway, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
     let chain = chain_for(gateway, principal, &found, &scan)?;
-    record.place = Some(place(gateway, scan.stream)?);
+    if scan.stream {
+        record.place = Some(place(gateway, true)?);
+    }
     let total = timeout(gateway, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     Ok(Prepared {
         id: record.id.as_str().into(),

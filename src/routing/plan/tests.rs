@@ -107,6 +107,11 @@ fn a_change_of_key_costs_no_call_and_ends_after_three() {
         assert_eq!(plan.after(&taken(0, Some(3)), &outcome, 0, NOW, 0.5), Next::OtherTarget);
         assert_eq!(plan.calls(), 1);
     }
+    let mut single = Plan::new(Retry { attempts: 1, ..retry() }, END);
+    single.calling();
+    let limited = Outcome::RateLimited { wait: None, whole_key: false };
+    assert_eq!(single.after(&taken(0, Some(0)), &limited, 1, NOW, 0.5), Next::OtherKey);
+    assert_eq!(single.leave(&taken(0, Some(0))), Next::Stop(Stop::Exhausted), "there was none: the call counts");
     let mut keyless = plan();
     keyless.calling();
     let limited = Outcome::RateLimited { wait: None, whole_key: false };
