@@ -9,6 +9,6 @@ mod routes;
 
 pub use board::Board;
 pub use gauges::Gauges;
-pub use provider::{Describe, Description, KeyState, ModelState, Provider, Reports};
+pub use provider::{Answered, Describe, Description, KeyState, ModelState, Provider, Reports};
 pub use router::{Flush, Pick, Router, Tell};
 pub use routes::{Found, Route, Routes, TargetInfo};

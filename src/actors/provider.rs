@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use super::routes::Routes;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
-use crate::health::{Breaker, LastError, Latency, Moved, ProviderHealth, Reason, State, Tally, Told};
+use crate::health::{Admitted, Breaker, LastError, Latency, Moved, ProviderHealth, Reason, State, Tally, Told};
 use crate::routing;
 use crate::settings;
 use crate::telemetry::Metrics;
@@ -93,6 +93,27 @@ impl Handler<Reports> for Provider {
                 tracing::error!(provider = &*self.slot.name, model = &*target.model, "the provider says that it has no such model");
             }
         }
+    }
+}
+
+/// A probe's stream has its first content.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Answered {
+    /// The target's place.
+    pub target: usize,
+    /// How the provider's breaker let it through, if with a permit.
+    pub by_provider: Option<Admitted>,
+    /// How the target's breaker let it through, if with a permit.
+    pub by_target: Option<Admitted>,
+}
+
+impl Handler<Answered> for Provider {
+    type Result = ();
+
+    fn handle(&mut self, Answered { target, by_provider, by_target }: Answered, _: &mut Self::Context) {
+        let moved = self.health.answered(target, by_provider, by_target, self.clock.now());
+        self.tell_moves(&moved);
     }
 }
 

@@ -242,6 +242,8 @@ impl Breaker {
 
     fn record_half_open(&mut self, report: Report, now: Moment, draw: f64, moves: &mut Vec<Transition>) {
         match report.vote {
+            // What took no permit was never a probe, however it ends.
+            _ if report.pass != Pass::Probe => {}
             Vote::Success | Vote::Alive => {
                 self.successes += 1;
                 if self.successes >= self.thresholds.close_after {
@@ -249,11 +251,8 @@ impl Breaker {
                 }
             }
             Vote::Failure | Vote::HardFailure => {
-                // A call that took no permit was never a probe: its failure changes nothing.
-                if report.pass == Pass::Probe {
-                    self.period = (self.period * 2).min(self.thresholds.open_for_max);
-                    self.open(Reason::ProbeFailed, now, draw, moves);
-                }
+                self.period = (self.period * 2).min(self.thresholds.open_for_max);
+                self.open(Reason::ProbeFailed, now, draw, moves);
             }
             Vote::None => {}
         }

@@ -264,6 +264,24 @@ impl ProviderHealth {
         moved.extend(moves.into_iter().map(|transition| Moved { target: None, transition }));
     }
 
+    /// Takes what a probe has shown by a stream's first content, long before its end: the target answers, and the next
+    /// probe may go. Without it a long stream would keep everyone else out.
+    pub fn answered(&mut self, target: usize, by_provider: Option<Admitted>, by_target: Option<Admitted>, now: Moment) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        let mut tell = |place: Option<usize>, breaker: &mut Breaker, vitals: &Vitals, by: Option<Admitted>| {
+            let Some(by) = by else { return };
+            let mut moves = Vec::new();
+            breaker.record(Report { vote: Vote::Alive, slow: false, pass: by.pass, epoch: by.epoch }, now, 0.0, &mut moves);
+            vitals.publish(breaker, now);
+            moved.extend(moves.into_iter().map(|transition| Moved { target: place, transition }));
+        };
+        if let Some(own) = self.targets.get_mut(target) {
+            tell(Some(target), &mut own.breaker, &own.vitals, by_target);
+        }
+        tell(None, &mut self.breaker, &self.vitals, by_provider);
+        moved
+    }
+
     /// Lets time pass: open periods end, windows empty.
     pub fn tick(&mut self, now: Moment) -> Vec<Moved> {
         let mut moved = Vec::new();

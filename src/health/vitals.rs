@@ -252,6 +252,14 @@ impl Admitted {
         }
     }
 
+    /// Splits off what a probe has shown by answering: the permit goes with the report of that, and what is left is an
+    /// ordinary call, whose own end doesn't count as a probe's again. None where no permit is held.
+    pub fn answered(&mut self) -> Option<Self> {
+        let permit = self.permit.take()?;
+        self.pass = Pass::Normal;
+        Some(Self { pass: Pass::Probe, epoch: self.epoch, permit: Some(permit) })
+    }
+
     /// Whether a permit is held.
     pub fn is_probe(&self) -> bool {
         self.permit.is_some()

@@ -275,6 +275,7 @@ impl<'a> Attempt<'a> {
     fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {
         let now = self.worker.gateway.clock.now();
         self.ongoing.first_token = Some(now.since(self.ongoing.started));
+        self.ongoing.answers();
         let ongoing = self.ongoing.handed_over();
         let watch = std::mem::replace(&mut self.watch, Watch::new(self.worker.gateway.clock));
         Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, watch, finished)))

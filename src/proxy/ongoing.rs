@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::Worker;
+use crate::actors::Answered;
 use crate::base::Moment;
 use crate::health::{Admitted, InFlight, Outcome, Told};
 use crate::routing::{Choice, Taken};
@@ -27,6 +28,20 @@ impl Ongoing {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight } = choice;
         Self { worker, taken, started, first_token: None, request_id, claims: Some((by_provider, by_target, in_flight)) }
+    }
+
+    /// Its first content is there: a probe has shown what it was for.
+    pub(super) fn answers(&mut self) {
+        let Some((by_provider, by_target, _)) = &mut self.claims else { return };
+        let (by_provider, by_target) = (by_provider.answered(), by_target.answered());
+        if by_provider.is_some() || by_target.is_some() {
+            let target = &self.taken.target;
+            let told = Answered { target: target.place, by_provider, by_target };
+            // A full mailbox drops the report, and the permits with it.
+            if self.worker.gateway.providers[target.provider.place].try_send(told).is_err() {
+                self.worker.gateway.metrics.dropped_reports.inc();
+            }
+        }
     }
 
     /// The call goes on elsewhere: what is left here has nothing to tell any more.

@@ -1,10 +1,11 @@
 //! What the gateway promises of a sick first target: few calls reach it, no caller notices, and it comes back.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::support::{TestApp, Upstream, answer, status};
+use super::support::{STREAM_HEAD, TestApp, Upstream, answer, chat_bytes, chunk, event, read_until, status, stream_body};
 
 const OPEN_FOR: Duration = Duration::from_millis(400);
 
@@ -141,4 +142,36 @@ fn with_nothing_behind_it_the_others_are_told_to_come_again() {
             other => panic!("{other}: {}", reply.text()),
         }
     }
+}
+
+#[test]
+fn a_long_stream_that_probes_keeps_nobody_out() {
+    let sick = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&sick);
+    let upstream = Upstream::start(move |call, stream| {
+        if told.load(Ordering::SeqCst) {
+            return stream.write_all(&status(500, "server_error", "")).is_ok();
+        }
+        if !call.text().contains("\"stream\":true") {
+            return stream.write_all(&answer("served")).is_ok();
+        }
+        let _ = stream.write_all(format!("{STREAM_HEAD}{}", chunk(&event("begun"))).as_bytes());
+        std::thread::sleep(Duration::from_secs(5));
+        false
+    });
+    let app = TestApp::start(&format!(
+        "{}[breaker]\nopen_for = \"200ms\"\nopen_for_max = \"200ms\"\n[models.m]\ntargets = [{{ provider = \"p\", model = \"a\" }}]\n",
+        upstream.provider("p")
+    ));
+    let state = |app: &TestApp| app.metric("stagedoor_breaker_state{provider=\"p\",model=\"a\"}");
+    while state(&app) != 2.0 {
+        assert_eq!(app.chat("m").status, 502);
+    }
+    sick.store(false, Ordering::SeqCst);
+    app.until("the open period ends", |app| state(app) == 1.0);
+    let mut probing = app.client().connect();
+    probing.write_all(&chat_bytes(&[], &stream_body("m"))).unwrap();
+    read_until(&mut probing, "begun");
+    app.until("another is served meanwhile", |app| app.chat("m").content_or_empty() == "served");
+    assert_eq!(app.metric("stagedoor_in_flight{provider=\"p\"}"), 1.0, "the stream still goes on");
 }

@@ -36,7 +36,9 @@ fn every_spelling_of_a_wait_reaches_the_caller_in_seconds() {
         let upstream = Upstream::answering(status(429, "rate_limit_exceeded", &format!("{headers}\r\n")));
         let app = alone(&p(&upstream), SHORT);
         let reply = app.chat("m");
-        assert_eq!((reply.status, reply.code().as_str(), reply.header("x-should-retry")), (429, "upstream_rate_limited", Some("true")));
+        // Nobody's SDK should sleep for a day.
+        let should = if most <= 120 { "true" } else { "false" };
+        assert_eq!((reply.status, reply.code().as_str(), reply.header("x-should-retry")), (429, "upstream_rate_limited", Some(should)));
         let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
         assert!((least..=most).contains(&wait), "{headers}: {wait}");
     }
@@ -53,13 +55,10 @@ fn with_every_provider_limited_the_least_wait_is_told() {
         p(&long),
         short.provider("q")
     ));
-    for expected in [9..=9, 8..=9] {
-        for reply in [app.chat("m"), app.stream("m")] {
-            assert_eq!((reply.status, reply.code().as_str()), (429, "upstream_rate_limited"), "{}", reply.text());
-            let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
-            assert!(expected.contains(&wait) || wait == 8, "{wait}");
-        }
-        app.until("both rest", |app| app.metric("stagedoor_attempts_total{provider=\"q\",model=\"b\",outcome=\"rate_limited\"}") >= 1.0);
+    for reply in [app.chat("m"), app.stream("m"), app.chat("m"), app.stream("m")] {
+        assert_eq!((reply.status, reply.code().as_str()), (429, "upstream_rate_limited"), "{}", reply.text());
+        let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((7..=9).contains(&wait), "{wait}");
     }
     assert_eq!((attempts(&app, "transient"), app.health()["providers"]["q"]["breaker"].as_str()), (0.0, Some("closed")));
 }

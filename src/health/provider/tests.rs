@@ -174,3 +174,30 @@ fn time_alone_ends_an_open_period() {
     let moved = stage.health.tick(stage.now.plus(Duration::from_secs(10)));
     assert_eq!((moved[0].target, moved[0].transition.to), (Some(0), State::HalfOpen));
 }
+
+#[test]
+fn a_probes_first_content_frees_the_next_probe_and_counts_once() {
+    let mut stage = Stage::new();
+    stage.health = {
+        let mut thresholds = stage.health.breaker.thresholds().clone();
+        thresholds.close_after = 2;
+        let mut health = ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), stage.now);
+        health.add_target("a".into(), Arc::default(), [Rest::default()].into(), stage.now);
+        health
+    };
+    stage.fail(0, Failure::Status(500), 3);
+    stage.now = stage.now.plus(Duration::from_secs(10));
+    let mut told = stage.told(0, Outcome::Ok, Some(Duration::from_millis(5)));
+    let answered = told.by_target.answered();
+    assert!(answered.is_some() && told.by_provider.answered().is_none());
+    stage.health.answered(0, None, answered, stage.now);
+    assert_eq!(stage.states().1, [State::HalfOpen]);
+    assert!(
+        Admitted::at(&stage.health.targets[0].vitals, false, stage.now).is_some_and(|next| next.is_probe()),
+        "while the first still streams"
+    );
+    stage.health.record(told, 0.0);
+    assert_eq!(stage.states().1, [State::HalfOpen], "its end is not a second probe");
+    stage.tell(0, Outcome::Ok);
+    assert_eq!(stage.states().1, [State::Closed]);
+}
