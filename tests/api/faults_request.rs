@@ -204,6 +204,38 @@ fn row_47_every_wrong_key_gets_the_same_answer_in_about_the_same_time() {
 }
 
 #[test]
+fn row_47_no_host_and_no_form_of_a_path_gets_past_the_key() {
+    let upstream = Upstream::answering(answer("hi"));
+    let auth = format!("[auth]\nmode = \"keys\"\n[[auth.keys]]\nname = \"app\"\nkey = {{ value = \"{KEY}\" }}\n");
+    let app = alone(&provider_at("p", &upstream.url(), ""), &auth);
+    let plain = app.client().get("/v1/models");
+    assert_eq!(plain.status, 401);
+    let own = app.address;
+    for (line, host) in [
+        ("GET /v1/models", "localhost"),
+        ("GET /v1/models", "evil.example"),
+        ("GET /v1/models", "localhost/health?"),
+        ("GET http://localhost/v1/models", "localhost"),
+        ("GET http://evil.example/v1/models", "localhost"),
+        ("GET //v1/models", "localhost"),
+        ("GET /health/../v1/models", "localhost"),
+        ("GET /health/%2e%2e/v1/models", "localhost"),
+        ("GET /health;/v1/models", "localhost"),
+        ("GET /v1/models?path=/health", "localhost"),
+        ("GET /v1/models/%2fhealth", "localhost"),
+        ("OPTIONS /v1/models", "localhost"),
+        ("GET /HEALTH", "localhost"),
+    ] {
+        let mut request = format!("{line} HTTP/1.1\r\nhost: {host}\r\nx-original-url: /health\r\nx-forwarded-host: {own}\r\n").into_bytes();
+        request.extend_from_slice(b"authorization: Bearer \xff\xfe\r\nconnection: close\r\n\r\n");
+        let reply = app.client().raw(&request);
+        // What can't be a request at all never gets as far as the key.
+        assert!(reply.status == 401 && reply.body == plain.body || reply.status == 400, "{line} {host}: {} {}", reply.status, reply.text());
+    }
+    assert_eq!(upstream.connections(), 0);
+}
+
+#[test]
 fn row_49_what_a_terminal_would_obey_is_escaped_in_the_log() {
     let upstream = Upstream::answering(answer("hi"));
     let settings = format!("{}[models.\"m*\"]\ntargets = [{{ provider = \"p\", model = \"*\" }}]\n", provider_at("p", &upstream.url(), ""));
