@@ -19,7 +19,7 @@ use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
 use crate::health::{Outcome, Pass};
-use crate::routing::{Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target};
+use crate::routing::{Ask, Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target, servable};
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -176,10 +176,8 @@ impl Drive<'_> {
             self.kept = passed;
             self.record.served_by = Some(taken.clone());
         }
-        let all = self.request.chain.targets().count();
-        let behind = all.saturating_sub(self.plan.tried.count() + 1);
         let now = self.worker.gateway.clock.now();
-        let next = self.plan.after(taken, &outcome, behind, now, self.worker.draw());
+        let next = self.plan.after(taken, &outcome, self.behind(taken), now, self.worker.draw());
         self.last = Some(outcome);
         self.only = None;
         match next {
@@ -197,6 +195,22 @@ impl Drive<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Targets besides this one that could be tried now.
+    fn behind(&self, taken: &Taken) -> usize {
+        let mut tried = self.plan.tried.clone();
+        tried.target(taken.number);
+        servable(&Ask {
+            chain: &self.request.chain,
+            tried: &tried,
+            needs: self.request.scan.needs,
+            larger_than: self.plan.larger_than,
+            stream: self.request.scan.stream,
+            only: None,
+            last_resort: false,
+            now: self.worker.gateway.clock.now(),
+        })
     }
 
     /// What the caller is told when nothing serves.

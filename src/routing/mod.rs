@@ -12,7 +12,7 @@ mod target;
 
 pub use chain::{Chain, Pool};
 pub use explain::{Explained, explain};
-pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick};
+pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
 pub use plan::{Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};

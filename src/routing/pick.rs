@@ -35,11 +35,6 @@ impl Tried {
         self.targets |= 1 << number;
     }
 
-    /// How many targets were taken out.
-    pub fn count(&self) -> usize {
-        self.targets.count_ones() as usize
-    }
-
     /// Whether the target was taken out.
     pub fn has(&self, number: usize) -> bool {
         self.targets & (1 << number) != 0
@@ -416,6 +411,11 @@ fn refusal(ask: &Ask<'_>) -> NoTarget {
         Standing::Ready | Standing::Degraded | Standing::Ramping(_) | Standing::Due => (target.name(), Why::Probing),
     });
     NoTarget { why: why.collect() }
+}
+
+/// How many targets could be tried now.
+pub fn servable(ask: &Ask<'_>) -> usize {
+    ask.chain.targets().filter(|(number, _, target)| !matches!(standing(ask, *number, target), Standing::Out(_))).count()
 }
 
 fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
