@@ -252,3 +252,21 @@ fn row_49_what_a_terminal_would_obey_is_escaped_in_the_log() {
     let bad: Vec<_> = log.lines().filter(|line| line.contains(['\u{1b}', '\u{202e}', '\r']) || line.starts_with("INJECTED")).collect();
     assert!(bad.is_empty(), "{bad:?}");
 }
+
+#[test]
+fn row_49_an_upstreams_words_are_escaped_too_in_both_forms_of_the_log() {
+    let body = r#"{"error":{"message":"so:\u001b[31m\u202e\u009b\r\nINJECTED","type":"x","code":"y\u202e"}}"#;
+    let refusing = format!("HTTP/1.1 500 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let upstream = Upstream::answering(refusing);
+    for form in ["pretty", "json"] {
+        let settings = format!(
+            "[telemetry]\nlog = \"{form}\"\n{SHORT}{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n",
+            provider_at("p", &upstream.url(), "")
+        );
+        let process = Process::serve(&settings, &[("STAGEDOOR_LOG", "debug")]);
+        assert_eq!(process.client().post("/v1/chat/completions", &[], &chat_body("m")).status, 502);
+        let log = process.stderr.until("its lines", |log| log.contains("all_targets_failed"));
+        let obeyed = |line: &&str| line.contains(['\u{1b}', '\u{202e}', '\u{9b}', '\r']) || line.starts_with("INJECTED");
+        assert_eq!(log.lines().filter(obeyed).collect::<Vec<_>>(), Vec::<&str>::new(), "{form}");
+    }
+}
