@@ -191,7 +191,7 @@ impl Error {
         }
     }
 
-    /// The status that is sent, or would be in a stream that has begun.
+    /// The status that is sent.
     pub(super) fn status(&self) -> u16 {
         self.0.status
     }
@@ -253,10 +253,9 @@ fn one_line(json: &[u8]) -> Vec<u8> {
     json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
 }
 
-/// A fault inside a stream that has begun: the status that it would have had, and its event.
-pub(super) fn fault_event(fault: &Fault) -> (u16, Bytes) {
-    let error = Error::fault(fault);
-    (error.0.status, error.event())
+/// A fault inside a stream that has begun.
+pub(super) fn fault_event(fault: &Fault) -> Bytes {
+    Error::fault(fault).event()
 }
 
 /// A stream that broke after its first content.

@@ -25,8 +25,8 @@ const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
 /// A request that is still on its way through the chain.
 pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
 
-/// How a fault looks on the caller's wire, inside a stream: its status as it would have been, and the error event.
-pub type FaultEvent = fn(&Fault) -> (u16, Bytes);
+/// How a fault looks on the caller's wire, inside a stream that has begun: the error event.
+pub type FaultEvent = fn(&Fault) -> Bytes;
 
 /// Why a stream that has begun ends without its terminal event: a message, whether a clock ended it; the error event.
 pub type BrokenEvent = fn(&str, bool) -> Bytes;
@@ -121,9 +121,10 @@ impl StreamBody {
                             None => self.state = State::Over,
                         },
                         Err(fault) => {
-                            let (status, event) = (self.fault_event)(&fault);
+                            let event = (self.fault_event)(&fault);
                             self.record = Some(record);
-                            self.over(status, fault.label());
+                            // Counted by the status that was sent.
+                            self.over(200, fault.label());
                             return self.sent(event);
                         }
                     }
