@@ -186,6 +186,8 @@ impl Drive<'_> {
             Next::Repeat { after } => {
                 self.worker.gateway.metrics.retry(self.plan.failures.last().map_or("", |failed| &failed.name));
                 tokio::time::sleep(after).await;
+                // Waiting for the upstream to recover is not the gateway's own time.
+                self.record.upstream_us += after.as_micros() as u64;
                 self.only = Some(taken.clone());
             }
             Next::Stop(Stop::PassOn | Stop::Exhausted) => return Err(self.final_fault(None)),

@@ -65,7 +65,7 @@ pub(super) fn providers(root: &mut Section<'_>, vault: &Vault<'_>, above: &Above
             providers.usable.insert(name, provider);
             continue;
         }
-        let message = format!("left out: none of its keys is there; set {}", missing.join(" or "));
+        let message = format!("none of its keys is there; set {}", missing.join(" or "));
         report.note(NoteKind::LeftOut, &path, message);
         providers.left_out.insert(name, missing);
     }

@@ -72,7 +72,7 @@ fn a_provider_without_a_key_is_left_out_by_name() {
     assert!(!settings.providers.contains_key("p"));
     assert_eq!(settings.left_out["p"], ["A", "none.txt"]);
     assert!(!settings.rehearsing, "`local` needs no key and serves");
-    assert_eq!(bench.notes(NoteKind::LeftOut), ["providers.p: left out: none of its keys is there; set A or none.txt"]);
+    assert_eq!(bench.notes(NoteKind::LeftOut), ["providers.p: none of its keys is there; set A or none.txt"]);
 
     let bench = pool(r#"[{ env = "A" }, { env = "B" }]"#).env("B", "b");
     assert_eq!(bench.load().providers["p"].keys.len(), 1);
