@@ -20,9 +20,10 @@ pub fn configure(app: &mut web::ServiceConfig) {
             .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)))
             .service(resource(&path("/route")).route(web::get().to(route::show)));
     }
-    app.service(resource("/health").route(web::get().to(health::all)))
-        .service(resource("/health/live").route(web::get().to(health::live)))
-        .service(resource("/health/ready").route(web::get().to(health::ready)))
+    // By HEAD too: some load balancers ask so.
+    app.service(resource("/health").route(web::get().to(health::all)).route(web::head().to(health::all)))
+        .service(resource("/health/live").route(web::get().to(health::live)).route(web::head().to(health::live)))
+        .service(resource("/health/ready").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
         .service(resource("/metrics").route(web::get().to(metrics::scrape)))
         .service(resource("/").route(web::get().to(front)).route(web::head().to(front)))
         .default_service(web::to(unknown));

@@ -117,3 +117,12 @@ fn the_rehearsal_never_serves_where_a_key_is_set() {
     let told: Value = serde_json::from_str(&process.stdout).unwrap();
     assert_eq!((&told["rehearsing"], &told["providers"]), (&false.into(), &serde_json::json!(["openai"])));
 }
+
+#[test]
+fn a_load_balancer_may_ask_for_health_by_head() {
+    let (_upstream, app) = serving();
+    for path in ["/health", "/health/live", "/health/ready"] {
+        let reply = app.client().raw(format!("HEAD {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
+        assert_eq!((reply.status, reply.body.len()), (200, 0), "{path}");
+    }
+}
