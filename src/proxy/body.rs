@@ -114,22 +114,11 @@ impl StreamBody {
         match &mut self.state {
             State::Over => return Poll::Ready(None),
             State::Running(running) => {
-                if let Poll::Ready((result, mut record)) = running.as_mut().poll(cx) {
-                    match result {
-                        Ok(served) => match served.into_live(&mut record) {
-                            Some(live) => self.state = State::Live(live),
-                            None => self.state = State::Over,
-                        },
-                        Err(fault) => {
-                            let event = (self.fault_event)(&fault);
-                            self.record = Some(record);
-                            // Counted by the status that was sent.
-                            self.over(200, fault.label());
-                            return self.sent(event);
-                        }
-                    }
-                    self.record = Some(record);
-                    return self.next(cx);
+                if let Poll::Ready((result, record)) = running.as_mut().poll(cx) {
+                    return match self.answered(result, record) {
+                        Some(event) => self.sent(event),
+                        None => self.next(cx),
+                    };
                 }
             }
             State::Live(live) => match live.poll(beat_at, cx) {
@@ -157,6 +146,24 @@ impl StreamBody {
         match beat_at {
             Some(at) if self.watch.poll(at, cx).is_ready() => self.sent(Bytes::from_static(HEARTBEAT)),
             _ => Poll::Pending,
+        }
+    }
+
+    /// Failover, unseen behind heartbeats, has ended: with a stream to relay, or with the event that ends this one.
+    fn answered(&mut self, result: Result<Served, Fault>, mut record: Record) -> Option<Bytes> {
+        match result {
+            Ok(served) => {
+                self.state = served.into_live(&mut record).map_or(State::Over, State::Live);
+                self.record = Some(record);
+                None
+            }
+            Err(fault) => {
+                let event = (self.fault_event)(&fault);
+                self.record = Some(record);
+                // Counted by the status that was sent.
+                self.over(200, fault.label());
+                Some(event)
+            }
         }
     }
 
