@@ -22,7 +22,6 @@ mod talk;
 mod tools;
 mod waits;
 
-// Off until tokio's `test-util` is among the dev-dependencies:
 #[cfg(test)]
 mod paused;
 #[cfg(test)]

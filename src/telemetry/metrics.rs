@@ -117,7 +117,26 @@ pub struct TargetMetrics {
     first_token: Histogram,
 }
 
+impl ModelMetrics {
+    fn new(model: &str, requests: &Family<RequestLabels, Counter>, duration: &HistogramOf<ModelLabel>) -> Self {
+        let served = ["false", "true"].map(|stream| {
+            let labels = RequestLabels { model: model.into(), status: "200".into(), stream: stream.into() };
+            requests.get_or_create_owned(&labels)
+        });
+        Self { served, duration: duration.get_or_create_owned(&ModelLabel { model: model.into() }) }
+    }
+}
+
 impl TargetMetrics {
+    fn new(provider: &str, model: &str, attempts: &Family<AttemptLabels, Counter>, first_token: &HistogramOf<TargetLabels>) -> Self {
+        let outcomes = Outcome::LABELS.map(|outcome| {
+            let labels = AttemptLabels { provider: provider.into(), model: model.into(), outcome: outcome.into() };
+            attempts.get_or_create_owned(&labels)
+        });
+        let labels = TargetLabels { provider: provider.into(), model: model.into() };
+        Self { outcomes, first_token: first_token.get_or_create_owned(&labels) }
+    }
+
     /// Counts an attempt's end.
     pub fn ended(&self, outcome: &Outcome, first_token: Option<Duration>) {
         let label = outcome.label();
@@ -167,22 +186,13 @@ impl Metrics {
         registry.register_collector(Box::new(live));
 
         let models = models.into_iter().map(|model| {
-            let served = ["false", "true"].map(|stream| {
-                let labels = RequestLabels { model: model.clone(), status: "200".into(), stream: stream.into() };
-                requests.get_or_create_owned(&labels)
-            });
-            let duration = duration.get_or_create_owned(&ModelLabel { model: model.clone() });
-            (model, ModelMetrics { served, duration })
+            let handles = ModelMetrics::new(&model, &requests, &duration);
+            (model, handles)
         });
         let models = models.collect();
         let targets = targets.into_iter().map(|(provider, model)| {
-            let outcomes = Outcome::LABELS.map(|outcome| {
-                let labels = AttemptLabels { provider: provider.clone(), model: model.clone(), outcome: outcome.into() };
-                attempts.get_or_create_owned(&labels)
-            });
-            let labels = TargetLabels { provider: provider.clone(), model: model.clone() };
-            let first_token = first_token.get_or_create_owned(&labels);
-            ((provider, model), Arc::new(TargetMetrics { outcomes, first_token }))
+            let handles = TargetMetrics::new(&provider, &model, &attempts, &first_token);
+            ((provider, model), Arc::new(handles))
         });
         let targets = targets.collect();
         Self {

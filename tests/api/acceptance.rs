@@ -105,6 +105,16 @@ fn of_sixty_calls_at_once_a_half_open_target_gets_its_probes_alone() {
     assert_eq!((pair.first.count() - before, served_by_first.into_inner()), (1, 1));
 }
 
+/// Trips the breaker of `p`'s target `a`, heals it and waits for its open period to end.
+fn half_open(app: &TestApp, sick: &AtomicBool) {
+    let state = |app: &TestApp| app.metric("stagedoor_breaker_state{provider=\"p\",model=\"a\"}");
+    while state(app) != 2.0 {
+        assert_eq!(app.chat("m").status, 502);
+    }
+    sick.store(false, Ordering::SeqCst);
+    app.until("the open period ends", |app| state(app) == 1.0);
+}
+
 #[test]
 fn with_nothing_behind_it_the_others_are_told_to_come_again() {
     let sick = Arc::new(AtomicBool::new(true));
@@ -120,12 +130,7 @@ fn with_nothing_behind_it_the_others_are_told_to_come_again() {
         "{}[breaker]\nopen_for = \"200ms\"\nopen_for_max = \"200ms\"\nramp = \"0s\"\n[models.m]\ntargets = [{{ provider = \"p\", model = \"a\" }}]\n",
         upstream.provider("p")
     ));
-    let state = |app: &TestApp| app.metric("stagedoor_breaker_state{provider=\"p\",model=\"a\"}");
-    while state(&app) != 2.0 {
-        assert_eq!(app.chat("m").status, 502);
-    }
-    sick.store(false, Ordering::SeqCst);
-    app.until("the open period ends", |app| state(app) == 1.0);
+    half_open(&app, &sick);
     let before = upstream.count();
     let replies: Vec<_> = std::thread::scope(|scope| {
         let calls: Vec<_> = (0..60).map(|_| scope.spawn(|| app.chat("m"))).collect();
@@ -163,12 +168,7 @@ fn a_long_stream_that_probes_keeps_nobody_out() {
         "{}[breaker]\nopen_for = \"200ms\"\nopen_for_max = \"200ms\"\n[models.m]\ntargets = [{{ provider = \"p\", model = \"a\" }}]\n",
         upstream.provider("p")
     ));
-    let state = |app: &TestApp| app.metric("stagedoor_breaker_state{provider=\"p\",model=\"a\"}");
-    while state(&app) != 2.0 {
-        assert_eq!(app.chat("m").status, 502);
-    }
-    sick.store(false, Ordering::SeqCst);
-    app.until("the open period ends", |app| state(app) == 1.0);
+    half_open(&app, &sick);
     let mut probing = app.client().connect();
     probing.write_all(&chat_bytes(&[], &stream_body("m"))).unwrap();
     read_until(&mut probing, "begun");
