@@ -140,6 +140,8 @@ impl Stopper {
         }
         // A request is counted as over when its last bytes are handed to the server, not when they are sent.
         tokio::time::sleep(LAST_WORDS).await;
+        // The ends of the last calls go on record before their actors go.
+        gateway.settle().await;
         self.handle.stop(busy() == 0).await;
     }
 
@@ -217,6 +219,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn gateway(settings: Settings, clock: Clock) -> Arc<Gateway> {
     let board = Board::default();
     let routes = Arc::new(Routes::new(&settings, &board));
+    actors::put_on_record(&routes);
     let pairs = |routes: &Routes| -> Vec<(String, String)> {
         let all = routes.targets.iter().flatten();
         all.map(|target| (target.provider.name.to_string(), target.model.to_string())).collect()

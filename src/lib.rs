@@ -3,7 +3,7 @@
 //! Each upstream provider is an actor that tracks its own failures and latency as a circuit breaker; a router actor per
 //! HTTP worker picks the healthiest target along the model's failover chain; the answer is proxied and streamed back
 //! through awc. The floors of the house, lowest first (a file imports from its own floor or any below):
-//! `base`, `health`, `access`, `routing`, `stream`, `dialect` (pure: no clock, no I/O), then `clock`, `telemetry`,
+//! `base`, `health`, `access`, `routing`, `tuning`, `stream`, `dialect` (pure: no clock, no I/O), then `clock`, `telemetry`,
 //! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
@@ -24,3 +24,4 @@ pub mod settings;
 pub mod sim;
 pub mod stream;
 pub mod telemetry;
+pub mod tuning;

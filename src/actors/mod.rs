@@ -2,12 +2,14 @@
 //! worker, on that worker's own thread, answers picks from the board. They hold state and order, no arithmetic.
 
 mod board;
+mod chronicle;
 mod gauges;
 mod provider;
 mod router;
 mod routes;
 
 pub use board::Board;
+pub use chronicle::put_on_record;
 pub use gauges::Gauges;
 pub use provider::{Answered, Describe, Description, KeyState, ModelState, Provider, Reports};
 pub use router::{Flush, Pick, Router, Tell};

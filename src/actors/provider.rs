@@ -1,13 +1,13 @@
-//! The provider actor: takes the ends of its provider's calls in order, publishes what follows, tells every move of a
-//! breaker to the log and the metrics. The sole writer of its provider's health.
+//! The provider actor: takes the ends of its provider's calls in order, puts them on record, publishes what follows, tells
+//! every move of a breaker to the log and the metrics. The sole writer of its provider's health.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
-use rand::RngExt;
 use rand::rngs::SmallRng;
 
+use super::chronicle::{Chronicle, Draw};
 use super::routes::Routes;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
@@ -27,6 +27,7 @@ const TICK: Duration = Duration::from_millis(100);
 pub struct Provider {
     slot: Arc<routing::Provider>,
     health: ProviderHealth,
+    chronicle: Chronicle,
     clock: Clock,
     metrics: Arc<Metrics>,
     rng: SmallRng,
@@ -44,20 +45,20 @@ impl Provider {
         for key in &slot.keys {
             health.add_key(Arc::clone(&key.rest));
         }
-        Self { slot, health, clock, metrics, rng: seeded_rng() }
+        let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock);
+        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng() }
     }
 
-    fn tell_moves(&self, moved: &[Moved]) {
+    fn tick(&mut self, now: Moment) {
+        let moved = self.health.tick(now);
+        self.chronicle.ticked(&moved, &self.health, now);
+        self.count(&moved);
+    }
+
+    fn count(&self, moved: &[Moved]) {
         for Moved { target, transition } in moved {
             let model = target.and_then(|place| self.health.targets.get(place)).map_or("", |target| &*target.model);
             self.metrics.transition(&self.slot.name, model, transition);
-            let period_ms = transition.period.map(|period| period.as_millis() as u64);
-            let (provider, from, to, reason) = (&*self.slot.name, transition.from.name(), transition.to.name(), transition.reason.name());
-            if transition.reason == Reason::Hard {
-                tracing::error!(provider, model, from, to, reason, period_ms, "breaker moved: this won't mend by itself");
-            } else {
-                tracing::warn!(provider, model, from, to, reason, period_ms, "breaker moved");
-            }
         }
     }
 }
@@ -67,10 +68,7 @@ impl Actor for Provider {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        ctx.run_interval(TICK, |actor, _| {
-            let moved = actor.health.tick(actor.clock.now());
-            actor.tell_moves(&moved);
-        });
+        ctx.run_interval(TICK, |actor, _| actor.tick(actor.clock.now()));
     }
 }
 
@@ -84,11 +82,13 @@ impl Handler<Reports> for Provider {
 
     fn handle(&mut self, Reports(told): Reports, _: &mut Self::Context) {
         for told in told {
-            let place = told.target;
+            let (place, at) = (told.target, told.at);
             let missing = told.outcome == crate::health::Outcome::ModelMissing;
-            let draw = self.rng.random_range(-1.0..=1.0);
-            let moved = self.health.record(told, draw);
-            self.tell_moves(&moved);
+            let draw = Draw::new(&mut self.rng);
+            self.chronicle.attempt(&told, &self.health);
+            let moved = self.health.record(told, draw.value());
+            self.chronicle.moved(&moved, draw, &self.health, at);
+            self.count(&moved);
             if missing && let Some(target) = self.health.targets.get(place) {
                 tracing::error!(provider = &*self.slot.name, model = &*target.model, "the provider says that it has no such model");
             }
@@ -100,6 +100,8 @@ impl Handler<Reports> for Provider {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Answered {
+    /// The request's id, for the record.
+    pub request_id: Arc<str>,
     /// The target's place.
     pub target: usize,
     /// How the provider's breaker let it through, if with a permit.
@@ -111,9 +113,12 @@ pub struct Answered {
 impl Handler<Answered> for Provider {
     type Result = ();
 
-    fn handle(&mut self, Answered { target, by_provider, by_target }: Answered, _: &mut Self::Context) {
-        let moved = self.health.answered(target, by_provider, by_target, self.clock.now());
-        self.tell_moves(&moved);
+    fn handle(&mut self, said: Answered, _: &mut Self::Context) {
+        let now = self.clock.now();
+        self.chronicle.answered(&said, &self.health, now);
+        let moved = self.health.answered(said.target, said.by_provider, said.by_target, now);
+        self.chronicle.moved(&moved, Draw::default(), &self.health, now);
+        self.count(&moved);
     }
 }
 
@@ -192,8 +197,7 @@ impl Handler<Describe> for Provider {
 
     fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
         let now = self.clock.now();
-        let moved = self.health.tick(now);
-        self.tell_moves(&moved);
+        self.tick(now);
         let shown = shown_breaker(&self.health);
         let (breaker, since, until, reason) = (shown.state(), shown.since(), shown.until(), shown.reason());
         let health = &mut self.health;

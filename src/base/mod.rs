@@ -3,7 +3,9 @@
 mod ids;
 mod moment;
 mod secret;
+mod span;
 
 pub use ids::{is_request_id, request_id};
 pub use moment::Moment;
 pub use secret::Secret;
+pub use span::{duration, number_and_unit, span};

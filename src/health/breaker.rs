@@ -145,6 +145,17 @@ pub enum Pass {
     LeastBad,
 }
 
+impl Pass {
+    /// The pass's name on record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Probe => "probe",
+            Self::LeastBad => "least_bad",
+        }
+    }
+}
+
 /// The end of a call, as far as a breaker is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {

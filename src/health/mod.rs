@@ -14,7 +14,7 @@ pub use breaker::{Breaker, Pass, Reason, Report, State, Thresholds, Transition};
 pub use ewma::Ewma;
 pub use key::{KeyHealth, Rest};
 pub use outcome::{Failure, Outcome, Vote};
-pub use provider::{LastError, Moved, ProviderHealth, TargetHealth, Told};
+pub use provider::{LastError, Moved, Origin, ProviderHealth, TargetHealth, Told};
 pub use quantiles::{Latency, Quantiles};
 pub use vitals::{Admission, Admitted, InFlight, Permit, Vitals};
 pub use window::{Tally, Window};

@@ -13,9 +13,24 @@ use super::vitals::{Admitted, Vitals};
 use super::window::Window;
 use crate::base::Moment;
 
+/// Whose call it was: for the record, never for a decision.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The request's id.
+    pub request_id: Arc<str>,
+    /// The public model that was asked for.
+    pub model: Arc<str>,
+    /// Which of the request's calls it was, from 1.
+    pub attempt: u32,
+    /// Whether a stream was asked for.
+    pub stream: bool,
+}
+
 /// The end of one call, with what it held: permits are given back once the end has been counted.
 #[derive(Debug)]
 pub struct Told {
+    /// Whose call it was.
+    pub origin: Origin,
     /// The target's place among its provider's.
     pub target: usize,
     /// The key's place in the pool, if one was sent.
@@ -34,6 +49,14 @@ pub struct Told {
     pub by_provider: Admitted,
     /// How the target's breaker let it through.
     pub by_target: Admitted,
+}
+
+impl Told {
+    /// Whether its first token came, or would have come, later than `slow_call`.
+    pub fn is_slow(&self, slow_call: Duration) -> bool {
+        let timed_out = self.outcome == Outcome::Transient(Failure::FirstTokenTimeout) && self.latency > slow_call;
+        timed_out || self.first_token.is_some_and(|time| time > slow_call)
+    }
 }
 
 /// A move of one of the provider's breakers.
@@ -165,7 +188,7 @@ impl ProviderHealth {
     }
 
     fn note(&mut self, told: &Told) {
-        let slow = self.is_slow(told);
+        let slow = told.is_slow(self.breaker.thresholds().slow_call);
         let failed = match told.outcome.vote() {
             Vote::Success => false,
             Vote::Failure | Vote::HardFailure => true,
@@ -202,11 +225,6 @@ impl ProviderHealth {
         self.last_error = Some(LastError { at: told.at, kind, message: told.message.clone() });
     }
 
-    fn is_slow(&self, told: &Told) -> bool {
-        let late = |time: Duration| time > self.breaker.thresholds().slow_call;
-        told.first_token.is_some_and(late) || told.outcome == Outcome::Transient(Failure::FirstTokenTimeout) && late(told.latency)
-    }
-
     fn key_outcome(&mut self, told: &Told) {
         // Without a key the target itself is what rests.
         let place = told.key.unwrap_or(0);
@@ -229,7 +247,7 @@ impl ProviderHealth {
     }
 
     fn target_outcome(&mut self, told: &Told, draw: f64, moved: &mut Vec<Moved>) {
-        let slow = self.is_slow(told);
+        let slow = told.is_slow(self.breaker.thresholds().slow_call);
         let target = &mut self.targets[told.target];
         // One name behind a wildcard says nothing of the others.
         if told.outcome == Outcome::ModelMissing && &*target.model != "*" {

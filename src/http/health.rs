@@ -1,24 +1,19 @@
 //! GET /health: how each provider is, as its actor says. /health/live and /health/ready for whoever restarts and routes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::auth::Visitor;
 use super::respond::json;
-use crate::actors::{Describe, Description, Flush};
+use crate::actors::Description;
 use crate::base::Moment;
 use crate::clock::Clock;
 use crate::health::{Latency, State};
 use crate::proxy::Gateway;
 use crate::routing::{Ask, Needs, Tried, explain};
-
-/// An actor that doesn't answer within this is told of as such; /health always answers.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 struct Answer {
@@ -131,12 +126,7 @@ fn serving(gateway: &Gateway) -> bool {
 
 pub(super) async fn all(visitor: Visitor) -> HttpResponse {
     let gateway = &visitor.worker.gateway;
-    flush(gateway).await;
-    let described = join_all(gateway.providers.iter().map(|actor| {
-        let question = actor.send(Describe);
-        async { tokio::time::timeout(PATIENCE, question).await.ok()?.ok() }
-    }))
-    .await;
+    let described = gateway.describe().await;
     let clock = gateway.clock;
     let slots = gateway.routes.providers.iter();
     let providers: BTreeMap<_, _> = slots
@@ -161,14 +151,6 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         providers,
     };
     json(status_of(serving), &visitor.id, &answer)
-}
-
-/// Has every worker send the successes that wait, so that what was answered before the question is in the answer.
-async fn flush(gateway: &Gateway) {
-    let routers: Vec<_> = gateway.workers.lock().map(|all| all.iter().map(|(router, _)| router.clone()).collect()).unwrap_or_default();
-    let flushed = join_all(routers.iter().map(|router| router.send(Flush)));
-    // One that doesn't answer costs freshness, not the answer.
-    let _ = tokio::time::timeout(PATIENCE, flushed).await;
 }
 
 fn shown(described: Description, clock: Clock) -> Provider {

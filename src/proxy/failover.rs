@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
-use crate::health::{Outcome, Pass};
+use crate::health::{Origin, Outcome, Pass};
 use crate::routing::{Ask, Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target, servable};
 
 /// Where no target can be tried and nobody says for how long.
@@ -132,7 +132,7 @@ impl Drive<'_> {
             self.record.attempts += 1;
             let clock = self.worker.gateway.clock;
             let before = clock.now();
-            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, Arc::clone(&self.request.id));
+            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, self.origin());
             let taken = ongoing.taken.clone();
             let ended = Attempt::new(self.worker, self.request, ongoing, self.plan.deadline()).run().await;
             self.record.upstream_us += clock.now().since(before).as_micros() as u64;
@@ -148,6 +148,11 @@ impl Drive<'_> {
                 Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
             }
         }
+    }
+
+    fn origin(&self) -> Origin {
+        let (request_id, model) = (Arc::clone(&self.request.id), Arc::clone(&self.request.chain.model));
+        Origin { request_id, model, attempt: self.record.attempts, stream: self.request.scan.stream }
     }
 
     async fn pick(&self) -> Result<crate::routing::Choice, NoTarget> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::worker::Worker;
 use crate::actors::Answered;
 use crate::base::Moment;
-use crate::health::{Admitted, InFlight, Outcome, Told};
+use crate::health::{Admitted, InFlight, Origin, Outcome, Told};
 use crate::routing::{Choice, Taken};
 
 /// See the module's text. Dropped without an end it tells that the call was abandoned.
@@ -19,15 +19,15 @@ pub(super) struct Ongoing {
     pub(super) started: Moment,
     /// Time to its first content.
     pub(super) first_token: Option<Duration>,
-    request_id: Arc<str>,
+    origin: Origin,
     claims: Option<(Admitted, Admitted, (InFlight, InFlight))>,
 }
 
 impl Ongoing {
-    pub(super) fn new(worker: Rc<Worker>, choice: Choice, request_id: Arc<str>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, choice: Choice, origin: Origin) -> Self {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight } = choice;
-        Self { worker, taken, started, first_token: None, request_id, claims: Some((by_provider, by_target, in_flight)) }
+        Self { worker, taken, started, first_token: None, origin, claims: Some((by_provider, by_target, in_flight)) }
     }
 
     /// Its first content is there: a probe has shown what it was for.
@@ -36,7 +36,8 @@ impl Ongoing {
         let (by_provider, by_target) = (by_provider.answered(), by_target.answered());
         if by_provider.is_some() || by_target.is_some() {
             let target = &self.taken.target;
-            let told = Answered { target: target.place, by_provider, by_target };
+            let request_id = Arc::clone(&self.origin.request_id);
+            let told = Answered { request_id, target: target.place, by_provider, by_target };
             // A full mailbox drops the report, and the permits with it.
             if self.worker.gateway.providers[target.provider.place].try_send(told).is_err() {
                 self.worker.gateway.metrics.dropped_reports.inc();
@@ -51,7 +52,7 @@ impl Ongoing {
             taken: self.taken.clone(),
             started: self.started,
             first_token: self.first_token,
-            request_id: Arc::clone(&self.request_id),
+            origin: self.origin.clone(),
             claims: self.claims.take(),
         }
     }
@@ -62,47 +63,21 @@ impl Ongoing {
         // Not counted in flight any more once its end is known; the permits go with the report.
         drop(in_flight);
         let now = self.worker.gateway.clock.now();
-        let latency = now.since(self.started);
         let target = &self.taken.target;
         self.worker.gateway.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
-        self.log(&outcome, latency, message);
         let told = Told {
+            origin: self.origin.clone(),
             target: target.place,
             key: self.taken.key,
             outcome,
             at: now,
-            latency,
+            latency: now.since(self.started),
             first_token: self.first_token,
             message: message.to_owned(),
             by_provider,
             by_target,
         };
         self.worker.tell(target.provider.place, told);
-    }
-
-    fn log(&self, outcome: &Outcome, latency: Duration, message: &str) {
-        let target = &self.taken.target;
-        let key = self.taken.key.and_then(|place| target.provider.keys.get(place)).map(|key| &*key.name);
-        let first_token_ms = self.first_token.map(|time| time.as_millis() as u64);
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    request_id = %self.request_id,
-                    provider = &*target.provider.name,
-                    upstream_model = &*target.model,
-                    key,
-                    outcome = outcome.label(),
-                    latency_ms = latency.as_millis() as u64,
-                    first_token_ms,
-                    error = message,
-                    "attempt"
-                )
-            };
-        }
-        match outcome {
-            Outcome::Ok | Outcome::CallerFault | Outcome::TooLong | Outcome::Abandoned => line!(info),
-            Outcome::Transient(_) | Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => line!(warn),
-        }
     }
 }
 

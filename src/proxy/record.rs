@@ -107,6 +107,7 @@ impl Record {
                     upstream_model = served.map(|taken| &*taken.target.model),
                     status,
                     stream = self.stream,
+                    start_us = self.started.micros(),
                     latency_ms = took.as_millis() as u64,
                     first_token_ms = self.first_token_ms,
                     attempts = self.attempts,

@@ -5,21 +5,26 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::Addr;
+use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 
 use super::client::Upstream;
 use crate::access::KeyRing;
-use crate::actors::{Pick, Provider, Router, Routes, Tell};
+use crate::actors::{Describe, Description, Flush, Pick, Provider, Router, Routes, Tell};
 use crate::base::request_id;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
 use crate::routing::{Choice, NoTarget, Target};
 use crate::settings::Settings;
 use crate::telemetry::{Metrics, TargetMetrics};
+
+/// An actor that doesn't answer within this is told of as such; /health always answers.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Shared by all workers.
 pub struct Gateway {
@@ -60,6 +65,26 @@ impl Gateway {
     /// Whether no new requests are taken.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Asks each provider's actor how it is, by their place, once it has been told of every call that has ended. None for one
+    /// that doesn't answer in time.
+    pub async fn describe(&self) -> Vec<Option<Description>> {
+        let routers: Vec<_> = self.workers.lock().map(|all| all.iter().map(|(router, _)| router.clone()).collect()).unwrap_or_default();
+        // What was answered before the question is in the answer. A router that is silent costs freshness, no more.
+        let flushed = join_all(routers.iter().map(|router| router.send(Flush)));
+        let _ = tokio::time::timeout(PATIENCE, flushed).await;
+        let questions = self.providers.iter().map(|actor| {
+            let question = actor.send(Describe);
+            async { tokio::time::timeout(PATIENCE, question).await.ok()?.ok() }
+        });
+        join_all(questions).await
+    }
+
+    /// Returns once every call that has ended is on record.
+    pub async fn settle(&self) {
+        // An answer comes after everything that was told before the question.
+        self.describe().await;
     }
 }
 

@@ -17,6 +17,27 @@ pub enum Strategy {
     Ordered,
 }
 
+impl Strategy {
+    /// All of them with their names in the settings.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("healthiest", Self::Healthiest),
+        ("weighted", Self::Weighted),
+        ("fastest", Self::Fastest),
+        ("cheapest", Self::Cheapest),
+        ("ordered", Self::Ordered),
+    ];
+
+    /// As the settings write it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, strategy)| *strategy == self).map_or("", |(name, _)| name)
+    }
+
+    /// The one that the settings write so.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, strategy)| *strategy)
+    }
+}
+
 /// `breaker.when_all_open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenAllOpen {
@@ -24,6 +45,16 @@ pub enum WhenAllOpen {
     LeastBad,
     /// Refuse with 503.
     Refuse,
+}
+
+impl WhenAllOpen {
+    /// As the settings write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeastBad => "least_bad",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// `[timeouts]` with overrides merged in.

@@ -27,4 +27,3 @@ mod url;
 pub use load::{Source, load};
 pub use problem::{Invalid, Problem};
 pub use types::*;
-pub(crate) use units::duration;

@@ -6,14 +6,6 @@ use super::path::Path;
 use super::raw::{MOST, Report, Section, did_you_mean};
 use super::types::{Model, Price, Strategy, Target};
 
-const STRATEGIES: &[(&str, Strategy)] = &[
-    ("healthiest", Strategy::Healthiest),
-    ("weighted", Strategy::Weighted),
-    ("fastest", Strategy::Fastest),
-    ("cheapest", Strategy::Cheapest),
-    ("ordered", Strategy::Ordered),
-];
-
 /// What a target may declare that it can do.
 const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
 
@@ -26,7 +18,7 @@ pub(super) struct Names<'a> {
 /// One of `[models]`.
 pub(super) fn model(name: &str, mut s: Section<'_>, names: &Names<'_>, retries: &Retries) -> Model {
     check_name(name, s.report(), s.path());
-    let strategy = s.choice("strategy", STRATEGIES, Strategy::Healthiest);
+    let strategy = s.choice("strategy", &Strategy::NAMES, Strategy::Healthiest);
     let targets = targets(&mut s, name, names.providers);
     let failover = failover(&mut s, name, names.models);
     later::cache(s.section("cache"));

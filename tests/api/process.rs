@@ -167,7 +167,9 @@ fn the_log_has_a_line_per_request_and_attempt_and_never_a_secret() {
     let body = r#"{"model":"m","messages":[{"role":"user","content":"canary-prompt-1"}]}"#;
     assert_eq!(client.post("/v1/chat/completions", &headers, body).content(), canaries[4]);
     assert_eq!(client.post("/v1/chat/completions", &[("authorization", "Bearer sk-canary-wrong")], body).status, 401);
-    let log = process.stderr.until("the request's line", |log| log.contains("\"message\":\"request\"") && log.contains("request refused"));
+    // An attempt's line comes with its report to the provider's actor, a moment after the request's.
+    let log =
+        process.stderr.until("the lines", |log| log.matches("\"message\":\"attempt\"").count() == 2 && log.contains("request refused"));
     let lines: Vec<serde_json::Value> = log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let of = |message: &str| {
         lines.iter().filter(|line| line["message"] == message && line["request_id"] == "req-42").cloned().collect::<Vec<_>>()
@@ -185,6 +187,21 @@ fn the_log_has_a_line_per_request_and_attempt_and_never_a_secret() {
         assert!(!log.contains(canary), "{canary} in the log");
         assert!(pages.iter().all(|page| !page.contains(canary)), "{canary} in a page");
     }
+}
+
+#[test]
+fn a_clean_stop_loses_no_line_of_the_record() {
+    let upstream = Upstream::answering(answer("hi"));
+    let process = Process::serve(&settings(&upstream, "[telemetry]\nlog = \"json\"\n"), &[]);
+    for _ in 0..3 {
+        assert_eq!(process.client().post("/v1/chat/completions", &[], &chat_body("m")).status, 200);
+    }
+    process.signal("TERM");
+    let ended = process.finish();
+    let lines = ended.stderr.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let attempts: Vec<_> = lines.filter(|line| line["message"] == "attempt").collect();
+    assert_eq!(attempts.iter().map(|line| line["seq"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(2), Some(3)], "{}", ended.stderr);
+    assert_eq!((ended.code, &attempts[0]["state_in"], &attempts[0]["attempt"]), (Some(0), &"normal".into(), &1.into()));
 }
 
 #[test]

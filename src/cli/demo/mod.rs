@@ -26,8 +26,8 @@ use self::screen::Screen;
 use self::stage::Stage;
 use self::traffic::Tally;
 use super::failed;
+use crate::base::duration;
 use crate::proxy::Gateway;
-use crate::settings::duration;
 
 /// News that may wait to be shown; more are dropped: somebody is load-testing the demo.
 const WAITING_NEWS: usize = 4096;

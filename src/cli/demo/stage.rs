@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn the_settings_are_valid_at_every_pace() {
         for heal_after in ["100ms", "3s", "15s", "1h"] {
-            let heal_after = crate::settings::duration(heal_after).unwrap();
+            let heal_after = crate::base::duration(heal_after).unwrap();
             let settings = read(&written(0, &[1, 2, 3], heal_after)).unwrap();
             assert_eq!(settings.providers.len(), 3);
             assert_eq!(settings.models[MODEL].targets.len(), 3);

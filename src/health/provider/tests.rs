@@ -39,6 +39,7 @@ impl Stage {
     fn told(&self, target: usize, outcome: Outcome, first_token: Option<Duration>) -> Told {
         let by = |vitals: &Arc<Vitals>| Admitted::at(vitals, true, self.now).expect("forced");
         Told {
+            origin: Origin::default(),
             target,
             key: Some(0),
             outcome,

@@ -22,11 +22,11 @@ use super::find;
 use crate::access::Principal;
 use crate::actors::Found;
 use crate::base::Moment;
+use crate::base::duration;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
 use crate::proxy::{Fault, Gateway, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
 use crate::routing::{Chain, Pool};
-use crate::settings::duration;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.

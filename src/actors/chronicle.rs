@@ -1,0 +1,199 @@
+//! A provider actor's record: one line of the log for everything that its breakers were told, in the order in which they
+//! were told it, and for every move that followed. With the thresholds, which are on record too, the lines are all that a
+//! replay needs to make the same moves again (`stagedoor tune`). Written on the actor's own thread, never a request's.
+
+use std::sync::Arc;
+
+use super::routes::Routes;
+use crate::base::Moment;
+use crate::clock::Clock;
+use crate::health::{Admitted, Moved, Outcome, ProviderHealth, Reason, Told};
+use crate::routing;
+use crate::tuning;
+
+/// One drawn number in this many steps from 0 to 1, so that it can be written exactly.
+const STEPS: i32 = 1_000_000;
+
+/// A random number from -1 to 1 in whole millionths.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Draw(i32);
+
+impl Draw {
+    /// Draws one.
+    pub(super) fn new(rng: &mut impl rand::RngExt) -> Self {
+        Self(rng.random_range(-STEPS..=STEPS))
+    }
+
+    /// The number.
+    pub(super) fn value(self) -> f64 {
+        f64::from(self.0) / f64::from(STEPS)
+    }
+}
+
+/// Puts the routing table on record: whom a request could have been sent to.
+pub fn put_on_record(routes: &Routes) {
+    for (name, route) in routes.served() {
+        let retry = &route.chain.retry;
+        tracing::info!(
+            model = name,
+            chain = tuning::chain_line(&route.chain),
+            attempts = retry.attempts,
+            same_target = retry.same_target,
+            backoff_ms = retry.backoff.as_millis() as u64,
+            "chain"
+        );
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Chronicle {
+    slot: Arc<routing::Provider>,
+    clock: Clock,
+    settings: String,
+    /// Number of the last thing told.
+    seq: u64,
+    /// The latest time that was let pass: windows empty by it, whatever the next call's own time is.
+    seen: Moment,
+}
+
+impl Chronicle {
+    /// Opens the record with the thresholds in force.
+    pub(super) fn open(slot: Arc<routing::Provider>, health: &ProviderHealth, clock: Clock) -> Self {
+        let thresholds = health.breaker.thresholds();
+        let models: Vec<_> = health.targets.iter().map(|target| &*target.model).collect();
+        let now = clock.now();
+        tracing::info!(
+            provider = &*slot.name,
+            models = models.join(" "),
+            thresholds = tuning::line(thresholds),
+            settings = tuning::fingerprint(thresholds),
+            when_all_open = slot.when_all_open.name(),
+            at_us = now.micros(),
+            at_unix_us = unix(clock, now),
+            "provider watched"
+        );
+        Self { settings: tuning::fingerprint(thresholds), slot, clock, seq: 0, seen: now }
+    }
+
+    /// Time was let pass.
+    pub(super) fn passed(&mut self, now: Moment) {
+        self.seen = self.seen.max(now);
+    }
+
+    /// The end of a call, before it is counted.
+    pub(super) fn attempt(&mut self, told: &Told, health: &ProviderHealth) {
+        self.seq += 1;
+        let key = told.key.and_then(|place| self.slot.keys.get(place)).map(|key| &*key.name);
+        let started = told.at.micros().saturating_sub(told.latency.as_micros() as u64);
+        let kind = match &told.outcome {
+            Outcome::Transient(failure) => Some(failure.name()),
+            _ => None,
+        };
+        let wait_ms = match &told.outcome {
+            Outcome::RateLimited { wait, .. } => wait.map(|wait| wait.as_millis() as u64),
+            _ => None,
+        };
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    seq = self.seq,
+                    request_id = %told.origin.request_id,
+                    attempt = told.origin.attempt,
+                    model = &*told.origin.model,
+                    stream = told.origin.stream,
+                    provider = &*self.slot.name,
+                    upstream_model = model(health, Some(told.target)),
+                    key,
+                    outcome = told.outcome.label(),
+                    kind,
+                    wait_ms,
+                    latency_ms = told.latency.as_millis() as u64,
+                    first_token_ms = told.first_token.map(|time| time.as_millis() as u64),
+                    slow = told.is_slow(health.breaker.thresholds().slow_call),
+                    start_us = started,
+                    start_unix_us = unix(self.clock, Moment::from_micros(started)),
+                    end_us = told.at.micros(),
+                    first_token_us = told.first_token.map(|time| time.as_micros() as u64),
+                    state_in = told.by_target.pass.name(),
+                    epoch = told.by_target.epoch,
+                    provider_state_in = told.by_provider.pass.name(),
+                    provider_epoch = told.by_provider.epoch,
+                    seen_us = self.seen.micros(),
+                    error = told.message,
+                    "attempt"
+                )
+            };
+        }
+        match &told.outcome {
+            Outcome::Ok | Outcome::CallerFault | Outcome::TooLong | Outcome::Abandoned => line!(info),
+            Outcome::Transient(_) | Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => line!(warn),
+        }
+    }
+
+    /// What a probe has shown by its first content, before it is counted.
+    pub(super) fn answered(&mut self, said: &super::Answered, health: &ProviderHealth, now: Moment) {
+        self.seq += 1;
+        let epoch = |by: &Option<Admitted>| by.as_ref().map(|by| by.epoch);
+        tracing::info!(
+            seq = self.seq,
+            request_id = %said.request_id,
+            provider = &*self.slot.name,
+            upstream_model = model(health, Some(said.target)),
+            epoch = epoch(&said.by_target),
+            provider_epoch = epoch(&said.by_provider),
+            at_us = now.micros(),
+            seen_us = self.seen.micros(),
+            "probe answered"
+        );
+        self.passed(now);
+    }
+
+    /// Moves that time alone has made: something that the breakers were told, too.
+    pub(super) fn ticked(&mut self, moved: &[Moved], health: &ProviderHealth, now: Moment) {
+        if !moved.is_empty() {
+            self.seq += 1;
+            self.moved(moved, Draw::default(), health, now);
+        }
+        self.passed(now);
+    }
+
+    /// The moves that followed from what was told last.
+    pub(super) fn moved(&self, moved: &[Moved], draw: Draw, health: &ProviderHealth, at: Moment) {
+        for Moved { target, transition } in moved {
+            let drawn = transition.period.map(|_| draw.0);
+            let period_ms = transition.period.map(|period| period.as_millis() as u64);
+            let period_us = transition.period.map(|period| period.as_micros() as u64);
+            let hard = transition.reason == Reason::Hard;
+            macro_rules! line {
+                ($level:ident, $message:literal) => {
+                    tracing::$level!(
+                        seq = self.seq,
+                        provider = &*self.slot.name,
+                        model = model(health, *target),
+                        from = transition.from.name(),
+                        to = transition.to.name(),
+                        reason = transition.reason.name(),
+                        period_ms,
+                        period_us,
+                        draw = drawn,
+                        settings = self.settings,
+                        at_us = at.micros(),
+                        at_unix_us = unix(self.clock, at),
+                        $message
+                    )
+                };
+            }
+            if hard { line!(error, "breaker moved: this won't mend by itself") } else { line!(warn, "breaker moved") }
+        }
+    }
+}
+
+fn unix(clock: Clock, at: Moment) -> u64 {
+    clock.wall_at(at).as_micros() as u64
+}
+
+/// The target's own name; empty for the provider's own breaker.
+fn model(health: &ProviderHealth, target: Option<usize>) -> &str {
+    target.and_then(|place| health.targets.get(place)).map_or("", |target| &*target.model)
+}
