@@ -84,7 +84,6 @@ impl Chronicle {
     /// The end of a call, before it is counted.
     pub(super) fn attempt(&mut self, told: &Told, health: &ProviderHealth) {
         self.seq += 1;
-        let key = told.key.and_then(|place| self.slot.keys.get(place)).map(|key| &*key.name);
         let started = told.at.micros().saturating_sub(told.latency.as_micros() as u64);
         let kind = match &told.outcome {
             Outcome::Transient(failure) => Some(failure.name()),
@@ -103,8 +102,8 @@ impl Chronicle {
                     model = &*told.origin.model,
                     stream = told.origin.stream,
                     provider = &*self.slot.name,
-                    upstream_model = model(health, Some(told.target)),
-                    key,
+                    upstream_model = &*told.origin.target,
+                    key = told.origin.key.as_deref(),
                     outcome = told.outcome.label(),
                     kind,
                     wait_ms,
@@ -132,14 +131,14 @@ impl Chronicle {
     }
 
     /// What a probe has shown by its first content, before it is counted.
-    pub(super) fn answered(&mut self, said: &super::Answered, health: &ProviderHealth, now: Moment) {
+    pub(super) fn answered(&mut self, said: &super::Answered, now: Moment) {
         self.seq += 1;
         let epoch = |by: &Option<Admitted>| by.as_ref().map(|by| by.epoch);
         tracing::info!(
             seq = self.seq,
-            request_id = %said.request_id,
+            request_id = %said.origin.request_id,
             provider = &*self.slot.name,
-            upstream_model = model(health, Some(said.target)),
+            upstream_model = &*said.origin.target,
             epoch = epoch(&said.by_target),
             provider_epoch = epoch(&said.by_provider),
             at_us = now.micros(),

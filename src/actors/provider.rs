@@ -11,7 +11,7 @@ use super::chronicle::{Chronicle, Draw};
 use super::routes::Routes;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
-use crate::health::{Admitted, Breaker, LastError, Latency, Moved, ProviderHealth, Reason, State, Tally, Told};
+use crate::health::{Admitted, Breaker, LastError, Latency, Moved, Origin, ProviderHealth, Reason, State, Tally, Told};
 use crate::routing;
 use crate::settings;
 use crate::telemetry::Metrics;
@@ -100,8 +100,8 @@ impl Handler<Reports> for Provider {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Answered {
-    /// The request's id, for the record.
-    pub request_id: Arc<str>,
+    /// Whose call it was.
+    pub origin: Origin,
     /// The target's place.
     pub target: usize,
     /// How the provider's breaker let it through, if with a permit.
@@ -115,7 +115,7 @@ impl Handler<Answered> for Provider {
 
     fn handle(&mut self, said: Answered, _: &mut Self::Context) {
         let now = self.clock.now();
-        self.chronicle.answered(&said, &self.health, now);
+        self.chronicle.answered(&said, now);
         let moved = self.health.answered(said.target, said.by_provider, said.by_target, now);
         self.chronicle.moved(&moved, Draw::default(), &self.health, now);
         self.count(&moved);

@@ -13,7 +13,7 @@ use super::vitals::{Admitted, Vitals};
 use super::window::Window;
 use crate::base::Moment;
 
-/// Whose call it was: for the record, never for a decision.
+/// Whose call it was, by names that outlive a reload: for the record, never for a decision.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// The request's id.
@@ -24,6 +24,10 @@ pub struct Origin {
     pub attempt: u32,
     /// Whether a stream was asked for.
     pub stream: bool,
+    /// The provider's own name for the model that was called.
+    pub target: Arc<str>,
+    /// The name of the key that was sent.
+    pub key: Option<Arc<str>>,
 }
 
 /// The end of one call, with what it held: permits are given back once the end has been counted.

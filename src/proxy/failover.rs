@@ -132,7 +132,8 @@ impl Drive<'_> {
             self.record.attempts += 1;
             let clock = self.worker.gateway.clock;
             let before = clock.now();
-            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, self.origin());
+            let origin = self.origin(&choice.taken);
+            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, origin);
             let taken = ongoing.taken.clone();
             let ended = Attempt::new(self.worker, self.request, ongoing, self.plan.deadline()).run().await;
             self.record.upstream_us += clock.now().since(before).as_micros() as u64;
@@ -150,9 +151,16 @@ impl Drive<'_> {
         }
     }
 
-    fn origin(&self) -> Origin {
-        let (request_id, model) = (Arc::clone(&self.request.id), Arc::clone(&self.request.chain.model));
-        Origin { request_id, model, attempt: self.record.attempts, stream: self.request.scan.stream }
+    fn origin(&self, taken: &Taken) -> Origin {
+        let key = taken.key.and_then(|place| taken.target.provider.keys.get(place));
+        Origin {
+            request_id: Arc::clone(&self.request.id),
+            model: Arc::clone(&self.request.chain.model),
+            attempt: self.record.attempts,
+            stream: self.request.scan.stream,
+            target: Arc::clone(&taken.target.model),
+            key: key.map(|key| Arc::clone(&key.name)),
+        }
     }
 
     async fn pick(&self) -> Result<crate::routing::Choice, NoTarget> {

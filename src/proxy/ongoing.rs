@@ -1,7 +1,6 @@
 //! One upstream call under way: holds its claims, measures it, and tells its end exactly once, whatever ends it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::Worker;
@@ -36,8 +35,7 @@ impl Ongoing {
         let (by_provider, by_target) = (by_provider.answered(), by_target.answered());
         if by_provider.is_some() || by_target.is_some() {
             let target = &self.taken.target;
-            let request_id = Arc::clone(&self.origin.request_id);
-            let told = Answered { request_id, target: target.place, by_provider, by_target };
+            let told = Answered { origin: self.origin.clone(), target: target.place, by_provider, by_target };
             // A full mailbox drops the report, and the permits with it.
             if self.worker.gateway.providers[target.provider.place].try_send(told).is_err() {
                 self.worker.gateway.metrics.dropped_reports.inc();
