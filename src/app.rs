@@ -10,16 +10,15 @@ use std::time::Duration;
 use actix::{Actor, Arbiter};
 use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::{App as WebApp, HttpServer};
-use rustls::ClientConfig;
+use arc_swap::ArcSwap;
 use socket2::SockRef;
 
-use crate::access::KeyRing;
-use crate::actors::{self, Board, Gauges, Router, Routes};
-use crate::clock::{Clock, unix_seconds};
+use crate::actors::{self, Board, Cast, Gauges, Router, Routes};
+use crate::clock::Clock;
 use crate::http;
-use crate::proxy::{Gateway, Names, SystemNames, Unusable, Upstream, Worker, tls};
-use crate::rehearsal::{Script, Simulator};
-use crate::settings::{AuthMode, Dialect, Settings};
+use crate::proxy::{Desk, Edition, Gateway, Names, Reach, SystemNames, Transport, Unusable};
+use crate::rehearsal::Script;
+use crate::settings::Settings;
 use crate::telemetry::Metrics;
 
 /// Connections that may wait to be accepted.
@@ -86,11 +85,11 @@ impl App {
     /// Where the address can't be bound or a provider's settings can't be used.
     pub fn build(settings: Settings, parts: Parts) -> Result<Self, CantRun> {
         let clock = Clock::start();
-        let transports = transports(&settings, &parts, clock)?;
+        let transports = transports(&settings, parts, clock)?;
         let listener = bind(&settings.server.host, settings.server.port)?;
         let address = listener.local_addr()?;
-        let gateway = gateway(settings, clock);
-        let server = serve(&gateway, transports, listener)?;
+        let gateway = gateway(settings, transports, clock);
+        let server = serve(&gateway, listener)?;
         let handle = server.handle();
         Ok(Self { address, server, stopper: Stopper { gateway, handle } })
     }
@@ -123,7 +122,7 @@ impl Stopper {
     /// Takes no new requests, lets live ones finish within the grace, ends the rest with an error event, then stops.
     pub async fn drain(&self) {
         let gateway = &self.gateway;
-        let grace = gateway.settings.server.shutdown_grace;
+        let grace = gateway.edition.load().settings.server.shutdown_grace;
         gateway.draining.store(true, Ordering::Relaxed);
         let busy = || gateway.requests.load(Ordering::Relaxed) + gateway.streams.load(Ordering::Relaxed);
         tracing::info!(under_way = busy(), grace_s = grace.as_secs_f64(), "draining: no new requests");
@@ -156,42 +155,11 @@ impl Stopper {
 /// # Errors
 /// Where a provider's settings can't be used.
 pub fn dry_run(settings: &Settings) -> Result<(), Unusable> {
-    transports(settings, &Parts::default(), Clock::start()).map(drop)
+    transports(settings, Parts::default(), Clock::start()).map(drop)
 }
 
-/// How each provider is called, ready to be made into clients by every worker.
-#[derive(Clone)]
-enum Transport {
-    Http { provider: Box<crate::settings::Provider>, tls: Arc<ClientConfig>, names: Arc<dyn Names>, connect: Duration },
-    Simulated(Simulator),
-}
-
-impl Transport {
-    fn upstream(&self) -> Result<Upstream, Unusable> {
-        match self {
-            Self::Simulated(simulator) => Ok(Upstream::simulated(simulator.clone())),
-            Self::Http { provider, tls, names, connect } => Upstream::http(provider, Arc::clone(tls), Arc::clone(names), *connect),
-        }
-    }
-}
-
-fn transports(settings: &Settings, parts: &Parts, clock: Clock) -> Result<Vec<Transport>, Unusable> {
-    let longest = settings.models.values().filter_map(|model| model.timeouts.connect).max().unwrap_or_default();
-    let transports = settings.providers.values().map(|provider| {
-        let transport = match provider.dialect {
-            Dialect::Rehearsal => Transport::Simulated(Simulator::new(parts.script.clone(), clock.wall().as_nanos() as u64, unix_seconds)),
-            Dialect::OpenAi => Transport::Http {
-                tls: tls(provider)?,
-                names: Arc::clone(&parts.names),
-                connect: provider.timeouts.connect.max(longest),
-                provider: Box::new(provider.clone()),
-            },
-        };
-        // Made once here, so that a worker's own making of it can't fail.
-        transport.upstream()?;
-        Ok(transport)
-    });
-    transports.collect()
+fn transports(settings: &Settings, Parts { names, script }: Parts, clock: Clock) -> Result<Vec<Transport>, Unusable> {
+    Transport::all(settings, &Reach { names, script, clock }, |_| None)
 }
 
 fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {
@@ -216,44 +184,26 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn gateway(settings: Settings, clock: Clock) -> Arc<Gateway> {
+fn gateway(settings: Settings, transports: Vec<Transport>, clock: Clock) -> Arc<Gateway> {
     let board = Board::default();
-    let routes = Arc::new(Routes::new(&settings, &board));
-    actors::put_on_record(&routes);
-    let pairs = |routes: &Routes| -> Vec<(String, String)> {
-        let all = routes.targets.iter().flatten();
-        all.map(|target| (target.provider.name.to_string(), target.model.to_string())).collect()
-    };
-    let gauges = Gauges::new(Arc::clone(&routes), clock);
-    let metrics = Arc::new(Metrics::new(settings.models.keys().cloned(), pairs(&routes), gauges));
-    let keys = settings.auth.keys.iter().map(|key| (key.name.as_str(), key.key.expose(), key.models.as_slice()));
-    let keys = KeyRing::new(keys);
-    let open = match settings.auth.mode {
-        AuthMode::Open => true,
-        AuthMode::Keys => false,
-        AuthMode::Auto => keys.is_empty(),
-    };
+    let table: Arc<ArcSwap<Routes>> = Arc::default();
+    let metrics = Arc::new(Metrics::new(Gauges::new(Arc::clone(&table), clock)));
+    let edition = Edition::new(settings, transports, &board, &metrics);
+    actors::put_on_record(&edition.routes);
+    table.store(Arc::clone(&edition.routes));
     // Their own thread: a busy worker never delays what the breakers learn.
     let stage = Arbiter::new().handle();
-    let providers = settings.providers.values().enumerate().map(|(place, provider)| {
-        let actor = actors::Provider::new(provider, &routes, place, clock, Arc::clone(&metrics));
-        actors::Provider::start_in_arbiter(&stage, |_| actor)
-    });
-    let providers = providers.collect();
-    let target_metrics = routes.targets.iter().map(|targets| {
-        let own = targets.iter().filter_map(|target| metrics.target(&target.provider.name, &target.model));
-        own.collect()
-    });
-    let target_metrics = target_metrics.collect();
+    let cast = Arc::new(Cast::default());
+    for (slot, targets) in &edition.routes.providers {
+        let settings = &edition.settings.providers[&*slot.name];
+        let actor = actors::Provider::new(settings, Arc::clone(slot), targets, clock, Arc::clone(&metrics));
+        cast.put(slot.place, actors::Provider::start_in_arbiter(&stage, |_| actor));
+    }
     Arc::new(Gateway {
-        settings,
-        routes,
-        keys,
-        open,
+        edition: ArcSwap::from_pointee(edition),
         metrics,
-        target_metrics,
         clock,
-        providers,
+        cast,
         workers: std::sync::Mutex::default(),
         draining: AtomicBool::new(false),
         closing: AtomicBool::new(false),
@@ -262,18 +212,16 @@ fn gateway(settings: Settings, clock: Clock) -> Arc<Gateway> {
     })
 }
 
-fn serve(gateway: &Arc<Gateway>, transports: Vec<Transport>, listener: TcpListener) -> Result<actix_web::dev::Server, CantRun> {
-    let server = gateway.settings.server.clone();
+fn serve(gateway: &Arc<Gateway>, listener: TcpListener) -> Result<actix_web::dev::Server, CantRun> {
+    let server = gateway.edition.load().settings.server.clone();
     let workers = match server.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
     let shared = Arc::clone(gateway);
     let factory = move || {
-        let router = Router::new(shared.clock, shared.providers.clone(), Arc::clone(&shared.metrics)).start();
-        let upstreams = transports.iter().map(|transport| Rc::new(transport.upstream().expect("made once at start-up")));
-        let worker = Rc::new(Worker::new(Arc::clone(&shared), router, upstreams.collect()));
-        WebApp::new().app_data(worker).configure(http::configure)
+        let router = Router::new(shared.clock, Arc::clone(&shared.cast), Arc::clone(&shared.metrics)).start();
+        WebApp::new().app_data(Rc::new(Desk::new(Arc::clone(&shared), router))).configure(http::configure)
     };
     let send_timeout = server.send_timeout;
     let built = HttpServer::new(factory)

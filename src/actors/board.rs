@@ -1,15 +1,29 @@
 //! The board: where provider actors publish their vitals and every thread finds them, by name. Looked up when routes are
 //! built; the request path holds what it found.
+//!
+//! A provider and a target get their place when their name is first posted and keep it for the process's life, reloads
+//! included: calls under way tell their end by place, also after the settings have changed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
 use crate::health::{Rest, Vitals};
 
+/// The published state of a provider.
+#[derive(Clone, Debug)]
+pub struct PostedProvider {
+    /// Its place among all providers there ever were.
+    pub place: usize,
+    /// Its own breaker and calls under way.
+    pub vitals: Arc<Vitals>,
+}
+
 /// The published state of a target.
 #[derive(Clone, Debug)]
 pub struct Posted {
+    /// Its place among all targets that its provider ever had.
+    pub place: usize,
     /// Its breaker, latency and calls under way.
     pub vitals: Arc<Vitals>,
     /// The rest of each of the provider's keys for this model; one where none is sent.
@@ -19,25 +33,43 @@ pub struct Posted {
 /// See the module's text. Entries stay, so that a breaker's state outlives an actor's restart.
 #[derive(Debug, Default)]
 pub struct Board {
-    providers: DashMap<String, Arc<Vitals>>,
+    providers: DashMap<String, PostedProvider>,
     targets: DashMap<(String, String), Posted>,
     keys: DashMap<(String, String), Arc<Rest>>,
+    /// The names by their places.
+    names: Mutex<Vec<(String, Vec<String>)>>,
 }
 
 impl Board {
-    /// A provider's own vitals; new ones are closed and idle.
-    pub fn provider(&self, name: &str) -> Arc<Vitals> {
-        self.providers.entry(name.to_owned()).or_default().clone()
+    /// A provider's own; new ones are closed and idle.
+    pub fn provider(&self, name: &str) -> PostedProvider {
+        let fresh = || {
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            names.push((name.to_owned(), Vec::new()));
+            PostedProvider { place: names.len() - 1, vitals: Arc::default() }
+        };
+        self.providers.entry(name.to_owned()).or_insert_with(fresh).clone()
     }
 
     /// A target's.
     pub fn target(&self, provider: &str, model: &str, keys: usize) -> Posted {
-        let fresh = || Posted { vitals: Arc::default(), key_rests: (0..keys.max(1)).map(|_| Rest::default()).collect() };
+        let at = self.provider(provider).place;
+        let fresh = || {
+            let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = &mut names[at].1;
+            own.push(model.to_owned());
+            Posted { place: own.len() - 1, vitals: Arc::default(), key_rests: (0..keys.max(1)).map(|_| Rest::default()).collect() }
+        };
         self.targets.entry((provider.to_owned(), model.to_owned())).or_insert_with(fresh).clone()
     }
 
     /// A key's rest as a whole.
     pub fn key(&self, provider: &str, name: &str) -> Arc<Rest> {
         self.keys.entry((provider.to_owned(), name.to_owned())).or_default().clone()
+    }
+
+    /// All providers by their place, each with its targets' models by theirs.
+    pub fn names(&self) -> Vec<(String, Vec<String>)> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -14,13 +15,13 @@ use crate::health::{State, Vitals};
 /// Reads the vitals of all providers and targets.
 #[derive(Debug)]
 pub struct Gauges {
-    routes: Arc<Routes>,
+    routes: Arc<ArcSwap<Routes>>,
     clock: Clock,
 }
 
 impl Gauges {
-    /// Over a routing table.
-    pub fn new(routes: Arc<Routes>, clock: Clock) -> Self {
+    /// Over the routing table in force.
+    pub fn new(routes: Arc<ArcSwap<Routes>>, clock: Clock) -> Self {
         Self { routes, clock }
     }
 
@@ -35,18 +36,19 @@ impl Gauges {
 
 impl Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let routes = self.routes.load();
         let help = "0 closed, 1 half-open, 2 open; an empty model is the provider's own breaker";
         let mut states = encoder.encode_descriptor("stagedoor_breaker_state", help, None, MetricType::Gauge)?;
-        for provider in &self.routes.providers {
+        for (provider, targets) in &routes.providers {
             let labels = [("provider", &*provider.name), ("model", "")];
             ConstGauge::new(self.state(&provider.vitals)).encode(states.encode_family(&labels)?)?;
-            for target in &self.routes.targets[provider.place] {
+            for target in targets {
                 let labels = [("provider", &*provider.name), ("model", &*target.model)];
                 ConstGauge::new(self.state(&target.vitals)).encode(states.encode_family(&labels)?)?;
             }
         }
         let mut in_flight = encoder.encode_descriptor("stagedoor_in_flight", "Upstream calls under way", None, MetricType::Gauge)?;
-        for provider in &self.routes.providers {
+        for (provider, _) in &routes.providers {
             let labels = [("provider", &*provider.name)];
             ConstGauge::new(i64::from(provider.vitals.in_flight())).encode(in_flight.encode_family(&labels)?)?;
         }

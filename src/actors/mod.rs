@@ -2,6 +2,7 @@
 //! worker, on that worker's own thread, answers picks from the board. They hold state and order, no arithmetic.
 
 mod board;
+mod cast;
 mod chronicle;
 mod gauges;
 mod provider;
@@ -9,6 +10,7 @@ mod router;
 mod routes;
 
 pub use board::Board;
+pub use cast::Cast;
 pub use chronicle::put_on_record;
 pub use gauges::Gauges;
 pub use provider::{Answered, Describe, Description, KeyState, ModelState, Provider, Reports};

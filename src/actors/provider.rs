@@ -8,7 +8,6 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use rand::rngs::SmallRng;
 
 use super::chronicle::{Chronicle, Draw};
-use super::routes::Routes;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::{Admitted, Breaker, LastError, Latency, Moved, Origin, ProviderHealth, Reason, State, Tally, Told};
@@ -34,12 +33,17 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The actor of the provider at `place`, closed and idle.
-    pub fn new(settings: &settings::Provider, routes: &Routes, place: usize, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let slot = Arc::clone(&routes.providers[place]);
+    /// The actor of a provider and its targets by their place, closed and idle.
+    pub fn new(
+        settings: &settings::Provider,
+        slot: Arc<routing::Provider>,
+        targets: &[Arc<routing::Target>],
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let now = clock.now();
         let mut health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, Arc::clone(&slot.vitals), now);
-        for target in &routes.targets[place] {
+        for target in targets {
             health.add_target(Arc::clone(&target.model), Arc::clone(&target.vitals), Arc::clone(&target.key_rests), now);
         }
         for key in &slot.keys {

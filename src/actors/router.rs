@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use rand::rngs::SmallRng;
 
-use super::provider::{Provider, Reports};
+use super::cast::Cast;
+use super::provider::Reports;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::{Outcome, Pass, Told};
 use crate::routing::{Ask, Chain, Choice, Needs, NoTarget, Tried, pick};
@@ -29,29 +30,31 @@ pub struct Router {
     clock: Clock,
     rng: SmallRng,
     metrics: Arc<Metrics>,
-    providers: Vec<(Addr<Provider>, Vec<Told>)>,
+    cast: Arc<Cast>,
+    /// What waits to be told, by the provider's place.
+    waiting: Vec<Vec<Told>>,
 }
 
 impl Router {
-    /// A router over the provider actors, by their place.
-    pub fn new(clock: Clock, providers: Vec<Addr<Provider>>, metrics: Arc<Metrics>) -> Self {
-        let providers = providers.into_iter().map(|addr| (addr, Vec::new())).collect();
-        Self { clock, rng: seeded_rng(), metrics, providers }
+    /// A router that tells the provider actors.
+    pub fn new(clock: Clock, cast: Arc<Cast>, metrics: Arc<Metrics>) -> Self {
+        Self { clock, rng: seeded_rng(), metrics, cast, waiting: Vec::new() }
     }
 
     fn send_all(&mut self) {
-        for place in 0..self.providers.len() {
+        for place in 0..self.waiting.len() {
             self.send(place);
         }
     }
 
     fn send(&mut self, place: usize) {
-        let Some((addr, waiting)) = self.providers.get_mut(place) else { return };
+        let waiting = &mut self.waiting[place];
         if waiting.is_empty() {
             return;
         }
         let count = waiting.len() as u64;
-        if addr.try_send(Reports(std::mem::take(waiting))).is_err() {
+        let reports = Reports(std::mem::take(waiting));
+        if !self.cast.tell(place, reports) {
             self.metrics.dropped_reports.inc_by(count);
         }
     }
@@ -129,7 +132,10 @@ impl Handler<Tell> for Router {
     fn handle(&mut self, Tell { place, told }: Tell, _: &mut Self::Context) {
         // What moves a breaker can't wait, and takes along the successes before it, so that "in a row" means what happened.
         let routine = told.outcome == Outcome::Ok && told.by_target.pass == Pass::Normal && told.by_provider.pass == Pass::Normal;
-        let Some((_, waiting)) = self.providers.get_mut(place) else { return };
+        if place >= self.waiting.len() {
+            self.waiting.resize_with(place + 1, Vec::new);
+        }
+        let waiting = &mut self.waiting[place];
         waiting.push(told);
         if !routine || waiting.len() >= FULL {
             self.send(place);

@@ -41,12 +41,10 @@ pub struct Found {
 }
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Routes {
-    /// The providers by their place.
-    pub providers: Vec<Arc<Provider>>,
-    /// Each provider's targets by their place.
-    pub targets: Vec<Vec<Arc<Target>>>,
+    /// The providers, each with its targets, which models may share. Their places are the board's.
+    pub providers: Vec<(Arc<Provider>, Vec<Arc<Target>>)>,
     exact: BTreeMap<String, Arc<Route>>,
     /// Wildcard rows by what stands before and after their `*`, longest first.
     wildcards: Vec<(String, String, Arc<Route>)>,
@@ -71,7 +69,7 @@ impl Routes {
             }
         }
         wildcards.sort_by_key(|(before, after, _)| std::cmp::Reverse(before.len() + after.len()));
-        Self { providers: binder.providers, targets: binder.targets, exact, wildcards, unserved }
+        Self { providers: binder.providers, exact, wildcards, unserved }
     }
 
     /// The row that serves a public name.
@@ -126,34 +124,29 @@ fn missing_variables(settings: &Settings, model: &Model) -> Vec<String> {
 struct Binder<'a> {
     settings: &'a Settings,
     board: &'a Board,
-    providers: Vec<Arc<Provider>>,
-    targets: Vec<Vec<Arc<Target>>>,
+    providers: Vec<(Arc<Provider>, Vec<Arc<Target>>)>,
 }
 
 impl<'a> Binder<'a> {
     fn new(settings: &'a Settings, board: &'a Board) -> Self {
-        let providers: Vec<_> = settings
-            .providers
-            .values()
-            .enumerate()
-            .map(|(place, provider)| {
-                let slot = |key: &crate::settings::ProviderKey| KeySlot {
-                    name: key.name.as_str().into(),
-                    weight: key.weight,
-                    rest: board.key(&provider.name, &key.name),
-                };
-                Arc::new(Provider {
-                    name: provider.name.as_str().into(),
-                    place,
-                    vitals: board.provider(&provider.name),
-                    keys: provider.keys.iter().map(slot).collect(),
-                    max_concurrency: provider.max_concurrency,
-                    when_all_open: provider.when_all_open,
-                })
-            })
-            .collect();
-        let targets = providers.iter().map(|_| Vec::new()).collect();
-        Self { settings, board, providers, targets }
+        let providers = settings.providers.values().map(|provider| {
+            let slot = |key: &crate::settings::ProviderKey| KeySlot {
+                name: key.name.as_str().into(),
+                weight: key.weight,
+                rest: board.key(&provider.name, &key.name),
+            };
+            let posted = board.provider(&provider.name);
+            let bound = Arc::new(Provider {
+                name: provider.name.as_str().into(),
+                place: posted.place,
+                vitals: posted.vitals,
+                keys: provider.keys.iter().map(slot).collect(),
+                max_concurrency: provider.max_concurrency,
+                when_all_open: provider.when_all_open,
+            });
+            (bound, Vec::new())
+        });
+        Self { settings, board, providers: providers.collect() }
     }
 
     fn pool(&mut self, model: &Model) -> Pool {
@@ -163,15 +156,12 @@ impl<'a> Binder<'a> {
 
     /// None where the provider was left out.
     fn target(&mut self, model: &Model, written: &crate::settings::Target) -> Option<Arc<Target>> {
-        let provider = Arc::clone(self.providers.iter().find(|provider| *provider.name == written.provider)?);
+        let (provider, known) = self.providers.iter_mut().find(|(provider, _)| *provider.name == written.provider)?;
         let settings = &self.settings.providers[&written.provider];
         let posted = self.board.target(&written.provider, &written.model, provider.keys.len());
-        // Models that share a target share its breaker, and so its place.
-        let known = &mut self.targets[provider.place];
-        let place = known.iter().position(|other| *other.model == written.model).unwrap_or(known.len());
         let target = Arc::new(Target {
-            provider: Arc::clone(&provider),
-            place,
+            provider: Arc::clone(provider),
+            place: posted.place,
             model: written.model.as_str().into(),
             vitals: posted.vitals,
             key_rests: posted.key_rests,
@@ -181,7 +171,8 @@ impl<'a> Binder<'a> {
             context_window: model.context_window,
             timeouts: overridden(&settings.timeouts, model),
         });
-        if place == known.len() {
+        // Models that share a target share its breaker, and so its place.
+        if known.iter().all(|other| other.place != target.place) {
             known.push(Arc::clone(&target));
         }
         Some(target)

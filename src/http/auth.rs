@@ -12,8 +12,8 @@ use super::body::unread;
 use super::error::Error;
 use crate::access::{Principal, same_secret};
 use crate::base::{Moment, is_request_id};
-use crate::proxy::Worker;
 use crate::proxy::headers::text;
+use crate::proxy::{Desk, Worker};
 
 /// Anyone: what a path without a key has.
 pub(super) struct Visitor {
@@ -45,10 +45,11 @@ type Refused = InternalError<&'static str>;
 impl Visitor {
     fn new(request: &HttpRequest) -> Self {
         // The app factory puts it there before the first request: see app.rs.
-        let worker = request.app_data::<Rc<Worker>>().expect("every app has its worker");
+        let worker = request.app_data::<Rc<Desk>>().expect("every app has its desk").worker();
         let own = request.headers().get("x-request-id").filter(|id| is_request_id(id.as_bytes()));
         let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
-        Self { worker: Rc::clone(worker), id, started: worker.gateway.clock.now() }
+        let started = worker.gateway.clock.now();
+        Self { worker, id, started }
     }
 
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
@@ -73,11 +74,11 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
-        let gateway = &visitor.worker.gateway;
-        let principal = if gateway.open {
+        let edition = &visitor.worker.edition;
+        let principal = if edition.open {
             if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) }
         } else {
-            bearer(request).and_then(|key| gateway.keys.find(key)).cloned().ok_or_else(Error::no_key)
+            bearer(request).and_then(|key| edition.keys.find(key)).cloned().ok_or_else(Error::no_key)
         };
         ready(match principal {
             Ok(principal) => Ok(Self { visitor, principal }),
@@ -92,7 +93,7 @@ impl FromRequest for Scraper {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
-        let settings = &visitor.worker.gateway.settings;
+        let settings = &visitor.worker.edition.settings;
         let refusal = match (&settings.admin.key, settings.telemetry.metrics_need_admin) {
             (_, false) => None,
             (None, true) => Some(Error::no_admin_key()),

@@ -13,13 +13,13 @@ use futures_util::StreamExt;
 
 use super::error::Error;
 use crate::proxy::headers::text;
-use crate::proxy::{Gateway, Watch};
+use crate::proxy::{Watch, Worker};
 
 /// Space is made for this much of an announced length at once; more only as it comes.
 const AT_ONCE: usize = 1 << 20;
 
 /// Reads a JSON body.
-pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
+pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Error::encoded());
     }
@@ -29,20 +29,20 @@ pub(super) async fn read_json(gateway: &Gateway, request: &HttpRequest, payload:
         essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
     };
     // Browsers send a JSON type across origins only after asking; with a key, a page has nothing to send anyway.
-    if !kind.map_or(!gateway.open, is_json) {
+    if !kind.map_or(!worker.edition.open, is_json) {
         return Err(Error::not_json_type());
     }
-    read(gateway, request, payload).await
+    read(worker, request, payload).await
 }
 
-async fn read(gateway: &Gateway, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
-    let server = &gateway.settings.server;
+async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
+    let server = &worker.edition.settings.server;
     let announced = text(request.headers(), "content-length").and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > server.max_body) {
         return Err(Error::body_too_large(server.max_body));
     }
-    let by = gateway.clock.now().plus(server.body_timeout);
-    let mut watch = Watch::new(gateway.clock);
+    let by = worker.gateway.clock.now().plus(server.body_timeout);
+    let mut watch = Watch::new(worker.gateway.clock);
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     loop {
         let piece = poll_fn(|cx| match payload.poll_next_unpin(cx) {

@@ -12,7 +12,7 @@ use crate::actors::Description;
 use crate::base::Moment;
 use crate::clock::Clock;
 use crate::health::{Latency, State};
-use crate::proxy::Gateway;
+use crate::proxy::Worker;
 use crate::routing::{Ask, Needs, Tried, explain};
 
 #[derive(Serialize)]
@@ -97,8 +97,8 @@ fn status_of(good: bool) -> StatusCode {
 }
 
 pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
-    let gateway = &visitor.worker.gateway;
-    let (ready, status) = match (gateway.is_draining(), serving(gateway)) {
+    let worker = &visitor.worker;
+    let (ready, status) = match (worker.gateway.is_draining(), serving(worker)) {
         (true, _) => (false, "draining"),
         (false, false) => (false, "no target can serve"),
         (false, true) => (true, "ready"),
@@ -107,9 +107,9 @@ pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
 }
 
 /// Whether some model has a target that a request could be sent to now.
-fn serving(gateway: &Gateway) -> bool {
+fn serving(worker: &Worker) -> bool {
     let tried = Tried::default();
-    gateway.routes.served().any(|(_, route)| {
+    worker.edition.routes.served().any(|(_, route)| {
         let ask = Ask {
             chain: &route.chain,
             tried: &tried,
@@ -118,26 +118,27 @@ fn serving(gateway: &Gateway) -> bool {
             only: None,
             stream: false,
             last_resort: false,
-            now: gateway.clock.now(),
+            now: worker.gateway.clock.now(),
         };
         explain(&ask).iter().any(|row| row.state != "out")
     })
 }
 
 pub(super) async fn all(visitor: Visitor) -> HttpResponse {
-    let gateway = &visitor.worker.gateway;
-    let described = gateway.describe().await;
+    let (gateway, routes) = (&visitor.worker.gateway, &visitor.worker.edition.routes);
+    let mut described = gateway.describe().await;
     let clock = gateway.clock;
-    let slots = gateway.routes.providers.iter();
-    let providers: BTreeMap<_, _> = slots
-        .zip(described)
-        .map(|(slot, described)| {
+    let providers: BTreeMap<_, _> = routes
+        .providers
+        .iter()
+        .map(|(slot, _)| {
+            let described = described.get_mut(slot.place).and_then(Option::take);
             let shown =
                 described.map_or_else(|| silent(slot.vitals.state(clock.now()), slot.vitals.in_flight(), clock), |d| shown(d, clock));
             (slot.name.to_string(), shown)
         })
         .collect();
-    let serving = serving(gateway);
+    let serving = serving(&visitor.worker);
     let status = match providers.values().all(|provider| provider.status == "healthy") {
         _ if !serving => "down",
         true => "ok",
@@ -147,7 +148,7 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         status,
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: clock.now().millis() / 1_000,
-        models: gateway.routes.served().count(),
+        models: routes.served().count(),
         providers,
     };
     json(status_of(serving), &visitor.id, &answer)

@@ -37,8 +37,8 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
     let Some(name) = asked else {
         return Error::bad_parameter("model", "Name a model: GET /v1/route?model=NAME.").response(&caller.visitor.id);
     };
-    let gateway = &caller.visitor.worker.gateway;
-    let found = match find(gateway, &caller.principal, &name) {
+    let worker = &caller.visitor.worker;
+    let found = match find(&worker.edition, &caller.principal, &name) {
         Ok(found) => found,
         Err(error) => return error.response(&caller.visitor.id),
     };
@@ -51,7 +51,7 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         only: None,
         stream: false,
         last_resort: true,
-        now: gateway.clock.now(),
+        now: worker.gateway.clock.now(),
     };
     let targets = explain(&ask).into_iter().enumerate().map(|(place, row)| shown(place + 1, row)).collect();
     let answer = Answer { model: &chain.model, targets, left_out: &chain.left_out };

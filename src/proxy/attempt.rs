@@ -113,7 +113,7 @@ impl<'a> Attempt<'a> {
         let timeouts = &target.timeouts;
         let body = rewritten(&request.body, &request.scan, request.upstream_model(&target));
         let call = Call { path: CHAT, body, key, headers: &request.headers, connect: timeouts.connect };
-        let upstream = Rc::clone(&self.worker.upstreams[target.provider.place]);
+        let upstream = self.worker.upstream(target.provider.place).ok_or(Failure::Connect)?;
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {
@@ -174,7 +174,7 @@ impl<'a> Attempt<'a> {
             return Err(Failure::ContentType.into());
         }
         let idle = self.ongoing.taken.target.timeouts.idle;
-        let body = self.read(response, self.worker.gateway.settings.server.max_response, idle).await?;
+        let body = self.read(response, self.worker.edition.settings.server.max_response, idle).await?;
         let seen = if body.len() <= LARGE {
             answer(&body)
         } else {
@@ -232,7 +232,7 @@ impl<'a> Attempt<'a> {
             return Err(Failure::ContentType.into());
         }
         let at = self.ongoing.started.plus(self.ongoing.taken.target.timeouts.first_token);
-        let mut reader = Reader::new(self.worker.gateway.settings.server.max_event, self.request.scan.n);
+        let mut reader = Reader::new(self.worker.edition.settings.server.max_event, self.request.scan.n);
         let mut opening = true;
         loop {
             let progress = match self.before(at, Failure::FirstTokenTimeout, response.body.next()).await? {
@@ -262,7 +262,7 @@ impl<'a> Attempt<'a> {
         response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
         let Whole { body } = self.whole(&mut response).await?;
         let Some(events) = events(&body) else { return Err(Failure::Malformed.into()) };
-        let mut reader = Reader::new(self.worker.gateway.settings.server.max_response, self.request.scan.n);
+        let mut reader = Reader::new(self.worker.edition.settings.server.max_response, self.request.scan.n);
         match reader.feed(events, self.codes()) {
             Progress::Finished => {
                 response.body = Box::pin(futures_util::stream::empty());

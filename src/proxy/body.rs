@@ -69,8 +69,8 @@ impl StreamBody {
 
     fn new(worker: Rc<Worker>, state: State, record: Option<Record>, (fault_event, broken_event): (FaultEvent, BrokenEvent)) -> Self {
         let clock = worker.gateway.clock;
-        let closing = Box::pin(std::sync::Arc::clone(&worker.closing).notified_owned());
-        let (beat, last_sent) = (worker.gateway.settings.server.heartbeat, clock.now());
+        let closing = Box::pin(worker.closing().notified_owned());
+        let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
         Self {
             worker,
             state,

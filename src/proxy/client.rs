@@ -19,7 +19,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::connect::{CALL, Dial, Dialled, Names};
+use super::connect::{CALL, Dial, Dialled};
+use super::transport::Line;
 use crate::dialect::{Waits, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
@@ -127,6 +128,7 @@ enum Transport {
 
 struct Http {
     client: awc::Client,
+    line: Arc<Line>,
     base: String,
     chat: Uri,
     auth: HeaderName,
@@ -158,23 +160,16 @@ impl Upstream {
         Self { transport: Transport::Simulated(simulator) }
     }
 
-    /// An HTTP one. `longest_connect`: the longest connect time that any of its targets is given.
+    /// An HTTP one; with `before`'s connections where they are of the same line.
     ///
     /// # Errors
     /// Where the settings can't be turned into requests.
-    pub fn http(provider: &Provider, tls: Arc<ClientConfig>, names: Arc<dyn Names>, longest_connect: Duration) -> Result<Self, Unusable> {
+    pub(super) fn http(provider: &Provider, line: &Arc<Line>, before: Option<&Self>) -> Result<Self, Unusable> {
         let wrong = || Unusable::Header(provider.name.clone());
-        let connector = awc::Connector::new()
-            .connector(Dial::new(names))
-            .max_http_version(Version::HTTP_11)
-            .rustls_0_23(tls)
-            // Our own connector keeps the connect clock; this one only has to be later.
-            .timeout(longest_connect + Duration::from_secs(1))
-            .handshake_timeout(longest_connect)
-            .conn_keep_alive(KEEP_ALIVE)
-            .conn_lifetime(LIFETIME)
-            .limit(0);
-        let client = awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish();
+        let client = match before.map(|before| &before.transport) {
+            Some(Transport::Http(before)) if Arc::ptr_eq(&before.line, line) => before.client.clone(),
+            _ => client(line),
+        };
         let (auth, prefix) = match provider.auth {
             AuthScheme::Bearer => (header::AUTHORIZATION, "Bearer "),
             AuthScheme::ApiKey => (HeaderName::from_static("api-key"), ""),
@@ -190,6 +185,7 @@ impl Upstream {
         });
         let http = Http {
             client,
+            line: Arc::clone(line),
             chat: format!("{}{CHAT}", provider.base_url).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
             base: provider.base_url.clone(),
             auth,
@@ -220,6 +216,20 @@ impl Upstream {
             }
         }
     }
+}
+
+fn client(line: &Line) -> awc::Client {
+    let connector = awc::Connector::new()
+        .connector(Dial::new(Arc::clone(&line.names)))
+        .max_http_version(Version::HTTP_11)
+        .rustls_0_23(Arc::clone(&line.tls))
+        // Our own connector keeps the connect clock; this one only has to be later.
+        .timeout(line.connect + Duration::from_secs(1))
+        .handshake_timeout(line.connect)
+        .conn_keep_alive(KEEP_ALIVE)
+        .conn_lifetime(LIFETIME)
+        .limit(0);
+    awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
 }
 
 impl Http {
@@ -309,17 +319,16 @@ fn in_body(error: &PayloadError) -> Failure {
     }
 }
 
-/// TLS to upstreams: always verified, by the compiled-in roots and a provider's own.
+/// TLS to upstreams: always verified, by the compiled-in roots and a provider's own, as its `ca_file` holds them.
 ///
 /// # Errors
-/// Where `ca_file` can't be read.
-pub fn tls(provider: &Provider) -> Result<Arc<ClientConfig>, Unusable> {
+/// Where `anchors` can't be read.
+pub(super) fn tls(provider: &Provider, anchors: Option<&[u8]>) -> Result<Arc<ClientConfig>, Unusable> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(path) = &provider.ca_file {
+    if let (Some(path), Some(anchors)) = (&provider.ca_file, anchors) {
         let wrong = |why: String| Unusable::CaFile(provider.name.clone(), path.display().to_string(), why);
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
         let mut found = 0;
-        for certificate in certificates {
+        for certificate in CertificateDer::pem_slice_iter(anchors) {
             let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
             roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
             found += 1;

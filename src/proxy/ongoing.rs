@@ -37,7 +37,7 @@ impl Ongoing {
             let target = &self.taken.target;
             let told = Answered { origin: self.origin.clone(), target: target.place, by_provider, by_target };
             // A full mailbox drops the report, and the permits with it.
-            if self.worker.gateway.providers[target.provider.place].try_send(told).is_err() {
+            if !self.worker.gateway.cast.tell(target.provider.place, told) {
                 self.worker.gateway.metrics.dropped_reports.inc();
             }
         }
@@ -62,7 +62,7 @@ impl Ongoing {
         drop(in_flight);
         let now = self.worker.gateway.clock.now();
         let target = &self.taken.target;
-        self.worker.gateway.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
+        self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
         let told = Told {
             origin: self.origin.clone(),
             target: target.place,

@@ -8,42 +8,34 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::Addr;
+use arc_swap::{ArcSwap, Guard};
 use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 
 use super::client::Upstream;
-use crate::access::KeyRing;
-use crate::actors::{Describe, Description, Flush, Pick, Provider, Router, Routes, Tell};
+use super::edition::Edition;
+use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
 use crate::base::request_id;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
 use crate::routing::{Choice, NoTarget, Target};
-use crate::settings::Settings;
-use crate::telemetry::{Metrics, TargetMetrics};
+use crate::telemetry::Metrics;
 
 /// An actor that doesn't answer within this is told of as such; /health always answers.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Shared by all workers.
 pub struct Gateway {
-    /// The settings in force.
-    pub settings: Settings,
-    /// The routing table.
-    pub routes: Arc<Routes>,
-    /// The callers' keys.
-    pub keys: KeyRing,
-    /// Whether callers need none.
-    pub open: bool,
+    /// What the settings in force say, for what begins now: a request reads that of its own [`Worker`].
+    pub edition: ArcSwap<Edition>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
-    /// Each target's metrics, by its provider's place and its own.
-    pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
     /// The time.
     pub clock: Clock,
-    /// The provider actors by their place.
-    pub providers: Vec<Addr<Provider>>,
+    /// The provider actors.
+    pub cast: Arc<Cast>,
     /// Each worker's router actor, for /health to have it send what waits, and what wakes its streams at the end of the grace.
     pub workers: std::sync::Mutex<Vec<(Addr<Router>, Arc<Notify>)>>,
     /// No new requests are taken.
@@ -74,9 +66,9 @@ impl Gateway {
         // What was answered before the question is in the answer. A router that is silent costs freshness, no more.
         let flushed = join_all(routers.iter().map(|router| router.send(Flush)));
         let _ = tokio::time::timeout(PATIENCE, flushed).await;
-        let questions = self.providers.iter().map(|actor| {
-            let question = actor.send(Describe);
-            async { tokio::time::timeout(PATIENCE, question).await.ok()?.ok() }
+        let questions = (0..self.cast.len()).map(|place| {
+            let question = self.cast.at(place).map(|actor| actor.send(Describe));
+            async { tokio::time::timeout(PATIENCE, question?).await.ok()?.ok() }
         });
         join_all(questions).await
     }
@@ -107,58 +99,102 @@ impl Drop for Place {
     }
 }
 
-/// One HTTP worker's own.
-pub struct Worker {
-    /// What it shares.
-    pub gateway: Arc<Gateway>,
-    /// Its router actor, on this thread.
-    pub router: Addr<Router>,
-    /// The providers as it calls them, by their place.
-    pub upstreams: Vec<Rc<Upstream>>,
-    /// Wakes this worker's streams at the end of the grace.
-    pub closing: Arc<Notify>,
-    rng: RefCell<SmallRng>,
-}
+/// One HTTP worker's thread: where each request finds the worker of the edition in force.
+pub struct Desk(RefCell<Rc<Worker>>);
 
-impl Worker {
+impl Desk {
     /// On this thread.
-    pub fn new(gateway: Arc<Gateway>, router: Addr<Router>, upstreams: Vec<Rc<Upstream>>) -> Self {
+    pub fn new(gateway: Arc<Gateway>, router: Addr<Router>) -> Self {
         let closing = Arc::new(Notify::new());
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
-        Self { gateway, router, upstreams, closing, rng: RefCell::new(seeded_rng()) }
+        let own = Rc::new(Own { router, closing, rng: RefCell::new(seeded_rng()) });
+        let edition = gateway.edition.load_full();
+        Self(RefCell::new(Rc::new(Worker::new(gateway, edition, own, &[]))))
+    }
+
+    /// The worker for a request that begins now. Costs a look at a pointer, but for the first request after a reload.
+    pub fn worker(&self) -> Rc<Worker> {
+        let mut worker = self.0.borrow_mut();
+        let edition = worker.gateway.edition.load();
+        if !Arc::ptr_eq(&edition, &worker.edition) {
+            let edition = Guard::into_inner(edition);
+            *worker = Rc::new(Worker::new(Arc::clone(&worker.gateway), edition, Rc::clone(&worker.own), &worker.upstreams));
+        }
+        Rc::clone(&worker)
+    }
+}
+
+/// One HTTP worker's own, under one edition of the settings.
+pub struct Worker {
+    /// What it shares.
+    pub gateway: Arc<Gateway>,
+    /// What the settings say, to the end of every request that began with them.
+    pub edition: Arc<Edition>,
+    /// The providers as it calls them, by their place.
+    upstreams: Vec<Option<Rc<Upstream>>>,
+    own: Rc<Own>,
+}
+
+/// What a worker's thread keeps from edition to edition.
+struct Own {
+    /// The router actor, on this thread.
+    router: Addr<Router>,
+    closing: Arc<Notify>,
+    rng: RefCell<SmallRng>,
+}
+
+impl Worker {
+    fn new(gateway: Arc<Gateway>, edition: Arc<Edition>, own: Rc<Own>, before: &[Option<Rc<Upstream>>]) -> Self {
+        let upstreams = edition.transports.iter().enumerate().map(|(place, transport)| {
+            let before = before.get(place).and_then(Option::as_deref);
+            // The edition has made each once.
+            Some(Rc::new(transport.as_ref()?.upstream(before).ok()?))
+        });
+        let upstreams = upstreams.collect();
+        Self { gateway, edition, upstreams, own }
+    }
+
+    /// The provider at a place as this worker calls it; None where its edition doesn't have it.
+    pub(super) fn upstream(&self, place: usize) -> Option<Rc<Upstream>> {
+        self.upstreams.get(place)?.clone()
+    }
+
+    /// What wakes this worker's streams at the end of the grace.
+    pub(super) fn closing(&self) -> Arc<Notify> {
+        Arc::clone(&self.own.closing)
     }
 
     /// A new request's id.
     pub fn request_id(&self) -> String {
-        request_id(self.gateway.clock.wall(), &mut *self.rng.borrow_mut())
+        request_id(self.gateway.clock.wall(), &mut *self.own.rng.borrow_mut())
     }
 
     /// A number from 0 to 1.
     pub fn draw(&self) -> f64 {
-        self.rng.borrow_mut().random()
+        self.own.rng.borrow_mut().random()
     }
 
     /// `providers.X.codes` of a target's provider.
     pub(super) fn codes(&self, target: &Target) -> &BTreeMap<String, String> {
-        &self.gateway.settings.providers[&*target.provider.name].codes
+        &self.edition.settings.providers[&*target.provider.name].codes
     }
 
     /// Asks the router actor; where it is gone, decides by the same code on the same board.
     pub(super) async fn pick(&self, ask: impl Fn() -> Pick) -> Result<Choice, NoTarget> {
-        match self.router.send(ask()).await {
+        match self.own.router.send(ask()).await {
             Ok(picked) => picked,
             Err(_) => {
                 self.gateway.metrics.router_fallbacks.inc();
-                ask().decide(self.gateway.clock, &mut self.rng.borrow_mut())
+                ask().decide(self.gateway.clock, &mut self.own.rng.borrow_mut())
             }
         }
     }
 
     /// Tells a call's end.
     pub(super) fn tell(&self, place: usize, told: Told) {
-        if self.router.try_send(Tell { place, told }).is_err() {
+        if self.own.router.try_send(Tell { place, told }).is_err() {
             self.gateway.metrics.dropped_reports.inc();
         }
     }

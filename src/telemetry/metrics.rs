@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -87,10 +88,12 @@ type HistogramOf<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    attempts: Family<AttemptLabels, Counter>,
+    duration: HistogramOf<ModelLabel>,
+    first_token: HistogramOf<TargetLabels>,
     transitions: Family<TransitionLabels, Counter>,
     retries: Family<ReasonLabel, Counter>,
-    models: HashMap<String, ModelMetrics>,
-    targets: HashMap<(String, String), Arc<TargetMetrics>>,
+    known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
     /// Reports to an actor that its full mailbox refused.
@@ -101,6 +104,13 @@ pub struct Metrics {
     pub stale_reuse: Counter,
     /// Requests picked without their worker's router actor, since its mailbox was closed.
     pub router_fallbacks: Counter,
+}
+
+/// The series whose labels come from settings. They only become more: a counter that vanished would read as a restart.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    models: HashMap<String, Arc<ModelMetrics>>,
+    targets: HashMap<(String, String), Arc<TargetMetrics>>,
 }
 
 /// The ready handles of one public model.
@@ -150,13 +160,8 @@ impl TargetMetrics {
 }
 
 impl Metrics {
-    /// All series whose labels are known from settings: public models, and targets as provider and model. `live` reads
-    /// what is a state rather than a count, at each scrape.
-    pub fn new(
-        models: impl IntoIterator<Item = String>,
-        targets: impl IntoIterator<Item = (String, String)>,
-        live: impl Collector,
-    ) -> Self {
+    /// Without a model or target yet. `live` reads what is a state rather than a count, at each scrape.
+    pub fn new(live: impl Collector) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register("stagedoor_requests", "Requests by public model and the status sent (499: the caller left)", requests.clone());
@@ -185,23 +190,15 @@ impl Metrics {
         let router_fallbacks = plain("stagedoor_router_fallbacks", "Picks made without the worker's router actor");
         registry.register_collector(Box::new(live));
 
-        let models = models.into_iter().map(|model| {
-            let handles = ModelMetrics::new(&model, &requests, &duration);
-            (model, handles)
-        });
-        let models = models.collect();
-        let targets = targets.into_iter().map(|(provider, model)| {
-            let handles = TargetMetrics::new(&provider, &model, &attempts, &first_token);
-            ((provider, model), Arc::new(handles))
-        });
-        let targets = targets.collect();
         Self {
             registry,
             requests,
+            attempts,
+            duration,
+            first_token,
             transitions,
             retries,
-            models,
-            targets,
+            known: ArcSwap::default(),
             overhead,
             dropped_reports,
             dropped_events,
@@ -210,9 +207,24 @@ impl Metrics {
         }
     }
 
+    /// Adds the series of public models, and of targets as provider and model; those that are there stay as they are.
+    pub fn add(&self, models: impl IntoIterator<Item = String>, targets: impl IntoIterator<Item = (String, String)>) {
+        let mut known = Known::clone(&self.known.load());
+        for model in models {
+            let fresh = || Arc::new(ModelMetrics::new(&model, &self.requests, &self.duration));
+            known.models.entry(model.clone()).or_insert_with(fresh);
+        }
+        for (provider, model) in targets {
+            let fresh = || Arc::new(TargetMetrics::new(&provider, &model, &self.attempts, &self.first_token));
+            known.targets.entry((provider.clone(), model.clone())).or_insert_with(fresh);
+        }
+        self.known.store(known.into());
+    }
+
     /// Counts a request's end, before its last byte is handed over.
     pub fn request(&self, model: &str, status: u16, stream: bool, duration: Duration) {
-        let known = self.models.get(model);
+        let known = self.known.load();
+        let known = known.models.get(model);
         match known {
             Some(known) if status == 200 => _ = known.served[usize::from(stream)].inc(),
             _ => {
@@ -228,7 +240,7 @@ impl Metrics {
 
     /// The handles of a target.
     pub fn target(&self, provider: &str, model: &str) -> Option<Arc<TargetMetrics>> {
-        self.targets.get(&(provider.to_owned(), model.to_owned())).cloned()
+        self.known.load().targets.get(&(provider.to_owned(), model.to_owned())).cloned()
     }
 
     /// Counts a breaker's move; `model` is empty for the provider's own.

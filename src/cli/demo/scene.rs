@@ -147,7 +147,7 @@ impl Scene {
 
     /// The picture now, with /health's figures.
     pub(super) async fn look(&self, gateway: &Arc<Gateway>, tally: &Tally) -> Picture {
-        let described = join_all(gateway.providers.iter().map(|actor| actor.send(Describe))).await;
+        let described = join_all((0..gateway.cast.len()).filter_map(|place| Some(gateway.cast.at(place)?.send(Describe)))).await;
         let now = self.clock.now();
         let find = |name: &str| described.iter().flatten().find(|described| &*described.name == name);
         let rows = self.parts.iter().filter_map(|part| Some(row(part, find(part.name)?, now))).collect();

@@ -25,7 +25,7 @@ use crate::base::Moment;
 use crate::base::duration;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{Fault, Gateway, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
+use crate::proxy::{Edition, Fault, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
@@ -64,22 +64,21 @@ async fn prepare(
     payload: &mut Payload,
     record: &mut Record,
 ) -> Result<Prepared, Error> {
-    let gateway = &worker.gateway;
-    if gateway.is_draining() {
+    if worker.gateway.is_draining() {
         return Err(Error::shutting_down());
     }
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
-    record.place = Some(place(gateway, false)?);
-    let body = read_json(gateway, request, payload).await?;
+    record.place = Some(place(worker, false)?);
+    let body = read_json(worker, request, payload).await?;
     let scan = scanned(body.clone()).await?;
     record.stream = scan.stream;
-    let found = find(gateway, principal, &scan.model.value)?;
+    let found = find(&worker.edition, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
-    let chain = chain_for(gateway, principal, &found, &scan)?;
+    let chain = chain_for(&worker.edition, principal, &found, &scan)?;
     if scan.stream {
-        record.place = Some(place(gateway, true)?);
+        record.place = Some(place(worker, true)?);
     }
-    let total = timeout(gateway, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
+    let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     Ok(Prepared {
         id: record.id.as_str().into(),
         chain,
@@ -100,7 +99,7 @@ async fn scanned(body: Bytes) -> Result<Scan, Error> {
 }
 
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
-fn chain_for(gateway: &Gateway, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
+fn chain_for(edition: &Edition, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
     let chain = &found.route.chain;
     let Some(own) = &scan.models else {
         if chain.pools.iter().all(|pool| principal.may_use(&pool.model) || pool.model == chain.model) {
@@ -111,7 +110,7 @@ fn chain_for(gateway: &Gateway, principal: &Principal, found: &Found, scan: &Sca
     };
     let mut pools: Vec<Pool> = own_pool(chain).into_iter().collect();
     for name in &own.names {
-        let found = find(gateway, principal, name)?;
+        let found = find(edition, principal, name)?;
         if found.wildcard.is_some() {
             return Err(Error::bad_parameter("models", "A wildcard's model can't be part of `models`; name it as `model`."));
         }
@@ -126,8 +125,8 @@ fn own_pool(chain: &Chain) -> Option<Pool> {
     chain.pools.iter().find(|pool| pool.model == chain.model).cloned()
 }
 
-fn place(gateway: &Gateway, stream: bool) -> Result<Place, Error> {
-    let server = &gateway.settings.server;
+fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
+    let (gateway, server) = (&worker.gateway, &worker.edition.settings.server);
     let (places, most, name) = match stream {
         true => (&gateway.streams, server.max_streams, "server.max_streams"),
         false => (&gateway.requests, server.max_requests, "server.max_requests"),
@@ -136,9 +135,9 @@ fn place(gateway: &Gateway, stream: bool) -> Result<Place, Error> {
 }
 
 /// `x-stagedoor-timeout`, where callers may send it.
-fn timeout(gateway: &Gateway, request: &HttpRequest) -> Result<Option<Duration>, Error> {
+fn timeout(worker: &Worker, request: &HttpRequest) -> Result<Option<Duration>, Error> {
     let Some(value) = request.headers().get("x-stagedoor-timeout") else { return Ok(None) };
-    if !gateway.settings.server.request_headers.iter().any(|name| name == "timeout") {
+    if !worker.edition.settings.server.request_headers.iter().any(|name| name == "timeout") {
         return Ok(None);
     }
     let asked = value.to_str().ok().and_then(duration).filter(|asked| !asked.is_zero());
@@ -187,7 +186,7 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
         let result = run(&own, &request, &mut record).await;
         (result, record)
     });
-    let beat = worker.gateway.settings.server.heartbeat;
+    let beat = worker.edition.settings.server.heartbeat;
     let beat_at = (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat));
     let Some((result, record)) = until(worker, beat_at, running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.

@@ -1,0 +1,56 @@
+//! What the settings in force say, ready for requests: one immutable whole, swapped by one pointer at a reload. A request
+//! keeps the edition it began with, so it never sees half of one and half of another.
+
+use std::sync::Arc;
+
+use super::transport::Transport;
+use crate::access::KeyRing;
+use crate::actors::{Board, Routes};
+use crate::settings::{AuthMode, Settings};
+use crate::telemetry::{Metrics, TargetMetrics};
+
+/// See the module's text.
+pub struct Edition {
+    /// The settings.
+    pub settings: Settings,
+    /// The routing table.
+    pub routes: Arc<Routes>,
+    /// The callers' keys.
+    pub keys: KeyRing,
+    /// Whether callers need none.
+    pub open: bool,
+    /// Each target's metrics, by its provider's place and its own; those of earlier editions too.
+    pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
+    /// By the provider's place; None where it isn't in this edition.
+    pub(super) transports: Vec<Option<Transport>>,
+}
+
+impl Edition {
+    /// Binds settings, and the transports of their providers in the order of their names, to the board; gives what is new
+    /// its series.
+    pub fn new(settings: Settings, transports: Vec<Transport>, board: &Board, metrics: &Metrics) -> Self {
+        let routes = Arc::new(Routes::new(&settings, board));
+        let names = board.names();
+        let targets = names.iter().flat_map(|(provider, models)| models.iter().map(|model| (provider.clone(), model.clone())));
+        metrics.add(settings.models.keys().cloned(), targets);
+        let handles = |(provider, models): &(String, Vec<String>)| models.iter().filter_map(|m| metrics.target(provider, m)).collect();
+        let mut placed = vec![None; names.len()];
+        for ((provider, _), transport) in routes.providers.iter().zip(transports) {
+            placed[provider.place] = Some(transport);
+        }
+        let keys = settings.auth.keys.iter().map(|key| (key.name.as_str(), key.key.expose(), key.models.as_slice()));
+        let keys = KeyRing::new(keys);
+        let open = match settings.auth.mode {
+            AuthMode::Open => true,
+            AuthMode::Keys => false,
+            AuthMode::Auto => keys.is_empty(),
+        };
+        Self { settings, routes, keys, open, target_metrics: names.iter().map(handles).collect(), transports: placed }
+    }
+
+    /// How a provider of this edition is called.
+    pub fn transport(&self, name: &str) -> Option<&Transport> {
+        let (provider, _) = self.routes.providers.iter().find(|(provider, _)| &*provider.name == name)?;
+        self.transports.get(provider.place)?.as_ref()
+    }
+}
