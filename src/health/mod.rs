@@ -7,6 +7,7 @@ mod key;
 mod outcome;
 mod provider;
 mod quantiles;
+mod spread;
 mod vitals;
 mod window;
 

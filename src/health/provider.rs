@@ -215,6 +215,7 @@ impl ProviderHealth {
                 self.first_token.record(first_token, told.at);
                 target.first_token.observe(first_token, told.at);
             }
+            target.vitals.publish_time(told.first_token.is_some(), told.first_token.unwrap_or(told.latency), told.at);
             target.vitals.publish_latency(target.latency.peak_micros(), target.first_token.peak_micros(), told.at);
         }
         self.note_error(told);

@@ -4,11 +4,13 @@
 //! compare-and-swap on the same word that holds the state, so that a claim can't outlive the state it was made in, and is
 //! given back when its guard drops.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::breaker::{Breaker, Pass, State};
 use super::ewma::decay;
+use super::spread::Spread;
 use crate::base::Moment;
 
 /// What stands for "no data" when targets are compared: an unknown target is worth a try before a slow one.
@@ -34,6 +36,9 @@ pub struct Vitals {
     observed_at: AtomicU64,
     /// Share of the window's calls that failed, in millionths.
     failing: AtomicU32,
+    /// Recent latencies of plain answers and first-token times of streams. Made at the first: most of a provider's own
+    /// vitals never have any.
+    spreads: [OnceLock<Spread>; 2],
 }
 
 /// Whether a call may pass.
@@ -91,6 +96,17 @@ impl Vitals {
         self.latency_peak.store(latency_peak, Ordering::Relaxed);
         self.first_token_peak.store(first_token_peak, Ordering::Relaxed);
         self.observed_at.store(now.micros(), Ordering::Relaxed);
+    }
+
+    /// Publishes a good call's time for [`Vitals::percentile`]: the first-token time (`stream`) or the latency.
+    pub fn publish_time(&self, stream: bool, time: Duration, now: Moment) {
+        self.spreads[usize::from(stream)].get_or_init(Spread::default).record(time, now);
+    }
+
+    /// A first-token time (`stream`) or latency that this share of the recent calls, in millionths, didn't pass; None where
+    /// there were too few.
+    pub fn percentile(&self, stream: bool, share: u32) -> Option<Duration> {
+        self.spreads[usize::from(stream)].get()?.percentile(share)
     }
 
     /// Whether a call may pass at `now`. Claims nothing.

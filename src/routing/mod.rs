@@ -1,6 +1,7 @@
 //! Where a request goes: targets, chains of pools, the choice among them and the plan of a request's attempts. Pure: time
 //! and chance are arguments; the only effect is the claim of a half-open breaker's permit.
 
+mod budget;
 mod chain;
 mod explain;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod plan;
 mod policy;
 mod target;
 
+pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
 pub use explain::{Explained, explain};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};

@@ -202,3 +202,20 @@ fn a_probes_first_content_frees_the_next_probe_and_counts_once() {
     stage.tell(0, Outcome::Ok);
     assert_eq!(stage.states().1, [State::Closed]);
 }
+
+#[test]
+fn good_calls_spread_is_published_streams_apart() {
+    let mut stage = Stage::new();
+    const MEDIAN: u32 = 500_000;
+    for _ in 0..10 {
+        let stream = stage.told(0, Outcome::Ok, Some(Duration::from_millis(100)));
+        stage.health.record(stream, 0.0);
+        let failed = stage.told(0, Outcome::Transient(Failure::Truncated), Some(Duration::from_secs(9)));
+        stage.health.record(failed, 0.0);
+    }
+    let read = |stage: &Stage, stream: bool| stage.health.targets[0].vitals.percentile(stream, MEDIAN).map(|time| time.as_millis());
+    assert!(matches!(read(&stage, true), Some(100..=112)), "{:?}", read(&stage, true));
+    assert_eq!(read(&stage, false), None);
+    (0..10).for_each(|_| _ = stage.tell(0, Outcome::Ok));
+    assert!(matches!(read(&stage, false), Some(5)), "{:?}", read(&stage, false));
+}
