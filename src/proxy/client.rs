@@ -19,6 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use super::apart::apart;
 use super::connect::{CALL, Dial, Dialled};
 use super::transport::Line;
 use crate::dialect::{Waits, retry_after};
@@ -250,7 +251,7 @@ impl Http {
         if let Some(key) = call.key.and_then(|place| self.keys.get(place)) {
             headers.insert(self.auth.clone(), key.clone());
         }
-        let response = request.send_body(call.body.clone()).await?;
+        let response = apart(request.send_body(call.body.clone())).await?;
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
         Ok(Response { status, head, body: Box::pin(response.map(|piece| piece.map_err(|error| in_body(&error)))) })
     }

@@ -1,5 +1,6 @@
 //! A request's road through the gateway: pick, attempt, failover, relay, record. All I/O towards upstreams is here.
 
+mod apart;
 mod attempt;
 mod body;
 mod client;
