@@ -14,6 +14,7 @@ pub(crate) mod walk;
 pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts};
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
+pub(in crate::dialect) use rewrite::{Edit, edits, quoted, spliced};
 pub use rewrite::{rewritten, rewritten_with_usage};
 pub use types::{Models, Scan, Text};
 

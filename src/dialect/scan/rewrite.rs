@@ -8,38 +8,45 @@ use bytes::Bytes;
 
 use super::types::Scan;
 
-type Edit<'a> = (Range<usize>, Cow<'a, str>);
+/// What is to stand in place of a span.
+pub(in crate::dialect) type Edit<'a> = (Range<usize>, Cow<'a, str>);
 
 /// The body with the upstream's model for the caller's and without `models`. The same bytes, not copied, where nothing
 /// changes. `scan` must be this body's.
 pub fn rewritten(body: &Bytes, scan: &Scan, upstream_model: &str) -> Bytes {
-    spliced(body, [model(scan, upstream_model), models(scan), None])
+    spliced(body, edits(scan, upstream_model, false))
 }
 
 /// The same, asking for the usage at the stream's end whether or not the caller did.
 pub fn rewritten_with_usage(body: &Bytes, scan: &Scan, upstream_model: &str) -> Bytes {
-    let ask = scan.ask_usage.clone().map(|(span, text)| (span, Cow::Borrowed(text)));
-    spliced(body, [model(scan, upstream_model), models(scan), ask])
+    spliced(body, edits(scan, upstream_model, true))
 }
 
-fn model<'a>(scan: &Scan, upstream_model: &str) -> Option<Edit<'a>> {
-    (scan.model.value != upstream_model).then(|| (scan.model.span.clone(), Cow::Owned(quoted(upstream_model))))
+/// What has to change in a body before it is sent.
+pub(in crate::dialect) fn edits<'a>(scan: &Scan, upstream_model: &str, ask_usage: bool) -> Vec<Edit<'a>> {
+    let mut edits = Vec::new();
+    if scan.model.value != upstream_model {
+        edits.push((scan.model.span.clone(), Cow::Owned(quoted(upstream_model))));
+    }
+    if let Some(models) = &scan.models {
+        edits.push((models.cut.clone(), Cow::Borrowed("")));
+    }
+    if let Some((span, text)) = scan.ask_usage.clone().filter(|_| ask_usage) {
+        edits.push((span, Cow::Borrowed(text)));
+    }
+    edits
 }
 
-fn models<'a>(scan: &Scan) -> Option<Edit<'a>> {
-    scan.models.as_ref().map(|models| (models.cut.clone(), Cow::Borrowed("")))
-}
-
-/// The edits don't overlap: each is of another member.
-fn spliced(body: &Bytes, mut edits: [Option<Edit<'_>>; 3]) -> Bytes {
-    if edits.iter().all(Option::is_none) {
+/// The body with its edits, which don't overlap: each is of another member. Those at one place come in their order.
+pub(in crate::dialect) fn spliced(body: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
+    if edits.is_empty() {
         return body.clone();
     }
-    edits.sort_by_key(|edit| edit.as_ref().map(|(span, _)| (span.start, span.end)));
-    let added: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
+    edits.sort_by_key(|(span, _)| (span.start, span.end));
+    let added: usize = edits.iter().map(|(_, text)| text.len()).sum();
     let mut out = Vec::with_capacity(body.len() + added);
     let mut at = 0;
-    for (span, text) in edits.iter().flatten() {
+    for (span, text) in &edits {
         out.extend_from_slice(&body[at..span.start]);
         out.extend_from_slice(text.as_bytes());
         at = span.end;
@@ -49,7 +56,7 @@ fn spliced(body: &Bytes, mut edits: [Option<Edit<'_>>; 3]) -> Bytes {
 }
 
 /// A JSON string.
-fn quoted(text: &str) -> String {
+pub(in crate::dialect) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for character in text.chars() {
