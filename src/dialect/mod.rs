@@ -4,5 +4,9 @@ pub mod fault;
 pub mod openai;
 mod retry_after;
 pub mod scan;
+mod tokens;
+mod usage;
 
 pub use retry_after::{Waits, retry_after};
+pub use tokens::Counter;
+pub use usage::{Source, Usage, usage};
