@@ -8,11 +8,14 @@ use super::*;
 fn joined(said: &str, way: Way, pieces: &[&str]) -> Option<String> {
     let mut seam = Seam::new(said, way);
     let mut all = said.to_owned();
-    let mut add = |heard: Heard, piece: &str| match heard {
-        Heard::Nothing => Some(()),
-        Heard::All => Some(all.push_str(piece)),
-        Heard::Text(text) => Some(all.push_str(&text)),
-        Heard::Differs => None,
+    let mut add = |heard: Heard, piece: &str| {
+        match heard {
+            Heard::Nothing => {}
+            Heard::All => all.push_str(piece),
+            Heard::Text(text) => all.push_str(&text),
+            Heard::Differs => return None,
+        }
+        Some(())
     };
     for piece in pieces {
         let heard = seam.hear(piece);
