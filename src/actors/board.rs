@@ -26,16 +26,18 @@ pub struct Posted {
     pub place: usize,
     /// Its breaker, latency and calls under way.
     pub vitals: Arc<Vitals>,
-    /// The rest of each of the provider's keys for this model; one where none is sent.
-    pub key_rests: Arc<[Rest]>,
+    /// The rest of each of the keys asked for, for this model; one where none is sent.
+    pub key_rests: Arc<[Arc<Rest>]>,
 }
 
 /// See the module's text. Entries stay, so that a breaker's state outlives an actor's restart.
 #[derive(Debug, Default)]
 pub struct Board {
     providers: DashMap<String, PostedProvider>,
-    targets: DashMap<(String, String), Posted>,
+    targets: DashMap<(String, String), (usize, Arc<Vitals>)>,
     keys: DashMap<(String, String), Arc<Rest>>,
+    /// By provider, model and key; the empty name stands for none.
+    key_rests: DashMap<(String, String, String), Arc<Rest>>,
     /// The names by their places.
     names: Mutex<Vec<(String, Vec<String>)>>,
 }
@@ -51,16 +53,22 @@ impl Board {
         self.providers.entry(name.to_owned()).or_insert_with(fresh).clone()
     }
 
-    /// A target's.
-    pub fn target(&self, provider: &str, model: &str, keys: usize) -> Posted {
+    /// A target's, with the keys of these names in their order.
+    pub fn target<'a>(&self, provider: &str, model: &str, keys: impl IntoIterator<Item = &'a str>) -> Posted {
         let at = self.provider(provider).place;
         let fresh = || {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             let own = &mut names[at].1;
             own.push(model.to_owned());
-            Posted { place: own.len() - 1, vitals: Arc::default(), key_rests: (0..keys.max(1)).map(|_| Rest::default()).collect() }
+            (own.len() - 1, Arc::default())
         };
-        self.targets.entry((provider.to_owned(), model.to_owned())).or_insert_with(fresh).clone()
+        let (place, vitals) = self.targets.entry((provider.to_owned(), model.to_owned())).or_insert_with(fresh).clone();
+        let rest = |key: &str| self.key_rests.entry((provider.to_owned(), model.to_owned(), key.to_owned())).or_default().clone();
+        let mut key_rests: Vec<_> = keys.into_iter().map(rest).collect();
+        if key_rests.is_empty() {
+            key_rests.push(rest(""));
+        }
+        Posted { place, vitals, key_rests: key_rests.into() }
     }
 
     /// A key's rest as a whole.

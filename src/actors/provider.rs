@@ -10,7 +10,9 @@ use rand::rngs::SmallRng;
 use super::chronicle::{Chronicle, Draw};
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
-use crate::health::{Admitted, Breaker, LastError, Latency, Moved, Origin, ProviderHealth, Reason, State, Tally, Told};
+use crate::health::{
+    Admitted, Breaker, LastError, Latency, Moved, Origin, Outcome, ProviderHealth, Reason, Roster, Seat, State, Tally, Told,
+};
 use crate::routing;
 use crate::settings;
 use crate::telemetry::Metrics;
@@ -33,7 +35,7 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The actor of a provider and its targets by their place, closed and idle.
+    /// The actor of a provider and its targets, which goes on where they were published last.
     pub fn new(
         settings: &settings::Provider,
         slot: Arc<routing::Provider>,
@@ -42,13 +44,8 @@ impl Provider {
         metrics: Arc<Metrics>,
     ) -> Self {
         let now = clock.now();
-        let mut health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, Arc::clone(&slot.vitals), now);
-        for target in targets {
-            health.add_target(Arc::clone(&target.model), Arc::clone(&target.vitals), Arc::clone(&target.key_rests), now);
-        }
-        for key in &slot.keys {
-            health.add_key(Arc::clone(&key.rest));
-        }
+        let vitals = Arc::clone(&slot.vitals);
+        let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
         let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock);
         Self { slot, health, chronicle, clock, metrics, rng: seeded_rng() }
     }
@@ -65,6 +62,16 @@ impl Provider {
             self.metrics.transition(&self.slot.name, model, transition);
         }
     }
+}
+
+/// Who belongs to it.
+fn roster(slot: &routing::Provider, targets: &[Arc<routing::Target>]) -> Roster {
+    let seat = |target: &Arc<routing::Target>| Seat {
+        model: Arc::clone(&target.model),
+        vitals: Arc::clone(&target.vitals),
+        rests: Arc::clone(&target.key_rests),
+    };
+    Roster { targets: targets.iter().map(seat).collect(), keys: slot.keys.iter().map(|key| Arc::clone(&key.rest)).collect() }
 }
 
 impl Actor for Provider {
@@ -86,14 +93,14 @@ impl Handler<Reports> for Provider {
 
     fn handle(&mut self, Reports(told): Reports, _: &mut Self::Context) {
         for told in told {
-            let (place, at) = (told.target, told.at);
-            let missing = told.outcome == crate::health::Outcome::ModelMissing;
+            let at = told.at;
+            let missing = (told.outcome == Outcome::ModelMissing).then(|| Arc::clone(&told.target));
             let draw = Draw::new(&mut self.rng);
             self.chronicle.attempt(&told, &self.health);
             let moved = self.health.record(told, draw.value());
             self.chronicle.moved(&moved, draw, &self.health, at);
             self.count(&moved);
-            if missing && let Some(target) = self.health.targets.get(place) {
+            if let Some(target) = missing.and_then(|vitals| self.health.known(&vitals)) {
                 tracing::error!(provider = &*self.slot.name, model = &*target.model, "the provider says that it has no such model");
             }
         }
@@ -106,8 +113,6 @@ impl Handler<Reports> for Provider {
 pub struct Answered {
     /// Whose call it was.
     pub origin: Origin,
-    /// The target's place.
-    pub target: usize,
     /// How the provider's breaker let it through, if with a permit.
     pub by_provider: Option<Admitted>,
     /// How the target's breaker let it through, if with a permit.
@@ -120,7 +125,7 @@ impl Handler<Answered> for Provider {
     fn handle(&mut self, said: Answered, _: &mut Self::Context) {
         let now = self.clock.now();
         self.chronicle.answered(&said, now);
-        let moved = self.health.answered(said.target, said.by_provider, said.by_target, now);
+        let moved = self.health.answered(said.by_provider, said.by_target, now);
         self.chronicle.moved(&moved, Draw::default(), &self.health, now);
         self.count(&moved);
     }
@@ -140,7 +145,7 @@ pub struct Description {
     pub breaker: State,
     /// When that state began.
     pub since: Moment,
-    /// When it ends or ended its open period; None only when closed.
+    /// When it ends or ended its open period; None when closed, or held open by an operator.
     pub retry_at: Option<Moment>,
     /// Why that state was entered.
     pub reason: Option<&'static str>,
@@ -225,7 +230,7 @@ impl Handler<Describe> for Provider {
             name: Arc::clone(&self.slot.name),
             breaker,
             since,
-            retry_at: (breaker != State::Closed).then_some(until),
+            retry_at: until.filter(|_| breaker != State::Closed),
             reason: reason.filter(|_| breaker != State::Closed).map(Reason::name),
             degraded,
             all_missing: !health.targets.is_empty() && health.targets.iter().all(|t| t.vitals.missing()),
@@ -248,6 +253,6 @@ fn shown_breaker(health: &ProviderHealth) -> &Breaker {
     if health.breaker.state() != State::Closed || health.targets.iter().any(|t| t.breaker.state() == State::Closed) {
         return &health.breaker;
     }
-    let first = health.targets.iter().min_by_key(|t| (t.breaker.state() == State::Open, t.breaker.until()));
+    let first = health.targets.iter().min_by_key(|t| (t.breaker.state() == State::Open, t.breaker.until().is_none(), t.breaker.until()));
     first.map_or(&health.breaker, |target| &target.breaker)
 }

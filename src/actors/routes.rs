@@ -158,7 +158,7 @@ impl<'a> Binder<'a> {
     fn target(&mut self, model: &Model, written: &crate::settings::Target) -> Option<Arc<Target>> {
         let (provider, known) = self.providers.iter_mut().find(|(provider, _)| *provider.name == written.provider)?;
         let settings = &self.settings.providers[&written.provider];
-        let posted = self.board.target(&written.provider, &written.model, provider.keys.len());
+        let posted = self.board.target(&written.provider, &written.model, provider.keys.iter().map(|key| &*key.name));
         let target = Arc::new(Target {
             provider: Arc::clone(provider),
             place: posted.place,

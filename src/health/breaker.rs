@@ -7,132 +7,16 @@
 use std::time::Duration;
 
 use super::outcome::Vote;
+use super::thresholds::Thresholds;
+use super::transition::{Reason, State, Transition};
 use super::window::{Tally, Window};
 use crate::base::Moment;
-
-/// When a breaker trips, how long it stays open and how it returns: `[breaker]` of the settings.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Thresholds {
-    /// Opens after this many failures in a row.
-    pub consecutive_failures: u32,
-    /// Opens when this share of the window's calls failed, 0 to 1 ...
-    pub failure_ratio: f64,
-    /// ... counted only with at least this many calls in the window.
-    pub minimum_requests: u32,
-    /// How far back the shares look.
-    pub window: Duration,
-    /// A first token later than this is a slow call.
-    pub slow_call: Duration,
-    /// Degraded (ranked last, never open) when this share of the window's calls were slow.
-    pub slow_ratio: f64,
-    /// The first open period; it doubles at each failed probe ...
-    pub open_for: Duration,
-    /// ... up to this.
-    pub open_for_max: Duration,
-    /// Calls let through at once while half-open.
-    pub half_open_probes: u16,
-    /// Successes in half-open that close it.
-    pub close_after: u32,
-    /// After closing, the share of traffic grows from a tenth to full over this time; zero: at once.
-    pub ramp: Duration,
-}
-
-impl Default for Thresholds {
-    /// The built-in defaults.
-    fn default() -> Self {
-        Self {
-            consecutive_failures: 5,
-            failure_ratio: 0.5,
-            minimum_requests: 10,
-            window: Duration::from_secs(30),
-            slow_call: Duration::from_secs(20),
-            slow_ratio: 0.8,
-            open_for: Duration::from_secs(10),
-            open_for_max: Duration::from_secs(20),
-            half_open_probes: 1,
-            close_after: 2,
-            ramp: Duration::from_secs(10),
-        }
-    }
-}
 
 /// Fewer calls than this say nothing about slowness: one slow call after a quiet hour isn't a slow target.
 const FEWEST_FOR_SLOW: u32 = 3;
 
 /// Share of an open period by which it is drawn longer or shorter, so that breakers don't return in step.
 const JITTER: f64 = 0.1;
-
-/// The three states.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Serving.
-    Closed,
-    /// Refusing until its time.
-    Open,
-    /// Letting a bounded number of probes through.
-    HalfOpen,
-}
-
-impl State {
-    /// The state's name in /health, metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
-    }
-}
-
-/// Why a breaker moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// Too many failures in a row.
-    Consecutive,
-    /// Too large a share of the window failed.
-    Ratio,
-    /// A failure that won't mend by itself, such as a wrong certificate.
-    Hard,
-    /// Several models of the provider tripped within a window.
-    SeveralModels,
-    /// The open period ended.
-    PeriodOver,
-    /// A call made though the breaker was open, since nothing else was left, succeeded.
-    LeastBadSucceeded,
-    /// A probe failed.
-    ProbeFailed,
-    /// Enough probes succeeded.
-    ProbesSucceeded,
-}
-
-impl Reason {
-    /// The reason's name in /health, metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Consecutive => "consecutive_failures",
-            Self::Ratio => "failure_ratio",
-            Self::Hard => "hard_failure",
-            Self::SeveralModels => "several_models",
-            Self::PeriodOver => "period_over",
-            Self::LeastBadSucceeded => "least_bad_succeeded",
-            Self::ProbeFailed => "probe_failed",
-            Self::ProbesSucceeded => "probes_succeeded",
-        }
-    }
-}
-
-/// One move of a breaker.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Transition {
-    /// The state left.
-    pub from: State,
-    /// The state entered.
-    pub to: State,
-    /// Why.
-    pub reason: Reason,
-    /// The open period as drawn, where `to` is open.
-    pub period: Option<Duration>,
-}
 
 /// How a call was let through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +45,7 @@ impl Pass {
 pub struct Report {
     /// How the outcome counts.
     pub vote: Vote,
-    /// Whether its first token came later than `slow_call`.
+    /// Whether its first token came late: [`Thresholds::slow_after`].
     pub slow: bool,
     /// How it was let through ...
     pub pass: Pass,
@@ -180,16 +64,20 @@ pub struct Breaker {
     /// Successes while half-open.
     successes: u32,
     window: Window,
-    /// The open period that the next trip takes, before jitter.
+    /// The last open period, before jitter: doubled by the next failed probe.
     period: Duration,
     /// End of the last open period.
-    until: Moment,
+    until: Option<Moment>,
+    /// An operator holds the state: time and calls don't move it.
+    held: bool,
+    /// An active probe brought half-open forward, and real probes then failed: what it sees is not what fails.
+    misled: bool,
     since: Moment,
     reason: Option<Reason>,
 }
 
 impl Breaker {
-    /// A closed breaker.
+    /// A closed breaker, nothing counted.
     pub fn new(thresholds: Thresholds, now: Moment) -> Self {
         Self {
             state: State::Closed,
@@ -198,7 +86,9 @@ impl Breaker {
             successes: 0,
             window: Window::new(thresholds.window),
             period: thresholds.open_for,
-            until: Moment::START,
+            until: None,
+            held: false,
+            misled: false,
             since: now,
             reason: None,
             thresholds,
@@ -214,7 +104,7 @@ impl Breaker {
         match self.state {
             State::Closed => self.record_closed(report, now, draw, moves),
             State::Open => {
-                if report.pass == Pass::LeastBad && report.vote == Vote::Success {
+                if report.pass == Pass::LeastBad && report.vote == Vote::Success && !self.held {
                     self.half_open(Reason::LeastBadSucceeded, now, moves);
                 }
             }
@@ -229,7 +119,7 @@ impl Breaker {
                 self.window.record(false, report.slow, now);
             }
             Vote::Failure => {
-                self.consecutive += 1;
+                self.consecutive = self.consecutive.saturating_add(1);
                 self.window.record(true, report.slow, now);
                 if self.consecutive >= self.thresholds.consecutive_failures {
                     self.trip(Reason::Consecutive, now, draw, moves);
@@ -238,7 +128,7 @@ impl Breaker {
                 }
             }
             Vote::HardFailure => {
-                self.consecutive += 1;
+                self.consecutive = self.consecutive.saturating_add(1);
                 self.window.record(true, report.slow, now);
                 self.trip(Reason::Hard, now, draw, moves);
             }
@@ -262,6 +152,7 @@ impl Breaker {
                 }
             }
             Vote::Failure | Vote::HardFailure => {
+                self.misled |= self.reason == Some(Reason::ActiveProbe);
                 self.period = (self.period * 2).min(self.thresholds.open_for_max);
                 self.open(Reason::ProbeFailed, now, draw, moves);
             }
@@ -271,14 +162,14 @@ impl Breaker {
 
     /// Lets time pass: an open period that is over makes it half-open.
     pub fn tick(&mut self, now: Moment, moves: &mut Vec<Transition>) {
-        if self.state == State::Open && now >= self.until {
+        if self.state == State::Open && self.until.is_some_and(|until| now >= until) {
             self.half_open(Reason::PeriodOver, now, moves);
         }
     }
 
     /// Opens a closed breaker for a reason from outside, such as its fellows.
     pub fn trip(&mut self, reason: Reason, now: Moment, draw: f64, moves: &mut Vec<Transition>) {
-        if self.state == State::Closed {
+        if self.state == State::Closed && !self.held {
             self.period = self.thresholds.open_for;
             self.open(reason, now, draw, moves);
         }
@@ -286,7 +177,8 @@ impl Breaker {
 
     fn open(&mut self, reason: Reason, now: Moment, draw: f64, moves: &mut Vec<Transition>) {
         let period = self.period.mul_f64(1.0 + JITTER * draw.clamp(-1.0, 1.0));
-        self.until = now.plus(period);
+        self.until = Some(now.plus(period));
+        self.successes = 0;
         self.epoch = self.epoch.wrapping_add(1);
         self.shift(State::Open, reason, Some(period), now, moves);
     }
@@ -298,11 +190,17 @@ impl Breaker {
     }
 
     fn close(&mut self, now: Moment, moves: &mut Vec<Transition>) {
-        self.consecutive = 0;
-        self.window.clear();
-        self.period = self.thresholds.open_for;
+        self.forget();
         self.epoch = self.epoch.wrapping_add(1);
         self.shift(State::Closed, Reason::ProbesSucceeded, None, now, moves);
+    }
+
+    fn forget(&mut self) {
+        self.consecutive = 0;
+        self.successes = 0;
+        self.window.clear();
+        self.period = self.thresholds.open_for;
+        self.misled = false;
     }
 
     fn shift(&mut self, to: State, reason: Reason, period: Option<Duration>, now: Moment, moves: &mut Vec<Transition>) {
@@ -328,9 +226,29 @@ impl Breaker {
         self.epoch
     }
 
-    /// The end of the last open period.
-    pub fn until(&self) -> Moment {
+    /// The end of the last open period; None before the first, and where an operator holds it.
+    pub fn until(&self) -> Option<Moment> {
         self.until
+    }
+
+    /// Whether an operator holds it in its state.
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether it returned by itself, so that its share of traffic grows slowly.
+    pub(super) fn ramps(&self) -> bool {
+        self.state == State::Closed && self.reason == Some(Reason::ProbesSucceeded)
+    }
+
+    /// At least this long lies between two probes.
+    pub(super) fn probe_gap(&self) -> Duration {
+        if self.successes > 0 { Duration::ZERO } else { self.thresholds.probe_gap }
+    }
+
+    /// The open period that a failed probe would double.
+    pub(super) fn period(&self) -> Duration {
+        self.period
     }
 
     /// When the present state began.
@@ -359,5 +277,6 @@ impl Breaker {
     }
 }
 
+mod outside;
 #[cfg(test)]
 mod tests;

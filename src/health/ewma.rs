@@ -18,6 +18,12 @@ pub struct Ewma {
 }
 
 impl Ewma {
+    /// One that goes on from a published peak, in microseconds; zero: nothing is known.
+    pub fn resume(peak_us: u64, at: Moment) -> Self {
+        let peak = peak_us as f64;
+        Self { mean_us: peak, peak_us: peak, at, seen: peak_us > 0 }
+    }
+
     /// Takes a sample.
     pub fn observe(&mut self, sample: Duration, now: Moment) {
         let sample = sample.as_micros() as f64;

@@ -36,6 +36,12 @@ impl Rest {
         self.refused.load(Ordering::Relaxed) && self.until(now).is_some()
     }
 
+    /// Ends the rest at once.
+    fn free(&self) {
+        self.refused.store(false, Ordering::Relaxed);
+        self.until.store(0, Ordering::Relaxed);
+    }
+
     /// A deadline only ever moves later.
     fn extend(&self, until: Moment, refused: bool, now: Moment) {
         if refused || self.until(now).is_none() {
@@ -69,6 +75,12 @@ impl KeyHealth {
             self.rests_in_a_row = self.rests_in_a_row.saturating_add(1);
         }
         rest.extend(now.plus(wait.min(LONGEST_REST)), false, now);
+    }
+
+    /// As new, and its rest is over.
+    pub fn free(&mut self, rest: &Rest) {
+        *self = Self::default();
+        rest.free();
     }
 
     /// A refusal. Publishes the quarantine where the refusal is sure, or the second within a minute.

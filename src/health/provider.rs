@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::{Breaker, Reason, Report, State, Thresholds, Transition};
+use super::breaker::{Breaker, Report};
 use super::ewma::Ewma;
 use super::key::{KeyHealth, Rest};
 use super::outcome::{Failure, Outcome, Vote};
 use super::quantiles::Quantiles;
+use super::thresholds::Thresholds;
+use super::transition::{Reason, State, Transition};
 use super::vitals::{Admitted, Vitals};
 use super::window::Window;
 use crate::base::Moment;
@@ -35,10 +37,10 @@ pub struct Origin {
 pub struct Told {
     /// Whose call it was.
     pub origin: Origin,
-    /// The target's place among its provider's.
-    pub target: usize,
-    /// The key's place in the pool, if one was sent.
-    pub key: Option<usize>,
+    /// The target, by what is published of it: places may have changed by a reload since the call began.
+    pub target: Arc<Vitals>,
+    /// The key, by its rest as a whole, if one was sent.
+    pub key: Option<Arc<Rest>>,
     /// How it ended.
     pub outcome: Outcome,
     /// When it ended.
@@ -47,6 +49,8 @@ pub struct Told {
     pub latency: Duration,
     /// From the call's start to its first content; streams only.
     pub first_token: Option<Duration>,
+    /// The limit that its first token had: `timeouts.first_token`.
+    pub first_token_limit: Duration,
     /// What went wrong, in words without secrets.
     pub message: String,
     /// How the provider's breaker let it through.
@@ -56,10 +60,12 @@ pub struct Told {
 }
 
 impl Told {
-    /// Whether its first token came, or would have come, later than `slow_call`.
-    pub fn is_slow(&self, slow_call: Duration) -> bool {
-        let timed_out = self.outcome == Outcome::Transient(Failure::FirstTokenTimeout) && self.latency > slow_call;
-        timed_out || self.first_token.is_some_and(|time| time > slow_call)
+    /// Whether its first token came, or would have come, late: [`Thresholds::slow_after`].
+    pub fn is_slow(&self, thresholds: &Thresholds) -> bool {
+        let limit = thresholds.slow_after(self.first_token_limit);
+        // A limit that cut the call is later than what is slow.
+        let timed_out = self.outcome == Outcome::Transient(Failure::FirstTokenTimeout);
+        timed_out || self.first_token.is_some_and(|time| time > limit)
     }
 }
 
@@ -96,8 +102,8 @@ pub struct TargetHealth {
     pub calls: u64,
     /// Of those, failures.
     pub failures: u64,
-    rests: Arc<[Rest]>,
-    keys: Vec<KeyHealth>,
+    /// Each key's rest for this model, in the pool's order; one where none is sent.
+    keys: Vec<(KeyHealth, Arc<Rest>)>,
     latency: Ewma,
     first_token: Ewma,
     tripped: Option<Moment>,
@@ -106,7 +112,7 @@ pub struct TargetHealth {
 impl TargetHealth {
     /// The rest of the key at `place` for this model.
     pub fn rest(&self, place: usize) -> Option<&Rest> {
-        self.rests.get(place)
+        self.keys.get(place).map(|(_, rest)| &**rest)
     }
 }
 
@@ -134,65 +140,32 @@ pub struct ProviderHealth {
 }
 
 impl ProviderHealth {
-    /// A provider without targets or keys yet.
-    pub fn new(thresholds: &Thresholds, quarantine: Duration, vitals: Arc<Vitals>, now: Moment) -> Self {
-        let mut breaker = Breaker::new(thresholds.clone(), now);
-        vitals.publish(&mut breaker, now);
-        Self {
-            breaker,
-            vitals,
-            targets: Vec::new(),
-            window: Window::new(thresholds.window),
-            consecutive: 0,
-            latency: Quantiles::new(thresholds.window),
-            first_token: Quantiles::new(thresholds.window),
-            last_error: None,
-            keys: Vec::new(),
-            quarantine,
-        }
-    }
-
-    /// Adds a target; its place is the number of those before it.
-    pub fn add_target(&mut self, model: Arc<str>, vitals: Arc<Vitals>, rests: Arc<[Rest]>, now: Moment) {
-        let mut breaker = Breaker::new(self.breaker.thresholds().clone(), now);
-        vitals.publish(&mut breaker, now);
-        let keys = vec![KeyHealth::default(); rests.len()];
-        self.targets.push(TargetHealth {
-            model,
-            breaker,
-            vitals,
-            calls: 0,
-            failures: 0,
-            rests,
-            keys,
-            latency: Ewma::default(),
-            first_token: Ewma::default(),
-            tripped: None,
-        });
-    }
-
-    /// Adds a key; its place is the number of those before it.
-    pub fn add_key(&mut self, rest: Arc<Rest>) {
-        self.keys.push((KeyHealth::default(), rest));
-    }
-
     /// Takes a call's end and publishes what follows. `draw` is a random number from -1 to 1 for the jitter.
     pub fn record(&mut self, told: Told, draw: f64) -> Vec<Moved> {
         let mut moved = Vec::new();
-        if told.target >= self.targets.len() {
-            return moved;
+        // None: it left by a reload.
+        if let Some(target) = self.place_of(&told.target) {
+            self.note(target, &told);
+            self.key_outcome(target, &told);
+            self.target_outcome(target, &told, draw, &mut moved);
         }
-        self.note(&told);
-        self.key_outcome(&told);
-        self.target_outcome(&told, draw, &mut moved);
         self.provider_outcome(&told, draw, &mut moved);
         // Only now are the permits given back: what they showed has been published.
         drop(told);
         moved
     }
 
-    fn note(&mut self, told: &Told) {
-        let slow = told.is_slow(self.breaker.thresholds().slow_call);
+    /// The target whose vitals these are; None where it left by a reload.
+    pub fn known(&self, vitals: &Arc<Vitals>) -> Option<&TargetHealth> {
+        self.targets.get(self.place_of(vitals)?)
+    }
+
+    fn place_of(&self, vitals: &Arc<Vitals>) -> Option<usize> {
+        self.targets.iter().position(|target| Arc::ptr_eq(&target.vitals, vitals))
+    }
+
+    fn note(&mut self, place: usize, told: &Told) {
+        let slow = told.is_slow(self.breaker.thresholds());
         let failed = match told.outcome.vote() {
             Vote::Success => false,
             Vote::Failure | Vote::HardFailure => true,
@@ -202,7 +175,7 @@ impl ProviderHealth {
             }
         };
         self.window.record(failed, slow, told.at);
-        let target = &mut self.targets[told.target];
+        let target = &mut self.targets[place];
         target.calls += 1;
         target.failures += u64::from(failed);
         if failed {
@@ -230,11 +203,15 @@ impl ProviderHealth {
         self.last_error = Some(LastError { at: told.at, kind, message: told.message.clone() });
     }
 
-    fn key_outcome(&mut self, told: &Told) {
-        // Without a key the target itself is what rests.
-        let place = told.key.unwrap_or(0);
-        let target = &mut self.targets[told.target];
-        let (Some(own), Some(own_rest)) = (target.keys.get_mut(place), target.rests.get(place)) else { return };
+    fn key_outcome(&mut self, target: usize, told: &Told) {
+        let place = match &told.key {
+            Some(key) => self.keys.iter().position(|(_, rest)| Arc::ptr_eq(rest, key)),
+            // Without a key the target itself is what rests.
+            None => self.keys.is_empty().then_some(0),
+        };
+        // None: the key left by a reload.
+        let Some(place) = place else { return };
+        let Some((own, own_rest)) = self.targets[target].keys.get_mut(place) else { return };
         let whole = self.keys.get_mut(place);
         match (&told.outcome, whole) {
             (Outcome::RateLimited { wait, whole_key: true }, Some((whole, rest))) => whole.limited(*wait, told.at, rest),
@@ -251,12 +228,12 @@ impl ProviderHealth {
         }
     }
 
-    fn target_outcome(&mut self, told: &Told, draw: f64, moved: &mut Vec<Moved>) {
-        let slow = told.is_slow(self.breaker.thresholds().slow_call);
-        let target = &mut self.targets[told.target];
+    fn target_outcome(&mut self, place: usize, told: &Told, draw: f64, moved: &mut Vec<Moved>) {
+        let slow = told.is_slow(self.breaker.thresholds());
+        let target = &mut self.targets[place];
         // One name behind a wildcard says nothing of the others.
         if told.outcome == Outcome::ModelMissing && &*target.model != "*" {
-            target.vitals.publish_missing();
+            target.vitals.publish_missing(true);
         }
         let report = Report { vote: told.outcome.vote(), slow, pass: told.by_target.pass, epoch: told.by_target.epoch };
         let mut moves = Vec::new();
@@ -265,7 +242,7 @@ impl ProviderHealth {
         if moves.iter().any(|step| step.from == State::Closed && step.to == State::Open) {
             target.tripped = Some(told.at);
         }
-        moved.extend(moves.into_iter().map(|transition| Moved { target: Some(told.target), transition }));
+        moved.extend(moves.into_iter().map(|transition| Moved { target: Some(place), transition }));
     }
 
     fn provider_outcome(&mut self, told: &Told, draw: f64, moved: &mut Vec<Moved>) {
@@ -280,8 +257,12 @@ impl ProviderHealth {
         self.breaker.record(report, told.at, draw, &mut moves);
         let span = self.breaker.thresholds().window;
         let tripped = self.targets.iter().filter(|t| t.tripped.is_some_and(|at| told.at.since(at) <= span));
-        if moved.iter().any(|m| m.transition.to == State::Open) && tripped.count() >= 2 {
+        if moved.iter().any(|m| m.transition.from == State::Closed) && tripped.count() >= 2 {
             self.breaker.trip(Reason::SeveralModels, told.at, draw, &mut moves);
+        }
+        // What tripped it once is no reason to trip it again.
+        if moves.iter().any(|step| step.to == State::Open) {
+            self.targets.iter_mut().for_each(|target| target.tripped = None);
         }
         self.vitals.publish(&mut self.breaker, told.at);
         moved.extend(moves.into_iter().map(|transition| Moved { target: None, transition }));
@@ -289,7 +270,7 @@ impl ProviderHealth {
 
     /// Takes what a probe has shown by a stream's first content, long before its end: the target answers, and the next
     /// probe may go. Without it a long stream would keep everyone else out.
-    pub fn answered(&mut self, target: usize, by_provider: Option<Admitted>, by_target: Option<Admitted>, now: Moment) -> Vec<Moved> {
+    pub fn answered(&mut self, by_provider: Option<Admitted>, by_target: Option<Admitted>, now: Moment) -> Vec<Moved> {
         let mut moved = Vec::new();
         let mut tell = |place: Option<usize>, breaker: &mut Breaker, vitals: &Vitals, by: Option<Admitted>| {
             let Some(by) = by else { return };
@@ -298,8 +279,10 @@ impl ProviderHealth {
             vitals.publish(breaker, now);
             moved.extend(moves.into_iter().map(|transition| Moved { target: place, transition }));
         };
-        if let Some(own) = self.targets.get_mut(target) {
-            tell(Some(target), &mut own.breaker, &own.vitals, by_target);
+        let target = by_target.as_ref().and_then(|by| self.place_of(by.vitals()?));
+        if let Some(place) = target {
+            let own = &mut self.targets[place];
+            tell(Some(place), &mut own.breaker, &own.vitals, by_target);
         }
         tell(None, &mut self.breaker, &self.vitals, by_provider);
         moved
@@ -307,18 +290,27 @@ impl ProviderHealth {
 
     /// Lets time pass: open periods end, windows empty.
     pub fn tick(&mut self, now: Moment) -> Vec<Moved> {
+        self.each(now, |breaker, moves| breaker.tick(now, moves))
+    }
+
+    /// Moves all breakers in one way and publishes them.
+    fn each(&mut self, now: Moment, mut by: impl FnMut(&mut Breaker, &mut Vec<Transition>)) -> Vec<Moved> {
         let mut moved = Vec::new();
         let own = (None, &mut self.breaker, &self.vitals);
         let targets = self.targets.iter_mut().enumerate().map(|(place, t)| (Some(place), &mut t.breaker, &t.vitals));
         for (target, breaker, vitals) in std::iter::once(own).chain(targets) {
             let mut moves = Vec::new();
-            breaker.tick(now, &mut moves);
+            by(breaker, &mut moves);
             vitals.publish(breaker, now);
             moved.extend(moves.into_iter().map(|transition| Moved { target, transition }));
         }
         moved
     }
 }
+
+mod operator;
+mod roster;
+pub use roster::{Roster, Seat};
 
 #[cfg(test)]
 mod tests;

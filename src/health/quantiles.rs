@@ -41,6 +41,13 @@ impl Quantiles {
         Self { now: empty.clone(), before: empty, turn: 0, span_us: (span.as_micros() as u64).max(1), ewma: Ewma::default() }
     }
 
+    /// Looks back over other spans from now on; what is known stays.
+    pub fn respan(&mut self, span: Duration, now: Moment) {
+        self.advance(now);
+        self.span_us = (span.as_micros() as u64).max(1);
+        self.turn = now.micros() / self.span_us;
+    }
+
     /// Takes a latency.
     pub fn record(&mut self, latency: Duration, now: Moment) {
         self.advance(now);

@@ -4,13 +4,14 @@
 //! compare-and-swap on the same word that holds the state, so that a claim can't outlive the state it was made in, and is
 //! given back when its guard drops.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::breaker::{Breaker, Pass, State};
+use super::breaker::{Breaker, Pass};
 use super::ewma::decay;
 use super::spread::Spread;
+use super::transition::{Reason, State};
 use crate::base::Moment;
 
 /// What stands for "no data" when targets are compared: an unknown target is worth a try before a slow one.
@@ -26,8 +27,15 @@ pub struct Vitals {
     gate: AtomicU64,
     until: AtomicU64,
     probes: AtomicU32,
-    ramp_from: AtomicU64,
+    /// Between two probes at least; zero: none.
+    probe_gap_us: AtomicU64,
+    /// Where there is a gap: the next probe may go then.
+    next_probe: AtomicU64,
+    since: AtomicU64,
     ramp_us: AtomicU64,
+    /// The last open period before jitter, and why the state was entered (0: from the start): for a successor of the writer.
+    period_us: AtomicU64,
+    reason: AtomicU8,
     degraded: AtomicBool,
     missing: AtomicBool,
     in_flight: AtomicU32,
@@ -48,15 +56,38 @@ pub enum Admission {
     Admit,
     /// The open period is over and a permit is free: [`Vitals::claim`] it.
     Due,
-    /// Half-open, all permits taken.
+    /// Half-open, all permits taken, or the last one too short a while ago.
     Busy,
     /// Open until then.
     Refuse(Moment),
+    /// Held open by an operator.
+    Held,
+}
+
+/// What a successor needs to go on where a breaker's state was published last.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// The state.
+    pub state: State,
+    /// Whether an operator holds it.
+    pub held: bool,
+    /// Its number.
+    pub epoch: u32,
+    /// The end of the last open period.
+    pub until: Option<Moment>,
+    /// When it began.
+    pub since: Moment,
+    /// Why.
+    pub reason: Option<Reason>,
+    /// The last open period before jitter.
+    pub period: Duration,
 }
 
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
 const HALF_OPEN: u64 = 2;
+const HELD_OPEN: u64 = 3;
+const HELD_CLOSED: u64 = 4;
 
 fn pack(epoch: u32, state: u64, used: u16) -> u64 {
     (u64::from(epoch) << 32) | (state << 16) | u64::from(used)
@@ -73,22 +104,51 @@ impl Vitals {
         self.failing.store((tally.failure_ratio() * 1e6) as u32, Ordering::Relaxed);
         self.degraded.store(breaker.degraded(now), Ordering::Relaxed);
         self.probes.store(u32::from(breaker.thresholds().half_open_probes), Ordering::Relaxed);
-        let state = match breaker.state() {
-            State::Closed => CLOSED,
-            State::Open => OPEN,
-            State::HalfOpen => HALF_OPEN,
+        self.probe_gap_us.store(breaker.probe_gap().as_micros() as u64, Ordering::Relaxed);
+        let state = match (breaker.state(), breaker.held()) {
+            (State::Closed, false) => CLOSED,
+            (State::Open, false) => OPEN,
+            (State::HalfOpen, _) => HALF_OPEN,
+            (State::Open, true) => HELD_OPEN,
+            (State::Closed, true) => HELD_CLOSED,
         };
         // Times first, then the word that makes readers look at them.
-        self.until.store(breaker.until().micros(), Ordering::Relaxed);
-        let ramping = state == CLOSED && breaker.epoch() > 0;
-        self.ramp_from.store(breaker.since().micros(), Ordering::Relaxed);
-        self.ramp_us.store(if ramping { breaker.thresholds().ramp.as_micros() as u64 } else { 0 }, Ordering::Relaxed);
+        self.until.store(breaker.until().map_or(0, Moment::micros), Ordering::Relaxed);
+        self.since.store(breaker.since().micros(), Ordering::Relaxed);
+        let ramp = if breaker.ramps() { breaker.thresholds().ramp } else { Duration::ZERO };
+        self.ramp_us.store(ramp.as_micros() as u64, Ordering::Relaxed);
+        self.period_us.store(breaker.period().as_micros() as u64, Ordering::Relaxed);
+        let reason = breaker.reason().and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
+        self.reason.store(reason.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
         let epoch = breaker.epoch();
         // Readers change only the permits; those of the same epoch stay claimed.
         let _ = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let (old, _, used) = unpack(word);
             Some(pack(epoch, state, if old == epoch { used } else { 0 }))
         });
+    }
+
+    /// What was published last. For a writer only: between another's stores it may be of two states.
+    pub fn published(&self) -> Published {
+        let (epoch, code, _) = unpack(self.gate.load(Ordering::Acquire));
+        let (state, held) = match code {
+            OPEN => (State::Open, false),
+            HALF_OPEN => (State::HalfOpen, false),
+            HELD_OPEN => (State::Open, true),
+            HELD_CLOSED => (State::Closed, true),
+            _ => (State::Closed, false),
+        };
+        let until = self.until.load(Ordering::Relaxed);
+        let reason = usize::from(self.reason.load(Ordering::Relaxed));
+        Published {
+            state,
+            held,
+            epoch,
+            until: (until > 0).then(|| Moment::from_micros(until)),
+            since: Moment::from_micros(self.since.load(Ordering::Relaxed)),
+            reason: reason.checked_sub(1).and_then(|place| Reason::ALL.get(place).copied()),
+            period: Duration::from_micros(self.period_us.load(Ordering::Relaxed)),
+        }
     }
 
     /// Publishes latencies (peak-EWMA, in microseconds).
@@ -109,20 +169,41 @@ impl Vitals {
         self.spreads[usize::from(stream)].get()?.percentile(share)
     }
 
+    /// The latencies as published last: peaks of latency and first-token time in microseconds, and when.
+    pub fn published_latency(&self) -> (u64, u64, Moment) {
+        let at = Moment::from_micros(self.observed_at.load(Ordering::Relaxed));
+        (self.latency_peak.load(Ordering::Relaxed), self.first_token_peak.load(Ordering::Relaxed), at)
+    }
+
     /// Whether a call may pass at `now`. Claims nothing.
     pub fn admit(&self, now: Moment) -> Admission {
         let (_, state, used) = unpack(self.gate.load(Ordering::Acquire));
         let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
         match state {
-            CLOSED => Admission::Admit,
+            CLOSED | HELD_CLOSED => Admission::Admit,
+            HELD_OPEN => Admission::Held,
             OPEN if now < until => Admission::Refuse(until),
-            _ if u32::from(used) < self.probes.load(Ordering::Relaxed) => Admission::Due,
+            _ if u32::from(used) < self.probes.load(Ordering::Relaxed) && self.gap_is_over(now) => Admission::Due,
             _ => Admission::Busy,
         }
     }
 
+    fn gap_is_over(&self, now: Moment) -> bool {
+        self.probe_gap_us.load(Ordering::Relaxed) == 0 || now.micros() >= self.next_probe.load(Ordering::Relaxed)
+    }
+
+    /// Where probes keep a distance, takes the place of the next one; false if it isn't time yet.
+    fn take_turn(&self, now: Moment) -> bool {
+        let gap = self.probe_gap_us.load(Ordering::Relaxed);
+        let later = |next: u64| (now.micros() >= next).then(|| now.micros().saturating_add(gap));
+        gap == 0 || self.next_probe.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
+    }
+
     /// Claims one of the permits; None if the last was taken meanwhile, or the state has changed.
     pub fn claim(self: &Arc<Self>, now: Moment) -> Option<Permit> {
+        if !self.take_turn(now) {
+            return None;
+        }
         let claimed = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
             let (epoch, state, used) = unpack(word);
             // After the word, which was published after them: never an earlier period's end with a later one's word.
@@ -143,7 +224,7 @@ impl Vitals {
     pub fn state(&self, now: Moment) -> State {
         match self.admit(now) {
             Admission::Admit => State::Closed,
-            Admission::Refuse(_) => State::Open,
+            Admission::Refuse(_) | Admission::Held => State::Open,
             Admission::Due | Admission::Busy => State::HalfOpen,
         }
     }
@@ -154,7 +235,7 @@ impl Vitals {
         if ramp == 0 {
             return 1.0;
         }
-        let elapsed = now.since(Moment::from_micros(self.ramp_from.load(Ordering::Relaxed)));
+        let elapsed = now.since(Moment::from_micros(self.since.load(Ordering::Relaxed)));
         (0.1 + 0.9 * elapsed.as_micros() as f64 / ramp as f64).min(1.0)
     }
 
@@ -168,9 +249,9 @@ impl Vitals {
         self.missing.load(Ordering::Relaxed)
     }
 
-    /// Publishes that the provider doesn't have this model.
-    pub fn publish_missing(&self) {
-        self.missing.store(true, Ordering::Relaxed);
+    /// Publishes whether the provider lacks this model.
+    pub fn publish_missing(&self, missing: bool) {
+        self.missing.store(missing, Ordering::Relaxed);
     }
 
     /// Peak-EWMA of the first-token time (`stream`) or the latency, in microseconds, decayed by the time without a call.
@@ -259,12 +340,13 @@ pub struct Admitted {
 impl Admitted {
     /// Passes the gate if it is closed or a permit can be had; with `force`, where it is open too.
     pub fn at(vitals: &Arc<Vitals>, force: bool, now: Moment) -> Option<Self> {
+        // Before the look: should the state change in between, the call's end is an earlier state's, which counts for nothing.
         let epoch = vitals.epoch();
         match vitals.admit(now) {
             Admission::Admit => Some(Self { pass: Pass::Normal, epoch, permit: None }),
             Admission::Due => vitals.claim(now).map(|permit| Self { pass: Pass::Probe, epoch: permit.epoch(), permit: Some(permit) }),
             Admission::Refuse(_) if force => Some(Self { pass: Pass::LeastBad, epoch, permit: None }),
-            Admission::Refuse(_) | Admission::Busy => None,
+            Admission::Refuse(_) | Admission::Busy | Admission::Held => None,
         }
     }
 
@@ -274,6 +356,11 @@ impl Admitted {
         let permit = self.permit.take()?;
         self.pass = Pass::Normal;
         Some(Self { pass: Pass::Probe, epoch: self.epoch, permit: Some(permit) })
+    }
+
+    /// Whose permit is held.
+    pub fn vitals(&self) -> Option<&Arc<Vitals>> {
+        self.permit.as_ref().map(|permit| &permit.vitals)
     }
 
     /// Whether a permit is held.

@@ -28,6 +28,14 @@ impl Tally {
     pub fn slow_ratio(self) -> f64 {
         share(self.slow, self.calls)
     }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            calls: self.calls.saturating_add(other.calls),
+            failures: self.failures.saturating_add(other.failures),
+            slow: self.slow.saturating_add(other.slow),
+        }
+    }
 }
 
 fn share(part: u32, whole: u32) -> f64 {
@@ -62,16 +70,31 @@ impl Window {
     /// The counts of the last span.
     pub fn tally(&mut self, now: Moment) -> Tally {
         self.advance(now);
-        self.buckets.iter().fold(Tally::default(), |sum, b| Tally {
-            calls: sum.calls.saturating_add(b.calls),
-            failures: sum.failures.saturating_add(b.failures),
-            slow: sum.slow.saturating_add(b.slow),
-        })
+        self.buckets.iter().fold(Tally::default(), |sum, bucket| sum.plus(*bucket))
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.buckets = Default::default();
+    }
+
+    /// Looks back over another span from now on. What was counted stays as recent as the end of its old bucket, so that
+    /// nothing is forgotten early, and falls out where the new span doesn't reach so far.
+    pub fn respan(&mut self, span: Duration, now: Moment) {
+        self.advance(now);
+        let mut other = Self::new(span);
+        let end = now.micros().max(self.newest * self.width_us);
+        other.advance(Moment::from_micros(end));
+        for age in (0..BUCKETS as u64).filter(|age| *age <= self.newest) {
+            let number = self.newest - age;
+            let at = ((number + 1) * self.width_us - 1).min(end) / other.width_us;
+            if at + (BUCKETS as u64) > other.newest {
+                let old = self.buckets[(number % BUCKETS as u64) as usize];
+                let bucket = &mut other.buckets[(at % BUCKETS as u64) as usize];
+                *bucket = bucket.plus(old);
+            }
+        }
+        *self = other;
     }
 
     /// Empties the buckets that time has passed by. A clock that steps back changes nothing.
@@ -138,7 +161,58 @@ mod tests {
         assert_eq!(Tally::default().failure_ratio(), 0.0);
     }
 
+    #[test]
+    fn another_span_keeps_what_it_reaches() {
+        let mut window = Window::new(SPAN);
+        for ms in [500, 4_500, 9_500] {
+            window.record(true, ms == 9_500, at(ms));
+        }
+        window.respan(Duration::from_secs(100), at(9_600));
+        assert_eq!(window.tally(at(9_600)), Tally { calls: 3, failures: 3, slow: 1 });
+        assert_eq!(window.tally(at(99_999)).calls, 3);
+        assert_eq!(window.tally(at(100_000)).calls, 0);
+        let mut window = Window::new(SPAN);
+        for ms in [500, 4_500, 9_500] {
+            window.record(true, ms == 9_500, at(ms));
+        }
+        window.respan(Duration::from_secs(2), at(9_600));
+        assert_eq!(window.tally(at(9_600)), Tally { calls: 1, failures: 1, slow: 1 });
+        assert_eq!(window.tally(at(11_600)), Tally::default());
+    }
+
+    #[test]
+    fn another_span_at_a_time_gone_back_loses_nothing() {
+        let mut window = Window::new(SPAN);
+        window.record(true, false, at(50_500));
+        window.respan(Duration::from_secs(20), at(1));
+        assert_eq!(window.tally(at(50_500)).calls, 1);
+    }
+
     proptest! {
+        /// Whatever spans follow each other: nothing is counted twice, and what is younger than every span stays.
+        #[test]
+        fn respanning_neither_adds_nor_forgets_early(
+            steps in proptest::collection::vec((0u64..3_000, proptest::option::of(1u64..40)), 1..60)
+        ) {
+            let (mut window, mut calls, mut now, mut span) = (Window::new(SPAN), Vec::new(), 0, 10);
+            let mut shortest = span;
+            for (gap, other) in steps {
+                now += gap;
+                if let Some(other) = other {
+                    window.respan(Duration::from_secs(other), at(now));
+                    span = other;
+                    shortest = shortest.min(span);
+                }
+                window.record(false, false, at(now));
+                calls.push(now);
+            }
+            let tally = window.tally(at(now)).calls as usize;
+            prop_assert!(tally <= calls.len());
+            // A bucket may fall out up to a tenth of the span early, and each move to another span may cost as much.
+            let young = calls.iter().filter(|call| now - **call < shortest * 900).count();
+            prop_assert!(tally >= young, "{} < {}", tally, young);
+        }
+
         /// Against a list of all calls: the window holds those of the last nine to ten bucket widths.
         #[test]
         fn agrees_with_a_list(steps in proptest::collection::vec((0u64..4_000, any::<bool>()), 1..80)) {

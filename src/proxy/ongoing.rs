@@ -1,6 +1,7 @@
 //! One upstream call under way: holds its claims, measures it, and tells its end exactly once, whatever ends it.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::Worker;
@@ -35,7 +36,7 @@ impl Ongoing {
         let (by_provider, by_target) = (by_provider.answered(), by_target.answered());
         if by_provider.is_some() || by_target.is_some() {
             let target = &self.taken.target;
-            let told = Answered { origin: self.origin.clone(), target: target.place, by_provider, by_target };
+            let told = Answered { origin: self.origin.clone(), by_provider, by_target };
             // A full mailbox drops the report, and the permits with it.
             if !self.worker.gateway.cast.tell(target.provider.place, told) {
                 self.worker.gateway.metrics.dropped_reports.inc();
@@ -65,12 +66,13 @@ impl Ongoing {
         self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
         let told = Told {
             origin: self.origin.clone(),
-            target: target.place,
-            key: self.taken.key,
+            target: Arc::clone(&target.vitals),
+            key: self.taken.key.and_then(|place| target.provider.keys.get(place)).map(|key| Arc::clone(&key.rest)),
             outcome,
             at: now,
             latency: now.since(self.started),
             first_token: self.first_token,
+            first_token_limit: target.timeouts.first_token,
             message: message.to_owned(),
             by_provider,
             by_target,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Target, Timeouts, WhenAllOpen};
 use crate::base::Moment;
-use crate::health::{Breaker, Reason, Report, Rest, Thresholds, Vitals, Vote};
+use crate::health::{Breaker, Reason, Report, Thresholds, Vitals, Vote};
 
 /// Moves published vitals as their actor would.
 pub(super) struct Lever {
@@ -68,7 +68,7 @@ pub(super) fn target(provider: &Arc<Provider>, model: &str) -> Target {
         place: 0,
         model: model.into(),
         vitals,
-        key_rests: (0..provider.keys.len().max(1)).map(|_| Rest::default()).collect(),
+        key_rests: (0..provider.keys.len().max(1)).map(|_| Arc::default()).collect(),
         weight: 1,
         price: None,
         capabilities: None::<Needs>,

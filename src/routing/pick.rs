@@ -111,6 +111,8 @@ pub enum Why {
     Tried,
     /// Its breaker, or its provider's, is open until then.
     Open(Moment),
+    /// An operator holds its breaker, or its provider's, open.
+    Held,
     /// Half-open, and its probes are under way.
     Probing,
     /// Every key that could be used rests until then, out of quota.
@@ -136,6 +138,7 @@ impl Why {
         match self {
             Self::Tried => "already tried by this request".into(),
             Self::Open(until) => format!("breaker open for {}", wait(until)),
+            Self::Held => "breaker held open by an operator".into(),
             Self::Probing => "breaker half-open, its probes are under way".into(),
             Self::KeysResting(until) => format!("rate-limited for {}", wait(until)),
             Self::KeysRefused(_) => "its keys were refused".into(),
@@ -326,6 +329,7 @@ pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standin
         return Standing::Out(why);
     }
     match (target.provider.vitals.admit(ask.now), target.vitals.admit(ask.now)) {
+        (Admission::Held, _) | (_, Admission::Held) => Standing::Out(Why::Held),
         (Admission::Refuse(a), Admission::Refuse(b)) => Standing::Out(Why::Open(a.max(b))),
         (Admission::Refuse(until), _) | (_, Admission::Refuse(until)) => Standing::Out(Why::Open(until)),
         (Admission::Busy, _) | (_, Admission::Busy) => Standing::Out(Why::Probing),

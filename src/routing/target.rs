@@ -45,7 +45,7 @@ pub struct Target {
     /// Its breaker and its calls under way.
     pub vitals: Arc<Vitals>,
     /// The rest of each of the provider's keys for this model, in the pool's order; one where none is sent.
-    pub key_rests: Arc<[Rest]>,
+    pub key_rests: Arc<[Arc<Rest>]>,
     /// Its share under `weighted`, a divisor of load elsewhere.
     pub weight: u32,
     /// Its price as one number to compare (input and output per million tokens, in nano-dollars); None: not known.

@@ -57,6 +57,7 @@ impl Breaker {
             half_open_probes: s.whole("half_open_probes", t.half_open_probes.into(), 1..=65_535) as u16,
             close_after: s.whole("close_after", t.close_after.into(), 1..=1_000_000) as u32,
             ramp: s.duration("ramp", t.ramp),
+            probe_gap: t.probe_gap,
         };
         // Where neither is written here, the section above has been told already.
         let own = s.has("open_for") || s.has("open_for_max");
@@ -64,9 +65,11 @@ impl Breaker {
             s.problem("open_for_max", "is shorter than `open_for`; raise it or lower `open_for`");
         }
         let policies = [("least_bad", WhenAllOpen::LeastBad), ("refuse", WhenAllOpen::Refuse)];
+        let when_all_open = s.choice("when_all_open", &policies, base.when_all_open);
+        let probe_gap = if when_all_open == WhenAllOpen::Refuse { Duration::from_secs(1) } else { Duration::ZERO };
         Self {
-            thresholds,
-            when_all_open: s.choice("when_all_open", &policies, base.when_all_open),
+            thresholds: Thresholds { probe_gap, ..thresholds },
+            when_all_open,
             key_quarantine: s.period("key_quarantine", base.key_quarantine),
             active_probe: s.choice("probe", &[("passive", false), ("active", true)], base.active_probe),
             probe_every: s.period("probe_every", base.probe_every),

@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod outside;
+
 struct Bench {
     breaker: Breaker,
     now: Moment,
@@ -55,7 +57,7 @@ fn trips_at_the_fifth_failure_in_a_row_and_not_before() {
     assert!(bench.moves.is_empty(), "a success ends the run");
     bench.normal(&[Failure]);
     assert_eq!(bench.last(), (State::Closed, State::Open, Reason::Consecutive));
-    assert_eq!(bench.breaker.until(), Moment::from_millis(10_000));
+    assert_eq!(bench.breaker.until(), Some(Moment::from_millis(10_000)));
     assert_eq!(bench.breaker.consecutive(), 5);
 }
 
@@ -158,7 +160,7 @@ fn a_least_bad_call_half_opens_by_success_and_changes_nothing_by_failure() {
     let mut bench = open();
     bench.later(1_000).tell(Failure, Pass::LeastBad).tell(Alive, Pass::LeastBad).tell(Success, Pass::Normal);
     assert_eq!(bench.breaker.state(), State::Open);
-    assert_eq!(bench.breaker.until(), Moment::from_millis(10_000));
+    assert_eq!(bench.breaker.until(), Some(Moment::from_millis(10_000)));
     bench.tell(Success, Pass::LeastBad);
     assert_eq!(bench.last(), (State::Open, State::HalfOpen, Reason::LeastBadSucceeded));
     bench.tell(Failure, Pass::LeastBad);
@@ -187,7 +189,7 @@ fn jitter_moves_the_period_by_a_tenth() {
         let mut breaker = Breaker::new(Thresholds::default(), Moment::START);
         let mut moves = Vec::new();
         breaker.trip(Reason::SeveralModels, Moment::START, draw, &mut moves);
-        assert_eq!(breaker.until(), Moment::from_millis(ms));
+        assert_eq!(breaker.until(), Some(Moment::from_millis(ms)));
         breaker.trip(Reason::Hard, Moment::START, draw, &mut moves);
         assert_eq!(moves.len(), 1, "an open breaker can't trip");
     }

@@ -1,7 +1,10 @@
 //! Whom an outcome accuses: the target, the provider or the key.
 
 use super::super::breaker::Pass;
+use super::super::thresholds::Thresholds;
 use super::*;
+
+mod roster;
 
 const MODELS: [&str; 3] = ["a", "b", "*"];
 
@@ -25,14 +28,13 @@ impl Stage {
             half_open_probes: 1,
             close_after: 1,
             ramp: Duration::ZERO,
+            probe_gap: Duration::ZERO,
         };
         let now = Moment::from_millis(1);
-        let mut health = ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), now);
-        for model in MODELS {
-            health.add_target(model.into(), Arc::default(), [Rest::default()].into(), now);
-        }
+        let seat = |model: &str| Seat { model: model.into(), vitals: Arc::default(), rests: [Arc::default()].into() };
         let rest = Arc::default();
-        health.add_key(Arc::clone(&rest));
+        let roster = Roster { targets: MODELS.map(seat).into(), keys: vec![Arc::clone(&rest)] };
+        let health = ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), roster, now);
         Self { health, rest, now }
     }
 
@@ -40,12 +42,13 @@ impl Stage {
         let by = |vitals: &Arc<Vitals>| Admitted::at(vitals, true, self.now).expect("forced");
         Told {
             origin: Origin::default(),
-            target,
-            key: Some(0),
+            target: Arc::clone(&self.health.targets[target].vitals),
+            key: Some(Arc::clone(&self.rest)),
             outcome,
             at: self.now,
             latency: Duration::from_millis(5),
             first_token,
+            first_token_limit: Duration::from_secs(60),
             message: "words".into(),
             by_provider: by(&self.health.vitals),
             by_target: by(&self.health.targets[target].vitals),
@@ -182,16 +185,16 @@ fn a_probes_first_content_frees_the_next_probe_and_counts_once() {
     stage.health = {
         let mut thresholds = stage.health.breaker.thresholds().clone();
         thresholds.close_after = 2;
-        let mut health = ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), stage.now);
-        health.add_target("a".into(), Arc::default(), [Rest::default()].into(), stage.now);
-        health
+        let seat = Seat { model: "a".into(), vitals: Arc::default(), rests: [Arc::default()].into() };
+        let roster = Roster { targets: vec![seat], keys: Vec::new() };
+        ProviderHealth::new(&thresholds, Duration::from_secs(60), Arc::default(), roster, stage.now)
     };
     stage.fail(0, Failure::Status(500), 3);
     stage.now = stage.now.plus(Duration::from_secs(10));
     let mut told = stage.told(0, Outcome::Ok, Some(Duration::from_millis(5)));
     let answered = told.by_target.answered();
     assert!(answered.is_some() && told.by_provider.answered().is_none());
-    stage.health.answered(0, None, answered, stage.now);
+    stage.health.answered(None, answered, stage.now);
     assert_eq!(stage.states().1, [State::HalfOpen]);
     assert!(
         Admitted::at(&stage.health.targets[0].vitals, false, stage.now).is_some_and(|next| next.is_probe()),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::breaker::{Reason, Report, Thresholds};
+use super::super::breaker::Report;
 use super::super::outcome::Vote;
+use super::super::thresholds::Thresholds;
+use super::super::transition::Reason;
 use super::*;
 
 fn thresholds(half_open_probes: u16) -> Thresholds {
@@ -78,6 +80,24 @@ fn a_permit_of_an_earlier_state_gives_nothing_back_to_a_later_one() {
     assert_eq!(vitals.admit(later), Admission::Busy, "the later permit is still out");
     drop(late);
     assert_eq!(vitals.admit(later), Admission::Due);
+}
+
+#[test]
+fn probes_keep_their_distance_until_one_succeeds() {
+    let (mut breaker, vitals) =
+        (Breaker::new(Thresholds { probe_gap: Duration::from_secs(1), ..thresholds(1) }, Moment::START), Arc::new(Vitals::default()));
+    breaker.trip(Reason::Hard, Moment::START, 0.0, &mut Vec::new());
+    vitals.publish(&mut breaker, Moment::START);
+    let after = |ms| DUE.plus(Duration::from_millis(ms));
+    drop(vitals.claim(DUE).expect("the first need not wait"));
+    assert_eq!((vitals.admit(after(999)), vitals.claim(after(999)).is_none()), (Admission::Busy, true));
+    assert_eq!(vitals.admit(after(1_000)), Admission::Due);
+    let permit = vitals.claim(after(1_000)).unwrap();
+    let good = Report { vote: Vote::Success, slow: false, pass: Pass::Probe, epoch: permit.epoch() };
+    breaker.record(good, after(1_001), 0.0, &mut Vec::new());
+    vitals.publish(&mut breaker, after(1_001));
+    drop(permit);
+    assert!(vitals.claim(after(1_002)).is_some(), "it answers: no reason to wait");
 }
 
 #[test]

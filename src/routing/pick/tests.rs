@@ -241,10 +241,10 @@ fn filters_before_any_hop() {
 fn a_missing_model_is_out() {
     let chain = three(Strategy::Ordered);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
-    targets[0].vitals.publish_missing();
+    targets[0].vitals.publish_missing(true);
     assert_eq!(picked(&chain, &Tried::default(), NOW), 1);
-    targets[1].vitals.publish_missing();
-    targets[2].vitals.publish_missing();
+    targets[1].vitals.publish_missing(true);
+    targets[2].vitals.publish_missing(true);
     assert!(pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err().all_missing());
 }
 
@@ -341,7 +341,7 @@ proptest! {
             match state {
                 1 => lever.trip(after(5)),
                 2 => lever.trip(Moment::START),
-                3 => target.vitals.publish_missing(),
+                3 => target.vitals.publish_missing(true),
                 _ => {}
             }
         }
