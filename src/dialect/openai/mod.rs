@@ -2,4 +2,5 @@
 
 pub mod carry;
 pub mod frame;
+pub mod stitch;
 pub mod unstream;

@@ -105,6 +105,11 @@ impl<'a> Walk<'a> {
         &self.bytes[span]
     }
 
+    /// The bytes from a place on.
+    pub(crate) fn rest(&self, from: usize) -> &'a [u8] {
+        &self.bytes[from..]
+    }
+
     /// Opens the object or array that the cursor stands on; true when there is a first member, false when it was empty
     /// and is closed again.
     #[inline]
