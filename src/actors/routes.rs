@@ -104,6 +104,7 @@ fn route(settings: &Settings, model: &Model, pools: &HashMap<&str, Pool>) -> Rou
         model: model.name.as_str().into(),
         pools,
         retry: model.retry.clone(),
+        streaming: model.streaming.clone(),
         left_out: left_out.map(|t| format!("{}/{}", t.provider, t.model)).collect(),
     };
     let targets = model.targets.iter().filter(|t| settings.providers.contains_key(&t.provider));

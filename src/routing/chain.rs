@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::policy::{Retry, Strategy};
+use super::policy::{Retry, Strategy, Streaming};
 use super::target::Target;
 
 /// Targets held equivalent, chosen among by a strategy.
@@ -26,6 +26,8 @@ pub struct Chain {
     pub pools: Vec<Pool>,
     /// How often a request may call.
     pub retry: Retry,
+    /// What happens to its streams.
+    pub streaming: Streaming,
     /// Targets as written whose provider has no key, as `provider/model`: shown by /v1/route, never tried.
     pub left_out: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Target, Timeouts, WhenAllOpen};
+use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Streaming, Target, Timeouts, WhenAllOpen};
 use crate::base::Moment;
 use crate::health::{Breaker, Reason, Report, Thresholds, Vitals, Vote};
 
@@ -83,9 +83,20 @@ pub(super) fn chain(strategy: Strategy, pools: Vec<Vec<Target>>) -> Chain {
         strategy,
         targets: targets.into_iter().map(Arc::new).collect(),
     });
-    Chain { model: "model-0".into(), pools: pools.collect(), retry: retry(), left_out: Vec::new() }
+    Chain { model: "model-0".into(), pools: pools.collect(), retry: retry(), streaming: streaming(), left_out: Vec::new() }
 }
 
 pub(super) fn retry() -> Retry {
     Retry { attempts: 4, same_target: 1, backoff: Duration::from_millis(100) }
+}
+
+fn streaming() -> Streaming {
+    Streaming {
+        recovery: true,
+        hold_tools: false,
+        hold: Duration::ZERO,
+        resume_window: Duration::ZERO,
+        resume_max: Duration::from_secs(300),
+        resume_buffer: 4 << 20,
+    }
 }

@@ -16,5 +16,5 @@ pub use chain::{Chain, Pool};
 pub use explain::{Explained, explain};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
 pub use plan::{Failed, Next, Plan, Stop};
-pub use policy::{Retry, Strategy, Timeouts, WhenAllOpen};
+pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};

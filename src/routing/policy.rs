@@ -82,3 +82,20 @@ pub struct Retry {
     /// Before a repeat: full jitter up to this, doubling.
     pub backoff: Duration,
 }
+
+/// `[stream]` with overrides merged in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Streaming {
+    /// Whether a stream that breaks after content went out is continued.
+    pub recovery: bool,
+    /// Whether tool calls are withheld until they are whole.
+    pub hold_tools: bool,
+    /// How long the first content is withheld.
+    pub hold: Duration,
+    /// How long a caller who left may come back; zero: not at all.
+    pub resume_window: Duration,
+    /// The most that a request may ask for.
+    pub resume_max: Duration,
+    /// What is kept of one stream for that, in bytes.
+    pub resume_buffer: usize,
+}

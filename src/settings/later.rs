@@ -66,23 +66,18 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("providers.*.breaker.probe", Until::NoEffect, "only real calls probe"),
     ("providers.*.breaker.probe_every", Until::NoEffect, "only real calls probe"),
     ("models.*.cache", Until::NoEffect, "nothing is cached"),
-    ("models.*.stream", Until::NoEffect, "a stream that breaks ends with an error event and can't be resumed"),
+    ("models.*.stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
+    ("models.*.stream.hold_tools", Until::NoEffect, "tool calls flow as they come"),
+    ("models.*.stream.hold", Until::NoEffect, "the first content flows as it comes"),
+    ("models.*.stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
+    ("models.*.stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
+    ("models.*.stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.retry.wait", Until::NoEffect, "a Retry-After is not waited out"),
     ("models.*.retry.budget_ratio", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
     ("models.*.retry.budget_min", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
     ("models.*.retry.hedge", Until::NoEffect, "no second target is started early"),
     ("models.*.retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
 ];
-
-/// `[stream]` and `[models.X.stream]`: checked, not kept.
-pub(super) fn stream(mut section: Section<'_>) {
-    section.choice("recovery", &[("error", false), ("continue", true)], true);
-    section.flag("hold_tools", false);
-    section.duration("hold", Duration::ZERO);
-    section.duration("resume_window", Duration::ZERO);
-    section.duration("resume_max", Duration::from_secs(300));
-    section.size("resume_buffer", 4 << 20);
-}
 
 /// `[cache]` and `[models.X.cache]`: checked, not kept.
 pub(super) fn cache(mut section: Section<'_>) {

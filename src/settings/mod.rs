@@ -8,6 +8,7 @@ mod access;
 mod door;
 mod dotenv;
 mod health;
+mod known;
 mod later;
 mod layer;
 mod load;
@@ -18,6 +19,7 @@ mod provider;
 mod raw;
 mod resolve;
 mod secrets;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod types;

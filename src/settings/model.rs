@@ -4,25 +4,27 @@ use super::health::{self, Retries};
 use super::later;
 use super::path::Path;
 use super::raw::{MOST, Report, Section, did_you_mean};
-use super::types::{Model, Price, Strategy, Target};
+use super::stream;
+use super::types::{Model, Price, Strategy, Streaming, Target};
 
 /// What a target may declare that it can do.
 const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
 
-/// The names that a model's row may refer to.
-pub(super) struct Names<'a> {
+/// What the settings around a model's row say.
+pub(super) struct Around<'a> {
     pub(super) providers: &'a [String],
     pub(super) models: &'a [String],
+    pub(super) retries: &'a Retries,
+    pub(super) streaming: &'a Streaming,
 }
 
 /// One of `[models]`.
-pub(super) fn model(name: &str, mut s: Section<'_>, names: &Names<'_>, retries: &Retries) -> Model {
+pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Model {
     check_name(name, s.report(), s.path());
     let strategy = s.choice("strategy", &Strategy::NAMES, Strategy::Healthiest);
-    let targets = targets(&mut s, name, names.providers);
-    let failover = failover(&mut s, name, names.models);
+    let targets = targets(&mut s, name, around.providers);
+    let failover = failover(&mut s, name, around.models);
     later::cache(s.section("cache"));
-    later::stream(s.section("stream"));
     Model {
         name: name.to_owned(),
         strategy,
@@ -30,7 +32,8 @@ pub(super) fn model(name: &str, mut s: Section<'_>, names: &Names<'_>, retries: 
         failover,
         context_window: s.optional_whole("context_window", 1..=MOST),
         timeouts: health::timeout_overrides(s.section("timeouts")),
-        retry: Retries::read(s.section("retry"), retries).retry,
+        retry: Retries::read(s.section("retry"), around.retries).retry,
+        streaming: stream::read(s.section("stream"), around.streaming),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::health::{self, Breaker};
+use super::known;
 use super::path::Path;
 use super::raw::{MOST, Section, did_you_mean};
 use super::secrets::{Found, Vault};
@@ -88,6 +89,7 @@ pub(super) fn rehearsal(above: &Above) -> Provider {
         key_quarantine: above.breaker.key_quarantine,
         timeouts: above.timeouts.clone(),
         codes: BTreeMap::new(),
+        continuations: known::continuations(Dialect::Rehearsal, REHEARSAL_URL, None),
     }
 }
 
@@ -109,6 +111,9 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
         s.warn("base_url", "is http://, so keys and prompts cross the network unencrypted; use https:// where you can");
     }
     ahead_of_the_code(&mut s);
+    let own = s.optional_choice("continuation", known::WAYS);
+    s.settle("continuation", own.is_some());
+    let continuations = known::continuations(dialect, &base_url, own);
     let breaker = Breaker::read(s.section("breaker"), &above.breaker);
     let provider = Provider {
         name: name.to_owned(),
@@ -124,6 +129,7 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
         key_quarantine: breaker.key_quarantine,
         timeouts: health::timeouts(s.section("timeouts"), &above.timeouts),
         codes: codes(&mut s),
+        continuations,
     };
     (provider, missing)
 }
@@ -262,9 +268,6 @@ fn ahead_of_the_code(s: &mut Section<'_>) {
     s.optional_text("api_version");
     s.flag("http2", false);
     s.flag("responses", false);
-    let ways = ["none", "prefill", "prefix", "vllm", "quote", "splice"].map(|way| (way, ()));
-    let way = s.optional_choice("continuation", &ways);
-    s.settle("continuation", way.is_some());
 }
 
 fn is_name(name: &str) -> bool {

@@ -9,12 +9,13 @@ use super::access;
 use super::door;
 use super::health::{self, Breaker, Retries};
 use super::later;
-use super::model::{self, Names};
+use super::model::{self, Around};
 use super::path::Path;
 use super::provider::{self, Above, REHEARSAL};
 use super::raw::{Report, Section};
 use super::secrets::Vault;
-use super::types::{Model, Settings, Target};
+use super::stream;
+use super::types::{Model, Settings, Streaming, Target};
 
 /// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place.
 pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Settings {
@@ -27,13 +28,13 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),
     };
     let retries = Retries::read(root.section("retry"), &Retries::built_in());
-    later::stream(root.section("stream"));
+    let streaming = stream::read(root.section("stream"), &stream::built_in());
     later::cache(root.section("cache"));
     later::store(root.section("store"));
     later::shared(root.section("shared"));
 
     let mut providers = provider::providers(&mut root, vault, &above);
-    let mut models = models(&mut root, &providers.names, &retries);
+    let mut models = models(&mut root, &providers.names, (&retries, &streaming));
     let model_names: Vec<String> = models.keys().cloned().collect();
     let auth = access::auth(root.section("auth"), vault, &server.host, &model_names);
 
@@ -55,14 +56,14 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
     }
 }
 
-fn models(root: &mut Section<'_>, providers: &[String], retries: &Retries) -> BTreeMap<String, Model> {
+fn models(root: &mut Section<'_>, providers: &[String], (retries, streaming): (&Retries, &Streaming)) -> BTreeMap<String, Model> {
     let sections = root.named("models");
     let models: Vec<String> = sections.iter().map(|(name, _)| name.clone()).collect();
     if models.is_empty() {
         root.warn("models", "there is no model, so every request is answered with 404; add [models.\"NAME\"]");
     }
-    let names = Names { providers, models: &models };
-    sections.into_iter().map(|(name, section)| (name.clone(), model::model(&name, section, &names, retries))).collect()
+    let around = Around { providers, models: &models, retries, streaming };
+    sections.into_iter().map(|(name, section)| (name.clone(), model::model(&name, section, &around))).collect()
 }
 
 /// Puts the simulated upstream in front of the model's own targets, which stay so that /v1/route can say why they are out.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::glob_matches;
 use crate::base::Secret;
 use crate::health::Thresholds;
-pub use crate::routing::{Retry, Strategy, Timeouts, WhenAllOpen};
+pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
+use crate::stream::Way;
 
 /// Everything that the gateway was told, valid as a whole.
 #[derive(Clone, Debug)]
@@ -178,6 +180,39 @@ pub struct Provider {
     /// Vendor error codes and the outcome that each stands for (`codes`), over the built-in table; outcome names are those
     /// of RESILIENCE in snake_case: `transient`, `rate_limited`, `key_fault`, `too_long`, `caller_fault`, `model_missing`.
     pub codes: BTreeMap<String, String>,
+    /// How its models go on with a half-said answer.
+    pub continuations: Continuations,
+}
+
+/// How a provider's models go on with a half-said answer.
+#[derive(Clone, Debug, Default)]
+pub struct Continuations {
+    /// `providers.X.continuation`, where it is written; None within: not at all.
+    pub(super) own: Option<Option<Way>>,
+    /// The table's rows for it.
+    pub(super) rows: Vec<Continuation>,
+}
+
+/// A row of the table.
+#[derive(Clone, Debug)]
+pub(super) struct Continuation {
+    /// Globs; none: all.
+    pub(super) models: Vec<String>,
+    /// None: not at all.
+    pub(super) way: Option<Way>,
+    /// In place of the base URL's path.
+    pub(super) path: Option<String>,
+}
+
+impl Continuations {
+    /// How a model goes on (None: not at all), and the path in place of the base URL's, where it is another.
+    pub fn of(&self, model: &str) -> (Option<Way>, Option<&str>) {
+        let fits = |row: &&Continuation| row.models.is_empty() || row.models.iter().any(|glob| glob_matches(glob, model));
+        let row = self.rows.iter().find(fits);
+        let way = self.own.unwrap_or_else(|| row.map_or(Some(Way::Splice), |row| row.way));
+        let path = row.filter(|row| row.way == way).and_then(|row| row.path.as_deref());
+        (way, path)
+    }
 }
 
 /// `providers.X.dialect`.
@@ -187,6 +222,16 @@ pub enum Dialect {
     OpenAi,
     /// The simulated upstream inside the gateway.
     Rehearsal,
+}
+
+impl Dialect {
+    /// Its name in settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dialect::OpenAi => "openai",
+            Dialect::Rehearsal => "rehearsal",
+        }
+    }
 }
 
 /// `providers.X.auth`.
@@ -226,6 +271,8 @@ pub struct Model {
     pub timeouts: TimeoutOverrides,
     /// `[retry]` with `[models.X.retry]` merged in.
     pub retry: Retry,
+    /// `[stream]` with `[models.X.stream]` merged in.
+    pub streaming: Streaming,
 }
 
 /// What `[models.X.timeouts]` sets; None leaves the provider's.

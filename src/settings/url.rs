@@ -27,6 +27,12 @@ pub(super) fn base(text: &str) -> Result<String, &'static str> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// The host of an address that was found good, without its port.
+pub(super) fn host(base_url: &str) -> Option<&str> {
+    let (_, rest) = base_url.split_once("://")?;
+    Some(host_and_port(rest.split('/').next().unwrap_or_default()).0)
+}
+
 /// Whether calls to it cross a network without TLS.
 pub(super) fn is_plain_and_remote(base_url: &str) -> bool {
     base_url.strip_prefix("http://").is_some_and(|rest| {

@@ -279,7 +279,7 @@ fn what_has_no_effect_yet_is_noted() {
             "cache.mode",
             "models.small.cache",
             "models.small.retry.wait",
-            "models.small.stream",
+            "models.small.stream.hold_tools",
             "providers.local.breaker.probe_every",
             "providers.p.api_version",
             "providers.p.continuation",

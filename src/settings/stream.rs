@@ -1,0 +1,30 @@
+//! `[stream]` and `[models.X.stream]`: what happens to streams that break, and to callers who lose theirs.
+
+use std::time::Duration;
+
+use super::raw::Section;
+use super::types::Streaming;
+
+/// The built-in `[stream]`.
+pub(super) fn built_in() -> Streaming {
+    Streaming {
+        recovery: true,
+        hold_tools: false,
+        hold: Duration::ZERO,
+        resume_window: Duration::ZERO,
+        resume_max: Duration::from_secs(300),
+        resume_buffer: 4 << 20,
+    }
+}
+
+/// `base` with what the section overrides.
+pub(super) fn read(mut s: Section<'_>, base: &Streaming) -> Streaming {
+    Streaming {
+        recovery: s.choice("recovery", &[("error", false), ("continue", true)], base.recovery),
+        hold_tools: s.flag("hold_tools", base.hold_tools),
+        hold: s.duration("hold", base.hold),
+        resume_window: s.duration("resume_window", base.resume_window),
+        resume_max: s.duration("resume_max", base.resume_max),
+        resume_buffer: s.size("resume_buffer", base.resume_buffer as u64) as usize,
+    }
+}
