@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 
+use crate::access::Limit;
 use crate::health::{Rest, Vitals};
 
 /// The published state of a provider.
@@ -38,6 +39,7 @@ pub struct Board {
     keys: DashMap<(String, String), Arc<Rest>>,
     /// By provider, model and key; the empty name stands for none.
     key_rests: DashMap<(String, String, String), Arc<Rest>>,
+    limits: DashMap<(String, String), Arc<Limit>>,
     /// The names by their places.
     names: Mutex<Vec<(String, Vec<String>)>>,
 }
@@ -74,6 +76,16 @@ impl Board {
     /// A key's rest as a whole.
     pub fn key(&self, provider: &str, name: &str) -> Arc<Rest> {
         self.keys.entry((provider.to_owned(), name.to_owned())).or_default().clone()
+    }
+
+    /// A key's own limits, where it has any: what was used of them is kept as long as they stay what they are.
+    pub fn limit(&self, provider: &str, name: &str, rpm: u64, tpm: u64) -> Option<Arc<Limit>> {
+        let fresh = Limit::new(rpm, tpm)?;
+        let mut kept = self.limits.entry((provider.to_owned(), name.to_owned())).or_insert_with(|| Arc::new(fresh));
+        if kept.per_minute() != (rpm, tpm) {
+            *kept = Arc::new(Limit::new(rpm, tpm)?);
+        }
+        Some(Arc::clone(&kept))
     }
 
     /// All providers by their place, each with its targets' models by theirs.

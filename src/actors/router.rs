@@ -12,7 +12,7 @@ use super::cast::Cast;
 use super::provider::Reports;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::{Outcome, Pass, Told};
-use crate::routing::{Ask, Chain, Choice, Needs, NoTarget, Tried, pick};
+use crate::routing::{Ask, Chain, Choice, Needs, NoTarget, Tried, Turns, pick};
 use crate::telemetry::Metrics;
 
 /// Picks and reports that may wait on one worker.
@@ -29,6 +29,7 @@ const FULL: usize = 512;
 pub struct Router {
     clock: Clock,
     rng: SmallRng,
+    turns: Turns,
     metrics: Arc<Metrics>,
     cast: Arc<Cast>,
     /// What waits to be told, by the provider's place.
@@ -38,7 +39,7 @@ pub struct Router {
 impl Router {
     /// A router that tells the provider actors.
     pub fn new(clock: Clock, cast: Arc<Cast>, metrics: Arc<Metrics>) -> Self {
-        Self { clock, rng: seeded_rng(), metrics, cast, waiting: Vec::new() }
+        Self { clock, rng: seeded_rng(), turns: Turns::default(), metrics, cast, waiting: Vec::new() }
     }
 
     fn send_all(&mut self) {
@@ -83,6 +84,8 @@ pub struct Pick {
     pub needs: Needs,
     /// A window that was too small for it.
     pub larger_than: Option<u64>,
+    /// Tokens that it may cost.
+    pub tokens: u64,
     /// Whether it is compared by first-token time.
     pub stream: bool,
     /// The one target to be asked again.
@@ -93,18 +96,19 @@ pub struct Pick {
 
 impl Pick {
     /// The choice itself, by the same code wherever it runs.
-    pub fn decide(&self, clock: Clock, rng: &mut SmallRng) -> Result<Choice, NoTarget> {
+    pub fn decide(&self, clock: Clock, turns: &mut Turns, rng: &mut SmallRng) -> Result<Choice, NoTarget> {
         let ask = Ask {
             chain: &self.chain,
             tried: &self.tried,
             needs: self.needs,
             larger_than: self.larger_than,
+            tokens: self.tokens,
             only: self.only,
             stream: self.stream,
             last_resort: self.last_resort,
             now: clock.now(),
         };
-        pick(&ask, rng)
+        pick(&ask, turns, rng)
     }
 }
 
@@ -112,7 +116,7 @@ impl Handler<Pick> for Router {
     type Result = MessageResult<Pick>;
 
     fn handle(&mut self, ask: Pick, _: &mut Self::Context) -> Self::Result {
-        MessageResult(ask.decide(self.clock, &mut self.rng))
+        MessageResult(ask.decide(self.clock, &mut self.turns, &mut self.rng))
     }
 }
 

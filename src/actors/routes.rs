@@ -135,6 +135,7 @@ impl<'a> Binder<'a> {
                 name: key.name.as_str().into(),
                 weight: key.weight,
                 rest: board.key(&provider.name, &key.name),
+                limit: board.limit(&provider.name, &key.name, key.rpm, key.tpm),
             };
             let posted = board.provider(&provider.name);
             let bound = Arc::new(Provider {

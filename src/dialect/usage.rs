@@ -61,12 +61,17 @@ impl AddAssign for Usage {
 }
 
 impl Usage {
+    /// Prompt and answer together.
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+
     /// As OpenAI writes it.
     pub fn json(&self) -> String {
         let Self { input, output, cached, reasoning } = self;
         format!(
             r#"{{"prompt_tokens":{input},"completion_tokens":{output},"total_tokens":{},"prompt_tokens_details":{{"cached_tokens":{cached}}},"completion_tokens_details":{{"reasoning_tokens":{reasoning}}}}}"#,
-            input.saturating_add(*output)
+            self.total()
         )
     }
 }

@@ -17,23 +17,41 @@ const LONGEST_REST: Duration = Duration::from_secs(24 * 3600);
 /// Two unspecific refusals within this are a refusal.
 const DOUBT: Duration = Duration::from_secs(60);
 
-/// Until when a key (or a key with one model) rests. One writer, any readers.
+/// Until when a key (or a key with one model) rests. One writer, any readers; and for the instant until the writer knows, a
+/// hold that any thread may set.
 #[derive(Debug, Default)]
 pub struct Rest {
     until: AtomicU64,
     refused: AtomicBool,
+    /// Until when it rests by what a caller's thread has heard: microseconds, times two, and one more where it was refused.
+    held: AtomicU64,
 }
 
 impl Rest {
     /// The end of the rest, if there is one at `now`.
     pub fn until(&self, now: Moment) -> Option<Moment> {
-        let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
-        (until > now).then_some(until)
+        self.decided(now).max(self.held(now).0)
     }
 
     /// Whether the rest is a quarantine: the key was refused, not only out of quota.
     pub fn refused(&self, now: Moment) -> bool {
-        self.refused.load(Ordering::Relaxed) && self.until(now).is_some()
+        self.refused.load(Ordering::Relaxed) && self.decided(now).is_some() || self.held(now).1
+    }
+
+    /// Holds it back at once, whatever the writer will decide. Never undone: not to be longer than that takes.
+    pub fn hold(&self, until: Moment, refused: bool) {
+        self.held.fetch_max(until.micros().saturating_mul(2) | u64::from(refused), Ordering::Relaxed);
+    }
+
+    fn decided(&self, now: Moment) -> Option<Moment> {
+        let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
+        (until > now).then_some(until)
+    }
+
+    fn held(&self, now: Moment) -> (Option<Moment>, bool) {
+        let word = self.held.load(Ordering::Relaxed);
+        let until = Some(Moment::from_micros(word / 2)).filter(|until| *until > now);
+        (until, until.is_some() && word % 2 == 1)
     }
 
     /// Ends the rest at once.
@@ -44,7 +62,7 @@ impl Rest {
 
     /// A deadline only ever moves later.
     fn extend(&self, until: Moment, refused: bool, now: Moment) {
-        if refused || self.until(now).is_none() {
+        if refused || self.decided(now).is_none() {
             self.refused.store(refused, Ordering::Relaxed);
         }
         self.until.fetch_max(until.micros(), Ordering::Relaxed);
@@ -71,7 +89,7 @@ impl KeyHealth {
             doubled.min(LONGEST_OWN_REST)
         });
         // Calls that were under way together are one reason to rest, not several.
-        if rest.until(now).is_none() {
+        if rest.decided(now).is_none() {
             self.rests_in_a_row = self.rests_in_a_row.saturating_add(1);
         }
         rest.extend(now.plus(wait.min(LONGEST_REST)), false, now);

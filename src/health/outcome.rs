@@ -79,6 +79,11 @@ impl Failure {
         matches!(self, Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout)
     }
 
+    /// Whether the call never left: nothing was asked of the upstream, so nothing can have been counted there.
+    pub fn never_left(self) -> bool {
+        matches!(self, Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout)
+    }
+
     /// Whether it won't mend by itself, so that one is enough to trip: a certificate stays wrong.
     pub fn is_hard(self) -> bool {
         self == Self::Tls

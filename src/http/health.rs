@@ -13,7 +13,7 @@ use crate::base::Moment;
 use crate::clock::Clock;
 use crate::health::{Latency, State};
 use crate::proxy::Worker;
-use crate::routing::{Ask, Needs, Tried, explain};
+use crate::routing::{Ask, Tried, servable};
 
 #[derive(Serialize)]
 struct Answer {
@@ -109,19 +109,7 @@ pub(super) async fn ready(visitor: Visitor) -> HttpResponse {
 /// Whether some model has a target that a request could be sent to now.
 fn serving(worker: &Worker) -> bool {
     let tried = Tried::default();
-    worker.edition.routes.served().any(|(_, route)| {
-        let ask = Ask {
-            chain: &route.chain,
-            tried: &tried,
-            needs: Needs::default(),
-            larger_than: None,
-            only: None,
-            stream: false,
-            last_resort: false,
-            now: worker.gateway.clock.now(),
-        };
-        explain(&ask).iter().any(|row| row.state != "out")
-    })
+    worker.edition.routes.served().any(|(_, route)| servable(&Ask::any(&route.chain, &tried, worker.gateway.clock.now())) > 0)
 }
 
 pub(super) async fn all(visitor: Visitor) -> HttpResponse {

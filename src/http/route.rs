@@ -9,7 +9,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::inference::find;
 use super::respond::json;
-use crate::routing::{Ask, Explained, Needs, Tried, explain};
+use crate::routing::{Ask, Explained, Tried, explain};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -43,16 +43,7 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         Err(error) => return error.response(&caller.visitor.id),
     };
     let (chain, tried) = (&found.route.chain, Tried::default());
-    let ask = Ask {
-        chain,
-        tried: &tried,
-        needs: Needs::default(),
-        larger_than: None,
-        only: None,
-        stream: false,
-        last_resort: true,
-        now: worker.gateway.clock.now(),
-    };
+    let ask = Ask::any(chain, &tried, worker.gateway.clock.now());
     let targets = explain(&ask).into_iter().enumerate().map(|(place, row)| shown(place + 1, row)).collect();
     let answer = Answer { model: &chain.model, targets, left_out: &chain.left_out };
     json(StatusCode::OK, &caller.visitor.id, &answer)

@@ -24,6 +24,7 @@ use crate::base::Moment;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream::events;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten};
+use crate::dialect::usage;
 use crate::health::{Failure, Outcome};
 use crate::stream::Input;
 
@@ -183,7 +184,11 @@ impl<'a> Attempt<'a> {
             let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
             scanned.map_err(|_| Failing::from(Failure::Malformed))?
         };
+        let span = seen.as_ref().ok().and_then(|seen| seen.usage.clone());
         self.check_answer(response, &body, seen)?;
+        if self.ongoing.is_metered() {
+            self.ongoing.used = span.and_then(|span| usage(&body[span])).map(|usage| usage.total());
+        }
         Ok(Whole { body })
     }
 

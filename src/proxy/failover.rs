@@ -37,6 +37,8 @@ pub struct Prepared {
     pub body: Bytes,
     /// What was read of it.
     pub scan: Scan,
+    /// Tokens that it may cost.
+    pub tokens: u64,
     /// The caller's headers that pass.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// By when it must be answered, or its stream have begun.
@@ -169,6 +171,7 @@ impl Drive<'_> {
             tried: self.plan.tried.clone(),
             needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
+            tokens: self.request.tokens,
             stream: self.request.scan.stream,
             only: self.only.as_ref().map(|taken| taken.number),
             last_resort: !self.plan.last_resort_used && self.only.is_none(),
@@ -221,6 +224,7 @@ impl Drive<'_> {
             tried: &tried,
             needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
+            tokens: self.request.tokens,
             stream: self.request.scan.stream,
             only: None,
             last_resort: false,

@@ -133,12 +133,14 @@ impl Live {
         self.reader.end(input, self.worker.codes(&self.ongoing.taken.target))
     }
 
-    fn count_dropped(&mut self) {
+    /// What the reader has counted on the way.
+    fn take_counts(&mut self) {
+        self.ongoing.used = self.reader.used.or(self.ongoing.used);
         self.worker.gateway.metrics.dropped_events.inc_by(std::mem::take(&mut self.reader.dropped));
     }
 
     fn whole(&mut self) {
-        self.count_dropped();
+        self.take_counts();
         self.ongoing.end(Outcome::Ok, "");
         self.state = State::Whole;
         // The body's own end has to be read for its connection to serve again; nobody waits for that.
@@ -154,7 +156,7 @@ impl Live {
     }
 
     fn broken(&mut self, outcome: Outcome) {
-        self.count_dropped();
+        self.take_counts();
         self.incoming = None;
         let message = message_of(&outcome);
         let timeout = matches!(outcome, Outcome::Transient(failure) if failure.is_timeout());

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::worker::Worker;
+use crate::access::Reservation;
 use crate::actors::Answered;
 use crate::base::Moment;
 use crate::health::{Admitted, InFlight, Origin, Outcome, Told};
-use crate::routing::{Choice, Taken};
+use crate::routing::{Choice, Taken, heard, settle};
 
 /// See the module's text. Dropped without an end it tells that the call was abandoned.
 pub(super) struct Ongoing {
@@ -19,15 +20,19 @@ pub(super) struct Ongoing {
     pub(super) started: Moment,
     /// Time to its first content.
     pub(super) first_token: Option<Duration>,
+    /// Tokens that it cost, as its answer says.
+    pub(super) used: Option<u64>,
     origin: Origin,
+    reserved: Option<Reservation>,
     claims: Option<(Admitted, Admitted, (InFlight, InFlight))>,
 }
 
 impl Ongoing {
     pub(super) fn new(worker: Rc<Worker>, choice: Choice, origin: Origin) -> Self {
         let started = worker.gateway.clock.now();
-        let Choice { taken, by_provider, by_target, in_flight } = choice;
-        Self { worker, taken, started, first_token: None, origin, claims: Some((by_provider, by_target, in_flight)) }
+        let Choice { taken, by_provider, by_target, in_flight, reserved } = choice;
+        let claims = Some((by_provider, by_target, in_flight));
+        Self { worker, taken, started, first_token: None, used: None, origin, reserved, claims }
     }
 
     /// Its first content is there: a probe has shown what it was for.
@@ -44,6 +49,11 @@ impl Ongoing {
         }
     }
 
+    /// Whether anything depends on what the call cost.
+    pub(super) fn is_metered(&self) -> bool {
+        self.reserved.is_some()
+    }
+
     /// The call goes on elsewhere: what is left here has nothing to tell any more.
     pub(super) fn handed_over(&mut self) -> Self {
         Self {
@@ -51,7 +61,9 @@ impl Ongoing {
             taken: self.taken.clone(),
             started: self.started,
             first_token: self.first_token,
+            used: self.used,
             origin: self.origin.clone(),
+            reserved: self.reserved.take(),
             claims: self.claims.take(),
         }
     }
@@ -62,6 +74,10 @@ impl Ongoing {
         // Not counted in flight any more once its end is known; the permits go with the report.
         drop(in_flight);
         let now = self.worker.gateway.clock.now();
+        heard(&self.taken, &outcome, now);
+        if let Some(reserved) = self.reserved.take() {
+            settle(reserved, &outcome, self.used, now);
+        }
         let target = &self.taken.target;
         self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
         let told = Told {

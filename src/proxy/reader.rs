@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::frame::{Kind, classify};
 use crate::dialect::scan::error_parts;
+use crate::dialect::usage;
 use crate::health::{Failure, Outcome};
 use crate::stream::sse::{Frame, Parser};
 use crate::stream::{Input, Phase, Relay, Step};
@@ -33,6 +34,8 @@ pub(super) struct Reader {
     out: Outgoing,
     /// An event with data came since this was last asked: comments don't count as signs of life.
     lively: bool,
+    /// Tokens that the stream cost, as its usage says.
+    pub(super) used: Option<u64>,
     /// Events that were not JSON.
     pub(super) dropped: u64,
     max_event: usize,
@@ -40,7 +43,15 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn new(max_event: usize, choices: u32) -> Self {
-        Self { parser: Parser::new(max_event), relay: Relay::new(choices), out: Outgoing::default(), lively: false, dropped: 0, max_event }
+        Self {
+            parser: Parser::new(max_event),
+            relay: Relay::new(choices),
+            out: Outgoing::default(),
+            lively: false,
+            used: None,
+            dropped: 0,
+            max_event,
+        }
     }
 
     /// Whether content was seen, so that what was collected may go out.
@@ -109,6 +120,9 @@ impl Reader {
             Some(data) => {
                 self.lively = true;
                 let seen = classify(data);
+                if let Some(span) = seen.usage {
+                    self.used = usage(&data[span]).map(|usage| usage.total()).or(self.used);
+                }
                 match seen.kind {
                     Kind::Done => Input::Terminal,
                     Kind::NotJson => Input::NotJson,

@@ -20,7 +20,7 @@ use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
 use crate::base::request_id;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
-use crate::routing::{Choice, NoTarget, Target};
+use crate::routing::{Choice, NoTarget, Target, Turns};
 use crate::telemetry::Metrics;
 
 /// An actor that doesn't answer within this is told of as such; /health always answers.
@@ -109,7 +109,7 @@ impl Desk {
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
-        let own = Rc::new(Own { router, closing, rng: RefCell::new(seeded_rng()) });
+        let own = Rc::new(Own { router, closing, rng: RefCell::new(seeded_rng()), turns: RefCell::default() });
         let edition = gateway.edition.load_full();
         Self(RefCell::new(Rc::new(Worker::new(gateway, edition, own, &[]))))
     }
@@ -143,6 +143,8 @@ struct Own {
     router: Addr<Router>,
     closing: Arc<Notify>,
     rng: RefCell<SmallRng>,
+    /// Whose turn it is where the router is gone.
+    turns: RefCell<Turns>,
 }
 
 impl Worker {
@@ -187,7 +189,7 @@ impl Worker {
             Ok(picked) => picked,
             Err(_) => {
                 self.gateway.metrics.router_fallbacks.inc();
-                ask().decide(self.gateway.clock, &mut self.own.rng.borrow_mut())
+                ask().decide(self.gateway.clock, &mut self.own.turns.borrow_mut(), &mut self.own.rng.borrow_mut())
             }
         }
     }

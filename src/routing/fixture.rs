@@ -48,7 +48,7 @@ impl Lever {
 pub(super) fn provider(name: &str, keys: usize) -> Arc<Provider> {
     let vitals = Arc::default();
     Lever::of(&vitals);
-    let slot = |key: usize| KeySlot { name: format!("key-{key}").into(), weight: 1, rest: Arc::default() };
+    let slot = |key: usize| KeySlot { name: format!("key-{key}").into(), weight: 1, rest: Arc::default(), limit: None };
     Arc::new(Provider {
         name: name.into(),
         place: 0,

@@ -6,15 +6,19 @@ mod chain;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod keys;
 mod pick;
 mod plan;
 mod policy;
 mod target;
+mod turns;
 
 pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
 pub use explain::{Explained, explain};
+pub use keys::{heard, settle};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
 pub use plan::{Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};
+pub use turns::Turns;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 use rand::{Rng, RngExt};
 
 use super::chain::{Chain, Pool};
+use super::keys::{take_key, usable_keys};
 use super::policy::{Strategy, WhenAllOpen};
 use super::target::{Needs, Target};
+use super::turns::Turns;
+use crate::access::Reservation;
 use crate::base::Moment;
 use crate::health::{Admission, Admitted, InFlight};
 
@@ -50,7 +53,7 @@ impl Tried {
         }
     }
 
-    fn keys_of(&self, number: usize, target: &Target) -> u64 {
+    pub(super) fn keys_of(&self, number: usize, target: &Target) -> u64 {
         let provider = provider_scope(target);
         let own = self.keys.iter().filter(|(at, _)| *at == provider || *at == KeyScope::Target(number));
         own.fold(0, |all, (_, mask)| all | mask)
@@ -68,6 +71,8 @@ pub struct Ask<'a> {
     pub needs: Needs,
     /// A window that was too small for it.
     pub larger_than: Option<u64>,
+    /// Tokens that it may cost: see [`crate::access::estimated_tokens`].
+    pub tokens: u64,
     /// Whether it is compared by first-token time.
     pub stream: bool,
     /// The one target to be asked again; None: any.
@@ -76,6 +81,14 @@ pub struct Ask<'a> {
     pub last_resort: bool,
     /// The time.
     pub now: Moment,
+}
+
+impl<'a> Ask<'a> {
+    /// What any request could ask for: nothing special of a target, no word of its own.
+    pub fn any(chain: &'a Chain, tried: &'a Tried, now: Moment) -> Self {
+        let needs = Needs::default();
+        Self { chain, tried, needs, larger_than: None, tokens: 0, stream: false, only: None, last_resort: true, now }
+    }
 }
 
 /// Who was chosen.
@@ -102,6 +115,8 @@ pub struct Choice {
     pub by_target: Admitted,
     /// Counted in flight until dropped.
     pub in_flight: (InFlight, InFlight),
+    /// What it has taken of its key's own limits, where the key has any.
+    pub reserved: Option<Reservation>,
 }
 
 /// Why a target is out.
@@ -207,8 +222,8 @@ pub(super) enum Standing {
     Out(Why),
 }
 
-/// Chooses a target and claims it.
-pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Result<Choice, NoTarget> {
+/// Chooses a target and claims it. `turns` are the caller's own from pick to pick.
+pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, turns: &mut Turns, rng: &mut R) -> Result<Choice, NoTarget> {
     let (mut first, mut ramping) = (0, 0u64);
     for pool in &ask.chain.pools {
         let (mut due, mut ready, mut degraded) = (0u64, 0u64, 0u64);
@@ -223,7 +238,7 @@ pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Result<Choice, NoTar
             }
         }
         for candidates in [due, ready, degraded] {
-            if let Some(choice) = choose(ask, pool, first, candidates, rng) {
+            if let Some(choice) = choose(ask, pool, first, candidates, turns, rng) {
                 return Ok(choice);
             }
         }
@@ -232,12 +247,12 @@ pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Result<Choice, NoTar
     // Every target takes less than its share or none at all: a returning one is better than a refusal.
     let returning = ask.chain.targets().filter(|(number, ..)| ramping & (1 << number) != 0);
     for (number, pool, target) in returning {
-        if let Some(choice) = enter(ask, number, &pool.model, target, false, rng) {
+        if let Some(choice) = enter(ask, number, &pool.model, target, false, turns) {
             return Ok(choice);
         }
     }
     if ask.last_resort
-        && let Some(choice) = least_bad(ask, rng)
+        && let Some(choice) = least_bad(ask, turns)
     {
         return Ok(choice);
     }
@@ -249,17 +264,24 @@ pub(super) fn numbered(pool: &Pool, first: usize) -> impl Iterator<Item = (usize
     (first..Chain::MOST_TARGETS).zip(&pool.targets)
 }
 
-fn choose<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, mut candidates: u64, rng: &mut R) -> Option<Choice> {
+fn choose<R: Rng + ?Sized>(
+    ask: &Ask<'_>,
+    pool: &Pool,
+    first: usize,
+    mut candidates: u64,
+    turns: &mut Turns,
+    rng: &mut R,
+) -> Option<Choice> {
     while candidates != 0 {
         let number = match pool.strategy {
             _ if candidates.count_ones() == 1 => candidates.trailing_zeros() as usize,
             Strategy::Ordered => candidates.trailing_zeros() as usize,
             Strategy::Healthiest => better_of_two(ask, pool, first, candidates, rng),
-            Strategy::Weighted => by_weight(candidates, |number| pool.targets[number - first].weight, rng),
+            Strategy::Weighted => first + turns.target(&pool.model, candidates >> first, |place| i64::from(pool.targets[place].weight)),
             Strategy::Fastest | Strategy::Cheapest => least(ask, pool, first, candidates),
         };
         let target = &pool.targets[number - first];
-        match enter(ask, number, &pool.model, target, false, rng) {
+        match enter(ask, number, &pool.model, target, false, turns) {
             Some(choice) => return Some(choice),
             // Its last permit or place went to another thread's request meanwhile.
             None => candidates &= !(1 << number),
@@ -275,20 +297,6 @@ fn better_of_two<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, cand
     let (one, other) = (nth_bit(candidates, one), nth_bit(candidates, other));
     let of = |number: usize| score(ask, pool, &pool.targets[number - first]);
     if of(one) <= of(other) { one } else { other }
-}
-
-/// One of the bits, each with a chance by its weight.
-fn by_weight<R: Rng + ?Sized>(candidates: u64, weight: impl Fn(usize) -> u32, rng: &mut R) -> usize {
-    let all = bits(candidates).map(|bit| u64::from(weight(bit))).sum::<u64>();
-    let mut ticket = rng.random_range(0..all.max(1));
-    for bit in bits(candidates) {
-        let weight = u64::from(weight(bit));
-        if ticket < weight {
-            return bit;
-        }
-        ticket -= weight;
-    }
-    candidates.trailing_zeros() as usize
 }
 
 fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
@@ -347,65 +355,29 @@ pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standin
     }
 }
 
-/// The usable keys as bits; None where no key is sent.
-fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u64>, Why> {
-    let pool = &target.provider.keys;
-    if pool.is_empty() {
-        return match target.key_rests.first().and_then(|rest| Some((rest.until(ask.now)?, rest.refused(ask.now)))) {
-            None => Ok(None),
-            Some((until, true)) => Err(Why::KeysRefused(until)),
-            Some((until, false)) => Err(Why::KeysResting(until)),
-        };
-    }
-    let tried = ask.tried.keys_of(number, target);
-    let (mut usable, mut used, mut resting, mut refused) = (0u64, false, None, None);
-    let earlier = |known: Option<Moment>, until: Moment| Some(known.map_or(until, |at| at.min(until)));
-    for (index, slot) in pool.iter().enumerate().take(64) {
-        let rests = [slot.rest.until(ask.now), target.key_rests.get(index).and_then(|rest| rest.until(ask.now))];
-        match rests.into_iter().flatten().max() {
-            None if tried & (1 << index) == 0 => usable |= 1 << index,
-            None => used = true,
-            Some(until) if slot.rest.refused(ask.now) => refused = earlier(refused, until),
-            Some(until) => resting = earlier(resting, until),
-        }
-    }
-    match (usable, resting, refused) {
-        (0, Some(until), _) => Err(Why::KeysResting(until)),
-        (0, None, Some(until)) if !used => Err(Why::KeysRefused(until)),
-        (0, None, _) => Err(Why::KeysTried),
-        _ => Ok(Some(usable)),
-    }
-}
-
-/// Passes both gates and takes a key; None if one of them closed meanwhile.
-fn enter<R: Rng + ?Sized>(
-    ask: &Ask<'_>,
-    number: usize,
-    model: &Arc<str>,
-    target: &Arc<Target>,
-    force: bool,
-    rng: &mut R,
-) -> Option<Choice> {
-    let key = usable_keys(ask, number, target).ok()?.map(|usable| match usable.count_ones() {
-        1 => usable.trailing_zeros() as usize,
-        _ => by_weight(usable, |place| target.provider.keys[place].weight, rng),
-    });
+/// Passes both gates and takes a key with the room that the call needs; None if one of them closed meanwhile.
+fn enter(ask: &Ask<'_>, number: usize, model: &Arc<str>, target: &Arc<Target>, force: bool, turns: &mut Turns) -> Option<Choice> {
+    let usable = usable_keys(ask, number, target).ok()?;
     let by_provider = Admitted::at(&target.provider.vitals, force, ask.now)?;
     let by_target = Admitted::at(&target.vitals, force, ask.now)?;
     let in_flight = (target.provider.vitals.enter_within(target.provider.max_concurrency)?, target.vitals.enter());
+    let (key, reserved) = match usable {
+        None => (None, None),
+        Some(usable) => take_key(ask, target, usable, turns).map(|(key, reserved)| (Some(key), reserved))?,
+    };
     let taken = Taken { number, model: Arc::clone(model), target: Arc::clone(target), key };
-    Some(Choice { taken, by_provider, by_target, in_flight })
+    Some(Choice { taken, by_provider, by_target, in_flight, reserved })
 }
 
 /// The open target that recovers soonest.
-fn least_bad<R: Rng + ?Sized>(ask: &Ask<'_>, rng: &mut R) -> Option<Choice> {
+fn least_bad(ask: &Ask<'_>, turns: &mut Turns) -> Option<Choice> {
     let open = ask.chain.targets().filter_map(|(number, pool, target)| match standing(ask, number, target) {
         Standing::Out(Why::Open(until)) if target.provider.when_all_open == WhenAllOpen::LeastBad => Some((until, number, pool, target)),
         _ => None,
     });
     let mut open: Vec<_> = open.collect();
     open.sort_by_key(|(until, ..)| *until);
-    open.into_iter().find_map(|(_, number, pool, target)| enter(ask, number, &pool.model, target, true, rng))
+    open.into_iter().find_map(|(_, number, pool, target)| enter(ask, number, &pool.model, target, true, turns))
 }
 
 fn refusal(ask: &Ask<'_>) -> NoTarget {
@@ -422,7 +394,8 @@ pub fn servable(ask: &Ask<'_>) -> usize {
     ask.chain.targets().filter(|(number, _, target)| !matches!(standing(ask, *number, target), Standing::Out(_))).count()
 }
 
-fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
+/// The places of a mask's bits, lowest first.
+pub(super) fn bits(mut mask: u64) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         let next = (mask != 0).then(|| mask.trailing_zeros() as usize)?;
         mask &= mask - 1;

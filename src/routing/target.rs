@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::policy::{Timeouts, WhenAllOpen};
+use crate::access::Limit;
 use crate::health::{Rest, Vitals};
 
 /// A provider as routing sees it: its published vitals and its key pool, no secret.
@@ -31,6 +32,8 @@ pub struct KeySlot {
     pub weight: u32,
     /// Its rest as a whole.
     pub rest: Arc<Rest>,
+    /// Its own requests and tokens a minute; None: no limit of ours.
+    pub limit: Option<Arc<Limit>>,
 }
 
 /// See the module's text.

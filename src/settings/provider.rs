@@ -188,15 +188,14 @@ fn keys(s: &mut Section<'_>, vault: &Vault<'_>) -> (Vec<ProviderKey>, Vec<String
     for (i, mut row) in s.rows("keys").unwrap_or_default().into_iter().enumerate() {
         let name = row.optional_text("name");
         let weight = row.whole("weight", 1, 1..=1_000_000) as u32;
-        row.whole("rpm", 0, 0..=MOST);
-        row.whole("tpm", 0, 0..=MOST);
+        let (rpm, tpm) = (row.whole("rpm", 0, 0..=MOST), row.whole("tpm", 0, 0..=MOST));
         match vault.read(&mut row) {
             Found::Secret(secret, source) => {
                 let name = name.or(source).unwrap_or_else(|| format!("key-{}", i + 1));
                 if keys.iter().any(|key| key.name == name) {
                     row.problem("name", "another key of this provider has this name; give each its own `name`");
                 }
-                keys.push(ProviderKey { name, secret, weight });
+                keys.push(ProviderKey { name, secret, weight, rpm, tpm });
             }
             Found::Absent(what) => {
                 absent.push((row.path().clone(), what));

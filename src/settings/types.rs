@@ -252,6 +252,10 @@ pub struct ProviderKey {
     pub secret: Secret,
     /// Its share among the pool's usable keys.
     pub weight: u32,
+    /// Requests a minute; 0: no limit.
+    pub rpm: u64,
+    /// Tokens a minute; 0: no limit.
+    pub tpm: u64,
 }
 
 /// One of `[models.X]`.

@@ -15,6 +15,7 @@ mod faults_request;
 mod faults_stream;
 mod keys;
 mod metrics;
+mod pools;
 mod process;
 mod support;
 mod surface;

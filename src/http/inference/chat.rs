@@ -19,7 +19,7 @@ use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event};
 use super::super::respond::{describe, identify};
 use super::find;
-use crate::access::Principal;
+use crate::access::{Principal, estimated_tokens};
 use crate::actors::Found;
 use crate::base::Moment;
 use crate::base::duration;
@@ -83,6 +83,7 @@ async fn prepare(
         id: record.id.as_str().into(),
         chain,
         wildcard: found.wildcard,
+        tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
         body,
         scan,
         headers: passing(request.headers()),

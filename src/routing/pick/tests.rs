@@ -18,7 +18,12 @@ fn after(seconds: u64) -> Moment {
 }
 
 fn ask<'a>(chain: &'a Chain, tried: &'a Tried, now: Moment) -> Ask<'a> {
-    Ask { chain, tried, needs: Needs::default(), larger_than: None, stream: false, only: None, last_resort: true, now }
+    Ask::any(chain, tried, now)
+}
+
+/// One pick by a router that has made none before.
+fn pick(ask: &Ask<'_>, rng: &mut SmallRng) -> Result<Choice, NoTarget> {
+    super::pick(ask, &mut Turns::default(), rng)
 }
 
 fn rng() -> SmallRng {
@@ -31,10 +36,10 @@ fn picked(chain: &Chain, tried: &Tried, now: Moment) -> usize {
 
 /// How often each target is picked in a thousand picks, each given back at once.
 fn shares(chain: &Chain, now: Moment) -> Vec<u32> {
-    let (tried, mut rng) = (Tried::default(), rng());
+    let (tried, mut turns, mut rng) = (Tried::default(), Turns::default(), rng());
     let mut counts = vec![0; chain.targets().count()];
     for _ in 0..1_000 {
-        counts[pick(&ask(chain, &tried, now), &mut rng).unwrap().taken.number] += 1;
+        counts[super::pick(&ask(chain, &tried, now), &mut turns, &mut rng).unwrap().taken.number] += 1;
     }
     counts
 }
@@ -63,8 +68,10 @@ fn ordered_is_as_written_and_goes_on_along_the_chain() {
 fn weights_share_the_traffic() {
     let p = provider("p", 0);
     let chain = chain(Strategy::Weighted, vec![vec![Target { weight: 3, ..target(&p, "a") }, target(&p, "b")]]);
-    let shares = shares(&chain, NOW);
-    assert!((700..800).contains(&shares[0]), "{shares:?}");
+    assert_eq!(shares(&chain, NOW), [750, 250], "exactly, and in turns");
+    let (tried, mut turns, mut rng) = (Tried::default(), Turns::default(), rng());
+    let order = (0..8).map(|_| super::pick(&ask(&chain, &tried, NOW), &mut turns, &mut rng).unwrap().taken.number);
+    assert_eq!(order.collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 1, 0]);
 }
 
 #[test]

@@ -254,8 +254,6 @@ fn what_promises_safety_is_refused_until_it_is_built() {
     refused(&format!("{key}expires = \"2030-01-01\""), "auth.keys[0].expires", "not built yet; remove it");
     refused("[shared]\nurl = \"redis://h:6379\"", "shared.url", "not built yet; remove it");
     refused("[server.tls]\ncert = \"a\"\nkey = \"b\"", "server.tls", "not built yet; remove it");
-    provider_refused("keys = [{ value = \"k\", rpm = 5 }]", "providers.p.keys[0].rpm", "not built yet; remove it");
-    provider_refused("keys = [{ value = \"k\", tpm = 5 }]", "providers.p.keys[0].tpm", "not built yet; remove it");
     small_and(&format!("{key}rpm = 0\ntpm = 0\nconcurrency = 0\nbudget = {{ usd = 0.0, window = \"day\", unpriced = \"allow\" }}")).load();
     refused(&format!("{key}rpm = 1000000000000001"), "auth.keys[0].rpm", "from 0 to 1000000000000000");
 }

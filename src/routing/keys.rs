@@ -1,0 +1,158 @@
+//! Which of a provider's keys a call is sent with: those that rest, were refused or have no room are out; the rest share the
+//! calls by weight times what each has left, so that a 429 is avoided rather than repaired.
+
+use std::time::Duration;
+
+use super::pick::{Ask, Taken, Why, bits};
+use super::target::Target;
+use super::turns::Turns;
+use crate::access::Reservation;
+use crate::base::Moment;
+use crate::health::{Outcome, Rest};
+
+/// Keys of one pool that a request can tell apart.
+pub(super) const MOST_KEYS: usize = 64;
+/// Into how many steps a key's share of its weight is divided by what it has left.
+const STEPS: u64 = 1_024;
+/// What the upstream just said of a key holds for this long by itself, until the provider's actor has decided.
+const HEARD: Duration = Duration::from_secs(1);
+
+/// How a key stands for one call to one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeyStanding {
+    /// It can be sent; so many calls like this one are known to be left, `u64::MAX` where nothing is known.
+    Usable(u64),
+    /// This request has sent it.
+    Tried,
+    /// Out of quota until then, by a 429, by what its answers said, or by its own limits.
+    Resting(Moment),
+    /// Refused until then.
+    Refused(Moment),
+}
+
+/// How the key at `place` stands.
+pub(super) fn key_standing(ask: &Ask<'_>, tried: u64, target: &Target, place: usize) -> KeyStanding {
+    let Some(slot) = target.provider.keys.get(place) else { return KeyStanding::Tried };
+    let own = target.key_rests.get(place);
+    let resting = own.and_then(|rest| rest.until(ask.now)).max(slot.rest.until(ask.now));
+    if let Some(until) = resting {
+        return if slot.rest.refused(ask.now) { KeyStanding::Refused(until) } else { KeyStanding::Resting(until) };
+    }
+    if tried & (1 << place) != 0 {
+        return KeyStanding::Tried;
+    }
+    match slot.limit.as_ref().map_or(Ok(u64::MAX), |limit| limit.room(ask.tokens, ask.now)) {
+        Ok(calls) => KeyStanding::Usable(calls),
+        Err(until) => KeyStanding::Resting(until),
+    }
+}
+
+/// The keys that can be sent, as bits; None where the provider's calls carry no key.
+///
+/// # Errors
+/// Why none can.
+pub(super) fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Result<Option<u64>, Why> {
+    let pool = &target.provider.keys;
+    if pool.is_empty() {
+        return keyless(ask, target.key_rests.first().map(|rest| &**rest)).map(|()| None);
+    }
+    let tried = ask.tried.keys_of(number, target);
+    let (mut usable, mut used, mut resting, mut refused) = (0u64, false, None, None);
+    let earlier = |known: Option<Moment>, until: Moment| Some(known.map_or(until, |at| at.min(until)));
+    for place in 0..pool.len().min(MOST_KEYS) {
+        match key_standing(ask, tried, target, place) {
+            KeyStanding::Usable(_) => usable |= 1 << place,
+            KeyStanding::Tried => used = true,
+            KeyStanding::Resting(until) => resting = earlier(resting, until),
+            KeyStanding::Refused(until) => refused = earlier(refused, until),
+        }
+    }
+    match (usable, resting, refused) {
+        (0, Some(until), _) => Err(Why::KeysResting(until)),
+        (0, None, Some(until)) if !used => Err(Why::KeysRefused(until)),
+        (0, None, _) => Err(Why::KeysTried),
+        _ => Ok(Some(usable)),
+    }
+}
+
+/// Without a key the target itself is what rests.
+fn keyless(ask: &Ask<'_>, rest: Option<&Rest>) -> Result<(), Why> {
+    match rest.and_then(|rest| Some((rest.until(ask.now)?, rest.refused(ask.now)))) {
+        None => Ok(()),
+        Some((until, true)) => Err(Why::KeysRefused(until)),
+        Some((until, false)) => Err(Why::KeysResting(until)),
+    }
+}
+
+/// Takes one of the usable keys, with the room that the call needs; None where their room went to others meanwhile.
+pub(super) fn take_key(ask: &Ask<'_>, target: &Target, mut usable: u64, turns: &mut Turns) -> Option<(usize, Option<Reservation>)> {
+    while usable != 0 {
+        let place = choose(ask, target, usable, turns);
+        match target.provider.keys.get(place)?.limit.as_ref().map(|limit| limit.reserve(ask.tokens, ask.now)) {
+            None => return Some((place, None)),
+            Some(Ok(reserved)) => return Some((place, Some(reserved))),
+            Some(Err(_)) => usable &= !(1 << place),
+        }
+    }
+    None
+}
+
+fn choose(ask: &Ask<'_>, target: &Target, usable: u64, turns: &mut Turns) -> usize {
+    if usable.count_ones() == 1 {
+        return usable.trailing_zeros() as usize;
+    }
+    let keys = &target.provider.keys;
+    let left = |place: usize| match key_standing(ask, 0, target, place) {
+        KeyStanding::Usable(calls) => calls,
+        KeyStanding::Tried | KeyStanding::Resting(_) | KeyStanding::Refused(_) => 0,
+    };
+    // A key of which nothing is known may have as much left as the best of the others.
+    let most = bits(usable).map(left).filter(|calls| *calls != u64::MAX).max();
+    let share = |place| key_share(left(place), most);
+    turns.key(&target.provider.name, usable, |place| i64::from(keys[place].weight) * share(place) as i64)
+}
+
+/// The part of its weight that a key with so many calls left gets beside one with the most, in steps; one step at least.
+fn key_share(left: u64, most: Option<u64>) -> u64 {
+    let Some(most) = most else { return STEPS };
+    let most = most.max(1);
+    (u128::from(left.min(most)) * u128::from(STEPS) / u128::from(most)).max(1) as u64
+}
+
+/// What a call's end says of its key, kept by whoever hears it until the provider's actor has decided: a request that begins
+/// meanwhile doesn't send the key again.
+pub fn heard(taken: &Taken, outcome: &Outcome, now: Moment) {
+    let target = &taken.target;
+    let own = || target.key_rests.get(taken.key.unwrap_or(0)).map(|rest| &**rest);
+    let whole = || taken.key.and_then(|place| target.provider.keys.get(place)).map(|slot| &*slot.rest).or_else(own);
+    match outcome {
+        Outcome::RateLimited { wait, whole_key } => {
+            let rest = if *whole_key { whole() } else { own() };
+            rest.into_iter().for_each(|rest| rest.hold(now.plus(wait.unwrap_or(HEARD).min(HEARD)), false));
+        }
+        Outcome::KeyFault { sure: true } => whole().into_iter().for_each(|rest| rest.hold(now.plus(HEARD), true)),
+        Outcome::KeyFault { sure: false }
+        | Outcome::Ok
+        | Outcome::Transient(_)
+        | Outcome::TooLong
+        | Outcome::CallerFault
+        | Outcome::ModelMissing
+        | Outcome::Abandoned => {}
+    }
+}
+
+/// Puts right what a call has taken of its key's limits. What was refused cost a request and no tokens; what never left
+/// cost nothing; else it is `used`, the tokens that the answer counts, or where nothing does the estimate stands.
+pub fn settle(reserved: Reservation, outcome: &Outcome, used: Option<u64>, now: Moment) {
+    match (outcome, used) {
+        (Outcome::Transient(failure), _) if failure.never_left() => reserved.give_back(now),
+        (Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::TooLong | Outcome::CallerFault | Outcome::ModelMissing, _) => {
+            reserved.settle(0, now);
+        }
+        (Outcome::Ok | Outcome::Transient(_) | Outcome::Abandoned, Some(used)) => reserved.settle(used, now),
+        (Outcome::Ok | Outcome::Transient(_) | Outcome::Abandoned, None) => drop(reserved),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Which key is sent: shares by weight and by what is left, rests and limits, and what is put right at a call's end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::super::fixture::{chain, provider, target};
+use super::super::{Chain, Choice, KeySlot, NoTarget, Provider, Strategy, Tried, Turns, Why, pick};
+use super::*;
+use crate::access::Limit;
+use crate::health::{Failure, KeyHealth};
+
+const NOW: Moment = Moment::from_millis(1_000);
+
+/// A router over one provider with one target and these keys, each with a weight, requests and tokens a minute.
+struct Pool {
+    chain: Chain,
+    turns: Turns,
+    rng: SmallRng,
+}
+
+impl Pool {
+    fn new(keys: &[(u32, u64, u64)]) -> Self {
+        let mut bare = Arc::into_inner(provider("p", 0)).unwrap();
+        bare.keys = keys
+            .iter()
+            .enumerate()
+            .map(|(place, (weight, rpm, tpm))| KeySlot {
+                name: format!("key-{place}").into(),
+                weight: *weight,
+                rest: Arc::default(),
+                limit: Limit::new(*rpm, *tpm).map(Arc::new),
+            })
+            .collect();
+        let chain = chain(Strategy::Ordered, vec![vec![target(&Arc::new(bare), "a")]]);
+        Self { chain, turns: Turns::default(), rng: SmallRng::seed_from_u64(7) }
+    }
+
+    fn provider(&self) -> Arc<Provider> {
+        Arc::clone(&self.chain.pools[0].targets[0].provider)
+    }
+
+    fn pick(&mut self, tokens: u64, now: Moment) -> Result<Choice, NoTarget> {
+        let tried = Tried::default();
+        pick(&Ask { tokens, ..Ask::any(&self.chain, &tried, now) }, &mut self.turns, &mut self.rng)
+    }
+
+    /// How often each key is sent in so many calls, each of so many tokens.
+    fn shares(&mut self, calls: usize, tokens: u64, now: Moment) -> Vec<usize> {
+        let mut counts = vec![0; self.provider().keys.len()];
+        for _ in 0..calls {
+            counts[self.pick(tokens, now).unwrap().taken.key.unwrap()] += 1;
+        }
+        counts
+    }
+}
+
+fn after(ms: u64) -> Moment {
+    NOW.plus(Duration::from_millis(ms))
+}
+
+#[test]
+fn weights_share_exactly_and_those_of_a_refused_key_go_to_the_others_alike() {
+    let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0), (2, 0, 0)]);
+    assert_eq!(pool.shares(400, 0, NOW), [100, 100, 200]);
+    let mut even = Pool::new(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
+    even.shares(50, 0, NOW);
+    KeyHealth::default().refused(true, Duration::from_secs(60), NOW, &even.provider().keys[1].rest);
+    let shares = even.shares(400, 0, NOW);
+    assert!(shares[1] == 0 && shares[0].abs_diff(200) <= 1, "{shares:?}");
+}
+
+#[test]
+fn a_key_without_room_is_out_until_there_is_room() {
+    let mut pool = Pool::new(&[(1, 2, 0), (1, 0, 1_000)]);
+    let mut sent = Vec::new();
+    let why = loop {
+        match pool.pick(400, NOW) {
+            Ok(choice) => sent.push(choice.taken.key.unwrap()),
+            Err(none) => break none.why[0].1.clone(),
+        }
+    };
+    sent.sort_unstable();
+    assert_eq!(sent, [0, 0, 1, 1], "two requests of the one, two times 400 tokens of the other");
+    // 200 of 400 tokens are left, and 1,000 a minute are 200 in 12 s; of the requests the next comes after 30 s.
+    assert_eq!(why, Why::KeysResting(after(12_000)));
+    assert!(pool.pick(400, after(11_999)).is_err());
+    assert_eq!(pool.pick(400, after(12_000)).unwrap().taken.key, Some(1));
+    assert_eq!(pool.pick(400, after(30_000)).unwrap().taken.key, Some(0));
+}
+
+#[test]
+fn more_room_is_more_calls() {
+    let mut pool = Pool::new(&[(1, 100, 0), (1, 900, 0)]);
+    let shares = pool.shares(100, 0, NOW);
+    assert!((8..=12).contains(&shares[0]), "{shares:?}");
+    // A weight still counts: a third of the room, with nine times the weight.
+    let mut weighted = Pool::new(&[(9, 300, 0), (3, 900, 0)]);
+    let shares = weighted.shares(100, 0, NOW);
+    assert!((45..=55).contains(&shares[0]), "{shares:?}");
+}
+
+#[test]
+fn limits_hold_for_all_workers_at_once() {
+    let pool = Pool::new(&[(1, 40, 0), (1, 60, 0)]);
+    let chain = &pool.chain;
+    let served: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..4u64)
+            .map(|seed| {
+                scope.spawn(move || {
+                    let (tried, mut turns, mut rng) = (Tried::default(), Turns::default(), SmallRng::seed_from_u64(seed));
+                    (0..200).filter(|_| pick(&Ask::any(chain, &tried, NOW), &mut turns, &mut rng).is_ok()).count()
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
+    });
+    assert_eq!(served, 100);
+}
+
+#[test]
+fn a_calls_end_puts_its_limit_right() {
+    let ends: [(Outcome, Option<u64>, u64); 7] = [
+        (Outcome::Ok, Some(50), 950),
+        (Outcome::Ok, None, 600),
+        (Outcome::Abandoned, None, 600),
+        (Outcome::Transient(Failure::Truncated), Some(70), 930),
+        (Outcome::Transient(Failure::Status(500)), None, 600),
+        (Outcome::Transient(Failure::Connect), None, 1_000),
+        (Outcome::RateLimited { wait: None, whole_key: false }, None, 1_000),
+    ];
+    for (outcome, used, left) in ends {
+        let mut pool = Pool::new(&[(1, 10, 1_000)]);
+        let reserved = pool.pick(400, NOW).unwrap().reserved.unwrap();
+        settle(reserved, &outcome, used, NOW);
+        let limit = pool.provider().keys[0].limit.clone().unwrap();
+        let requests = if outcome == Outcome::Transient(Failure::Connect) { 10 } else { 9 };
+        assert_eq!(limit.room(1, NOW), Ok(requests), "{outcome:?}");
+        assert!(limit.room(left, NOW).is_ok() && (left == 1_000 || limit.room(left + 1, NOW).is_err()), "{outcome:?}");
+    }
+}
+
+#[test]
+fn what_was_just_heard_holds_until_the_actor_has_decided() {
+    let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0)]);
+    let first = pool.pick(0, NOW).unwrap().taken;
+    heard(&first, &Outcome::KeyFault { sure: true }, NOW);
+    let other = 1 - first.key.unwrap();
+    assert_eq!(pool.shares(20, 0, NOW)[other], 20);
+    heard(
+        &Taken { key: Some(other), ..first.clone() },
+        &Outcome::RateLimited { wait: Some(Duration::from_millis(300)), whole_key: true },
+        NOW,
+    );
+    let none = pool.pick(0, NOW).unwrap_err();
+    assert_eq!(none.why[0].1, Why::KeysResting(after(300)), "one of the two only rests");
+    assert!(pool.pick(0, after(300)).is_ok(), "no longer than it was asked to");
+    heard(&first, &Outcome::KeyFault { sure: false }, after(2_000));
+    assert_eq!(pool.shares(10, 0, after(2_000)), [5, 5], "an unspecific refusal isn't sure");
+}
