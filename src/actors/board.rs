@@ -10,6 +10,7 @@ use dashmap::DashMap;
 
 use crate::access::Limit;
 use crate::health::{Rest, Vitals};
+use crate::routing::Budgets;
 
 /// The published state of a provider.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Board {
     /// By provider, model and key; the empty name stands for none.
     key_rests: DashMap<(String, String, String), Arc<Rest>>,
     limits: DashMap<(String, String), Arc<Limit>>,
+    /// By the public model whose terms are its own; the empty name stands for all others.
+    budgets: DashMap<String, Arc<Budgets>>,
     /// The names by their places.
     names: Mutex<Vec<(String, Vec<String>)>>,
 }
@@ -86,6 +89,11 @@ impl Board {
             *kept = Arc::new(Limit::new(rpm, tpm)?);
         }
         Some(Arc::clone(&kept))
+    }
+
+    /// What a public model's requests may spend beyond one call each; without a name, those of all models on common terms.
+    pub fn budgets(&self, model: Option<&str>) -> Arc<Budgets> {
+        self.budgets.entry(model.unwrap_or_default().to_owned()).or_default().clone()
     }
 
     /// All providers by their place, each with its targets' models by theirs.

@@ -59,7 +59,7 @@ impl Routes {
         let pools: HashMap<&str, Pool> = settings.models.iter().map(|(name, model)| (name.as_str(), binder.pool(model))).collect();
         let (mut exact, mut wildcards, mut unserved) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for (name, model) in &settings.models {
-            let route = Arc::new(route(settings, model, &pools));
+            let route = Arc::new(route(settings, board, model, &pools));
             if !route.chain.is_served() {
                 unserved.insert(name.clone(), missing_variables(settings, model));
             } else if let Some((before, after)) = name.split_once('*') {
@@ -95,7 +95,7 @@ impl Routes {
     }
 }
 
-fn route(settings: &Settings, model: &Model, pools: &HashMap<&str, Pool>) -> Route {
+fn route(settings: &Settings, board: &Board, model: &Model, pools: &HashMap<&str, Pool>) -> Route {
     let names = std::iter::once(model.name.as_str()).chain(model.failover.iter().map(String::as_str));
     let pools = names.filter_map(|name| pools.get(name)).filter(|pool| !pool.targets.is_empty()).cloned().collect();
     let left_out = std::iter::once(model).chain(model.failover.iter().filter_map(|name| settings.models.get(name)));
@@ -105,6 +105,7 @@ fn route(settings: &Settings, model: &Model, pools: &HashMap<&str, Pool>) -> Rou
         pools,
         retry: model.retry.clone(),
         streaming: model.streaming.clone(),
+        budgets: board.budgets((!model.retry.shares_budget(&settings.retry)).then_some(&*model.name)),
         left_out: left_out.map(|t| format!("{}/{}", t.provider, t.model)).collect(),
     };
     let targets = model.targets.iter().filter(|t| settings.providers.contains_key(&t.provider));

@@ -95,6 +95,18 @@ impl Failure {
         matches!(self, Self::Connect | Self::ResetBeforeHead | Self::Status(500 | 502 | 503))
     }
 
+    /// Whether the upstream may have done the work, and billed it, though no answer came: the request went out whole, and
+    /// nothing says that it was refused.
+    pub fn may_be_billed(self) -> bool {
+        match self {
+            Self::ResetBeforeHead | Self::ResetInBody | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout => true,
+            Self::Truncated | Self::Malformed | Self::TooLarge => true,
+            Self::Status(status) | Self::StatusLater(status) => matches!(status, 502 | 504),
+            Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout => false,
+            Self::ErrorBody | Self::Redirect | Self::ContentType | Self::WrongPlace => false,
+        }
+    }
+
     /// Whether a clock of ours ended the call.
     pub fn is_timeout(self) -> bool {
         matches!(self, Self::ConnectTimeout | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout)

@@ -19,7 +19,7 @@ use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
 use crate::health::{Origin, Outcome, Pass};
-use crate::routing::{Ask, Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target, servable};
+use crate::routing::{Around, Ask, Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target, Tried, servable};
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -99,6 +99,7 @@ impl Stream {
 /// # Errors
 /// Where no target could serve it.
 pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -> Result<Served, Fault> {
+    request.chain.budgets.extra.earn(request.chain.retry.budget_ratio);
     let plan = Plan::new(request.chain.retry.clone(), request.deadline);
     Drive { worker, request, record, plan, only: None, kept: None, last: None }.run().await
 }
@@ -115,7 +116,7 @@ struct Drive<'a> {
     last: Option<Outcome>,
 }
 
-impl Drive<'_> {
+impl<'a> Drive<'a> {
     async fn run(mut self) -> Result<Served, Fault> {
         loop {
             let choice = match self.pick().await {
@@ -192,8 +193,8 @@ impl Drive<'_> {
             self.kept = passed;
             self.record.served_by = Some(taken.clone());
         }
-        let now = self.worker.gateway.clock.now();
-        let next = self.plan.after(taken, &outcome, self.behind(taken), now, self.worker.draw());
+        let around = self.around(taken, &outcome);
+        let next = self.plan.after(taken, &outcome, &around);
         self.last = Some(outcome);
         self.only = None;
         match next {
@@ -206,7 +207,7 @@ impl Drive<'_> {
                 self.record.upstream_us += after.as_micros() as u64;
                 self.only = Some(taken.clone());
             }
-            Next::Stop(Stop::PassOn | Stop::Exhausted) => return Err(self.final_fault(None)),
+            Next::Stop(Stop::PassOn | Stop::Exhausted | Stop::Ambiguous) => return Err(self.final_fault(None)),
             Next::Stop(Stop::Deadline) => {
                 let message = self.message(None);
                 return Err(Fault::AllFailed { message: format!("the request's time was over. {message}"), timeout: true });
@@ -215,21 +216,35 @@ impl Drive<'_> {
         Ok(())
     }
 
-    /// Targets besides this one that could be tried now.
-    fn behind(&self, taken: &Taken) -> usize {
+    /// What could still serve after this failure of `taken`.
+    fn around(&self, taken: &Taken, outcome: &Outcome) -> Around<'a> {
+        let request: &'a Prepared = self.request;
+        let now = self.worker.gateway.clock.now();
         let mut tried = self.plan.tried.clone();
+        let count = |tried: &Tried, only| {
+            let (chain, larger_than) = (&request.chain, self.plan.larger_than);
+            servable(&Ask {
+                chain,
+                tried,
+                needs: request.scan.needs,
+                larger_than,
+                tokens: request.tokens,
+                stream: request.scan.stream,
+                only,
+                last_resort: false,
+                now,
+            })
+        };
+        // The actor may not have been told of the key's end yet.
+        match outcome {
+            Outcome::RateLimited { whole_key, .. } => tried.key(taken, *whole_key),
+            Outcome::KeyFault { .. } => tried.key(taken, true),
+            Outcome::Ok | Outcome::Transient(_) | Outcome::TooLong => {}
+            Outcome::CallerFault | Outcome::ModelMissing | Outcome::Abandoned => {}
+        }
+        let again = count(&tried, Some(taken.number)) > 0;
         tried.target(taken.number);
-        servable(&Ask {
-            chain: &self.request.chain,
-            tried: &tried,
-            needs: self.request.scan.needs,
-            larger_than: self.plan.larger_than,
-            tokens: self.request.tokens,
-            stream: self.request.scan.stream,
-            only: None,
-            last_resort: false,
-            now: self.worker.gateway.clock.now(),
-        })
+        Around { behind: count(&tried, None), again, budget: &request.chain.budgets.extra, now, draw: self.worker.draw() }
     }
 
     /// What the caller is told when nothing serves.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::budget::Budgets;
 use super::policy::{Retry, Strategy, Streaming};
 use super::target::Target;
 
@@ -28,6 +29,8 @@ pub struct Chain {
     pub retry: Retry,
     /// What happens to its streams.
     pub streaming: Streaming,
+    /// What its requests earn, and repeats and hedges spend.
+    pub budgets: Arc<Budgets>,
     /// Targets as written whose provider has no key, as `provider/model`: shown by /v1/route, never tried.
     pub left_out: Vec<String>,
 }

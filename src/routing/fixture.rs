@@ -83,11 +83,18 @@ pub(super) fn chain(strategy: Strategy, pools: Vec<Vec<Target>>) -> Chain {
         strategy,
         targets: targets.into_iter().map(Arc::new).collect(),
     });
-    Chain { model: "model-0".into(), pools: pools.collect(), retry: retry(), streaming: streaming(), left_out: Vec::new() }
+    Chain {
+        model: "model-0".into(),
+        pools: pools.collect(),
+        retry: retry(),
+        budgets: Arc::default(),
+        streaming: streaming(),
+        left_out: Vec::new(),
+    }
 }
 
 pub(super) fn retry() -> Retry {
-    Retry { attempts: 4, same_target: 1, backoff: Duration::from_millis(100) }
+    Retry::default()
 }
 
 fn streaming() -> Streaming {

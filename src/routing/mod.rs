@@ -18,7 +18,7 @@ pub use chain::{Chain, Pool};
 pub use explain::{Explained, explain};
 pub use keys::{heard, settle};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
-pub use plan::{Failed, Next, Plan, Stop};
+pub use plan::{Around, Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};
 pub use turns::Turns;

@@ -72,7 +72,7 @@ pub struct Timeouts {
     pub total: Duration,
 }
 
-/// `[retry]` with overrides merged in.
+/// `[retry]` with overrides merged in. Shares are in millionths.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
     /// Upstream calls per request at most, first included.
@@ -81,6 +81,40 @@ pub struct Retry {
     pub same_target: u32,
     /// Before a repeat: full jitter up to this, doubling.
     pub backoff: Duration,
+    /// A Retry-After up to this is waited out before another target is tried.
+    pub wait: Duration,
+    /// Repeats and hedges may be this share of live requests ...
+    pub budget_ratio: u32,
+    /// ... but always this many a second.
+    pub budget_min: u64,
+    /// A second target is started when the first is later than this share of its recent calls; None: never.
+    pub hedge: Option<u32>,
+    /// At most this share of requests is hedged.
+    pub hedge_ratio: u32,
+}
+
+impl Default for Retry {
+    /// The built-in defaults.
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            same_target: 1,
+            backoff: Duration::from_millis(100),
+            wait: Duration::ZERO,
+            budget_ratio: 200_000,
+            budget_min: 10,
+            hedge: None,
+            hedge_ratio: 50_000,
+        }
+    }
+}
+
+impl Retry {
+    /// Whether the buckets that another's requests fill are theirs too: a share of its own wants a bucket of its own.
+    pub fn shares_budget(&self, other: &Self) -> bool {
+        let terms = |retry: &Self| (retry.budget_ratio, retry.budget_min, retry.hedge_ratio);
+        terms(self) == terms(other)
+    }
 }
 
 /// `[stream]` with overrides merged in.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::health::Thresholds;
 
-use super::later;
 use super::raw::{MOST, Section};
 use super::types::{Retry, TimeoutOverrides, Timeouts, WhenAllOpen};
+use super::units;
 
 /// All that `[breaker]` says.
 #[derive(Clone)]
@@ -17,17 +17,6 @@ pub(super) struct Breaker {
     pub(super) key_quarantine: Duration,
     active_probe: bool,
     probe_every: Duration,
-}
-
-/// All that `[retry]` says.
-#[derive(Clone)]
-pub(super) struct Retries {
-    pub(super) retry: Retry,
-    wait: Duration,
-    budget_ratio: f64,
-    budget_min: u64,
-    hedge: String,
-    hedge_ratio: f64,
 }
 
 impl Breaker {
@@ -111,34 +100,36 @@ pub(super) fn timeout_overrides(mut s: Section<'_>) -> TimeoutOverrides {
     }
 }
 
-impl Retries {
-    /// The built-in defaults.
-    pub(super) fn built_in() -> Self {
-        Self {
-            retry: Retry { attempts: 4, same_target: 1, backoff: Duration::from_millis(100) },
-            wait: Duration::ZERO,
-            budget_ratio: 0.2,
-            budget_min: 10,
-            hedge: "off".to_owned(),
-            hedge_ratio: 0.05,
-        }
+/// `[retry]` and `[models.X.retry]`: `base` with what the section overrides.
+pub(super) fn retry(mut s: Section<'_>, base: &Retry) -> Retry {
+    Retry {
+        attempts: s.whole("attempts", base.attempts.into(), 1..=1000) as u32,
+        same_target: s.whole("same_target", base.same_target.into(), 0..=1000) as u32,
+        backoff: s.duration("backoff", base.backoff),
+        wait: s.duration("wait", base.wait),
+        budget_ratio: millionths(&mut s, "budget_ratio", base.budget_ratio),
+        budget_min: s.whole("budget_min", base.budget_min, 0..=MOST),
+        hedge: hedge(&mut s, base.hedge),
+        hedge_ratio: millionths(&mut s, "hedge_ratio", base.hedge_ratio),
     }
+}
 
-    /// `base` with what the section overrides.
-    pub(super) fn read(mut s: Section<'_>, base: &Retries) -> Self {
-        Self {
-            retry: Retry {
-                attempts: s.whole("attempts", base.retry.attempts.into(), 1..=1000) as u32,
-                same_target: s.whole("same_target", base.retry.same_target.into(), 0..=1000) as u32,
-                backoff: s.duration("backoff", base.retry.backoff),
-            },
-            wait: s.duration("wait", base.wait),
-            budget_ratio: s.number("budget_ratio", base.budget_ratio, 0.0..=1.0),
-            budget_min: s.whole("budget_min", base.budget_min, 0..=MOST),
-            hedge: later::hedge(&mut s, &base.hedge),
-            hedge_ratio: s.number("hedge_ratio", base.hedge_ratio, 0.0..=1.0),
-        }
+/// "off", or a percentile in millionths.
+fn hedge(s: &mut Section<'_>, base: Option<u32>) -> Option<u32> {
+    let text = s.text("hedge", "off");
+    match text.as_str() {
+        _ if !s.has("hedge") => base,
+        "off" => None,
+        text => units::percentile(text).or_else(|| {
+            s.problem("hedge", "must be \"off\" or a percentile such as \"p95\"");
+            base
+        }),
     }
+}
+
+/// A share from 0 to 1, in millionths.
+fn millionths(s: &mut Section<'_>, key: &'static str, default: u32) -> u32 {
+    (s.number(key, f64::from(default) / 1e6, 0.0..=1.0) * 1e6).round() as u32
 }
 
 /// A share above zero: at zero, a breaker would trip on calls that went well.

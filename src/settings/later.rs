@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use super::raw::Section;
-use super::units;
 
 /// What a setting does until its feature is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +30,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("admin.listen", Until::NoEffect, "the admin plane answers on the serving port"),
     ("breaker.probe", Until::NoEffect, "only real calls probe"),
     ("breaker.probe_every", Until::NoEffect, "only real calls probe"),
-    ("retry.wait", Until::NoEffect, "a Retry-After is not waited out"),
-    ("retry.budget_ratio", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
-    ("retry.budget_min", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
     ("retry.hedge", Until::NoEffect, "no second target is started early"),
     ("retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
     ("stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
@@ -70,9 +66,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("models.*.stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
-    ("models.*.retry.wait", Until::NoEffect, "a Retry-After is not waited out"),
-    ("models.*.retry.budget_ratio", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
-    ("models.*.retry.budget_min", Until::NoEffect, "repeats are bounded by `attempts` and `same_target` alone"),
     ("models.*.retry.hedge", Until::NoEffect, "no second target is started early"),
     ("models.*.retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
 ];
@@ -106,14 +99,4 @@ pub(super) fn tls(mut section: Section<'_>) {
     for key in ["cert", "key", "client_ca"] {
         section.optional_text(key);
     }
-}
-
-/// `hedge`: "off" or a percentile.
-pub(super) fn hedge(section: &mut Section<'_>, default: &str) -> String {
-    let hedge = section.text("hedge", default);
-    if hedge == "off" || units::is_percentile(&hedge) {
-        return hedge;
-    }
-    section.problem("hedge", "must be \"off\" or a percentile such as \"p95\"");
-    default.to_owned()
 }

@@ -1,11 +1,11 @@
 //! `[models.X]`: a public name, who can serve it, and which other names stand in for it.
 
-use super::health::{self, Retries};
+use super::health;
 use super::later;
 use super::path::Path;
 use super::raw::{MOST, Report, Section, did_you_mean};
 use super::stream;
-use super::types::{Model, Price, Strategy, Streaming, Target};
+use super::types::{Model, Price, Retry, Strategy, Streaming, Target};
 
 /// What a target may declare that it can do.
 const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
@@ -14,7 +14,7 @@ const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
 pub(super) struct Around<'a> {
     pub(super) providers: &'a [String],
     pub(super) models: &'a [String],
-    pub(super) retries: &'a Retries,
+    pub(super) retry: &'a Retry,
     pub(super) streaming: &'a Streaming,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
         failover,
         context_window: s.optional_whole("context_window", 1..=MOST),
         timeouts: health::timeout_overrides(s.section("timeouts")),
-        retry: Retries::read(s.section("retry"), around.retries).retry,
+        retry: health::retry(s.section("retry"), around.retry),
         streaming: stream::read(s.section("stream"), around.streaming),
     }
 }

@@ -7,7 +7,7 @@ use config::Value;
 
 use super::access;
 use super::door;
-use super::health::{self, Breaker, Retries};
+use super::health::{self, Breaker};
 use super::later;
 use super::model::{self, Around};
 use super::path::Path;
@@ -15,7 +15,7 @@ use super::provider::{self, Above, REHEARSAL};
 use super::raw::{Report, Section};
 use super::secrets::Vault;
 use super::stream;
-use super::types::{Model, Settings, Streaming, Target};
+use super::types::{Model, Retry, Settings, Streaming, Target};
 
 /// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place.
 pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Settings {
@@ -27,14 +27,14 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
         breaker: Breaker::read(root.section("breaker"), &Breaker::built_in()),
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),
     };
-    let retries = Retries::read(root.section("retry"), &Retries::built_in());
+    let retry = health::retry(root.section("retry"), &Retry::default());
     let streaming = stream::read(root.section("stream"), &stream::built_in());
     later::cache(root.section("cache"));
     later::store(root.section("store"));
     later::shared(root.section("shared"));
 
     let mut providers = provider::providers(&mut root, vault, &above);
-    let mut models = models(&mut root, &providers.names, (&retries, &streaming));
+    let mut models = models(&mut root, &providers.names, (&retry, &streaming));
     let model_names: Vec<String> = models.keys().cloned().collect();
     let auth = access::auth(root.section("auth"), vault, &server.host, &model_names);
 
@@ -48,6 +48,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
         auth,
         admin,
         telemetry,
+        retry,
         providers: providers.usable,
         models,
         left_out: providers.left_out,
@@ -56,13 +57,13 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
     }
 }
 
-fn models(root: &mut Section<'_>, providers: &[String], (retries, streaming): (&Retries, &Streaming)) -> BTreeMap<String, Model> {
+fn models(root: &mut Section<'_>, providers: &[String], (retry, streaming): (&Retry, &Streaming)) -> BTreeMap<String, Model> {
     let sections = root.named("models");
     let models: Vec<String> = sections.iter().map(|(name, _)| name.clone()).collect();
     if models.is_empty() {
         root.warn("models", "there is no model, so every request is answered with 404; add [models.\"NAME\"]");
     }
-    let around = Around { providers, models: &models, retries, streaming };
+    let around = Around { providers, models: &models, retry, streaming };
     sections.into_iter().map(|(name, section)| (name.clone(), model::model(&name, section, &around))).collect()
 }
 

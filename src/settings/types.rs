@@ -22,6 +22,8 @@ pub struct Settings {
     pub admin: Admin,
     /// What is told about the traffic.
     pub telemetry: Telemetry,
+    /// `[retry]`, before any model's own: a model of the same terms shares the gateway's budget.
+    pub retry: Retry,
     /// The providers that can be called, by name. One whose keys are all unset is not here but in `left_out`.
     pub providers: BTreeMap<String, Provider>,
     /// The public models, by name. Targets of providers that were left out are kept (with their names), so that /v1/route

@@ -25,11 +25,13 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor).filter(|bytes| *bytes <= LARGEST)
 }
 
-/// "p95", "p99.9": a percentile above 0 and below 100.
-pub(super) fn is_percentile(text: &str) -> bool {
-    let Some(digits) = text.strip_prefix('p') else { return false };
+/// "p95", "p99.9": a percentile above 0 and below 100, in millionths.
+pub(super) fn percentile(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix('p')?;
     let plain = digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    plain && digits.parse::<f64>().is_ok_and(|p| p > 0.0 && p < 100.0)
+    let share = digits.parse::<f64>().ok().filter(|_| plain)? / 100.0;
+    let millionths = (share * 1e6).round() as u32;
+    (1..1_000_000).contains(&millionths).then_some(millionths)
 }
 
 #[cfg(test)]
@@ -49,9 +51,9 @@ mod tests {
 
     #[test]
     fn percentiles() {
-        assert!(is_percentile("p95") && is_percentile("p99.9"));
-        for bad in ["95", "p0", "p100", "p", "pNaN", "p1e1", "p-5"] {
-            assert!(!is_percentile(bad), "{bad:?}");
+        assert_eq!((percentile("p95"), percentile("p99.9"), percentile("p50")), (Some(950_000), Some(999_000), Some(500_000)));
+        for bad in ["95", "p0", "p100", "p", "pNaN", "p1e1", "p-5", "p99.99999"] {
+            assert_eq!(percentile(bad), None, "{bad:?}");
         }
     }
 }

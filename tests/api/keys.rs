@@ -67,7 +67,7 @@ fn with_every_provider_limited_the_least_wait_is_told() {
 fn a_limited_target_serves_again_after_its_wait() {
     let upstream =
         Upstream::by(|call| if call.number == 0 { status(429, "rate_limit_exceeded", "retry-after-ms: 300\r\n") } else { answer("again") });
-    let app = alone(&two_keys(&upstream).replace(", { value = \"sk-pool-two\", name = \"two\" }", ""), SHORT);
+    let app = alone(&two_keys(&upstream).replace(", { value = \"sk-pool-two\", name = \"two\" }", ""), "[retry]\nattempts = 1\n");
     assert_eq!(app.chat("m").status, 429);
     app.until("the key cools", |app| key_states(app) == ["cooling"] || upstream.count() > 1);
     assert!(upstream.count() == 1);

@@ -17,6 +17,7 @@ mod keys;
 mod metrics;
 mod pools;
 mod process;
+mod retries;
 mod support;
 mod surface;
 mod traffic;

@@ -276,7 +276,6 @@ fn what_has_no_effect_yet_is_noted() {
             "breaker.probe",
             "cache.mode",
             "models.small.cache",
-            "models.small.retry.wait",
             "models.small.stream.hold_tools",
             "providers.local.breaker.probe_every",
             "providers.p.api_version",
@@ -284,7 +283,6 @@ fn what_has_no_effect_yet_is_noted() {
             "providers.p.http2",
             "providers.p.responses",
             "retry.hedge",
-            "retry.wait",
             "server.request_headers",
             "store.ledger",
             "stream.hold",
@@ -321,6 +319,20 @@ fn overrides_are_merged_in() {
     assert_eq!((provider.timeouts.idle, provider.timeouts.total, provider.timeouts.connect), (seconds(8), seconds(9), seconds(3)));
     assert_eq!((model.timeouts.first_token, model.timeouts.idle), (Some(seconds(300)), None));
     assert_eq!((model.retry.attempts, model.retry.backoff.as_millis(), model.retry.same_target), (2, 7, 1));
+    assert!(model.retry.shares_budget(&settings.retry));
+}
+
+#[test]
+fn shares_are_kept_in_millionths_and_a_model_of_other_terms_has_its_own_budget() {
+    let settings = small_and(
+        "[retry]\nwait = \"2s\"\nbudget_ratio = 0.1\nbudget_min = 3\nhedge = \"p99.9\"\nhedge_ratio = 0.025\n\
+         [models.small.retry]\nhedge = \"off\"\nbudget_ratio = 0.5",
+    )
+    .load();
+    let (all, own) = (&settings.retry, &settings.models["small"].retry);
+    assert_eq!((all.wait.as_secs(), all.budget_ratio, all.budget_min, all.hedge, all.hedge_ratio), (2, 100_000, 3, Some(999_000), 25_000));
+    assert_eq!((own.wait.as_secs(), own.budget_ratio, own.budget_min, own.hedge, own.hedge_ratio), (2, 500_000, 3, None, 25_000));
+    assert!(!own.shares_budget(all));
 }
 
 #[test]

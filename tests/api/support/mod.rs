@@ -3,6 +3,7 @@
 mod app;
 mod client;
 pub mod faults;
+pub mod load;
 pub mod names;
 mod process;
 pub mod tls;
