@@ -66,7 +66,7 @@ pub struct Breaker {
     window: Window,
     /// The last open period, before jitter: doubled by the next failed probe.
     period: Duration,
-    /// End of the last open period.
+    /// End of the open period; None where there is none.
     until: Option<Moment>,
     /// An operator holds the state: time and calls don't move it.
     held: bool,
@@ -200,6 +200,7 @@ impl Breaker {
         self.successes = 0;
         self.window.clear();
         self.period = self.thresholds.open_for;
+        self.until = None;
         self.misled = false;
     }
 
@@ -226,7 +227,7 @@ impl Breaker {
         self.epoch
     }
 
-    /// The end of the last open period; None before the first, and where an operator holds it.
+    /// The end of the open period; None where it is closed, or held by an operator.
     pub fn until(&self) -> Option<Moment> {
         self.until
     }

@@ -1,10 +1,17 @@
 //! What is known of a target's health, as pure machines: outcomes are classified, windows count them, the breaker decides,
 //! the vitals publish. Time and chance are arguments.
 
+/// The atomics of the gate: a model of it has others.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
 mod breaker;
 mod ewma;
+mod gate;
 mod key;
 mod outcome;
+#[cfg(test)]
+mod permit_model;
 mod provider;
 mod quantiles;
 mod spread;
@@ -20,6 +27,6 @@ pub use outcome::{Failure, Outcome, Vote};
 pub use provider::{LastError, Moved, Origin, ProviderHealth, Roster, Seat, TargetHealth, Told};
 pub use quantiles::{Latency, Quantiles};
 pub use thresholds::Thresholds;
-pub use transition::{Force, Reason, State, Transition};
-pub use vitals::{Admission, Admitted, InFlight, Permit, Published, Vitals};
+pub use transition::{Admission, Force, Reason, State, Transition};
+pub use vitals::{Admitted, InFlight, Permit, Published, Vitals};
 pub use window::{Tally, Window};

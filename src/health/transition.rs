@@ -1,6 +1,8 @@
-//! A breaker's states, the reasons for each move between them, and what an operator may order.
+//! A breaker's states, the reasons for each move between them, what they mean for a call, and what an operator may order.
 
 use std::time::Duration;
+
+use crate::base::Moment;
 
 /// The three states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +102,21 @@ pub struct Transition {
     pub reason: Reason,
     /// The open period as drawn, where `to` is open; an operator's has none, since it has no end.
     pub period: Option<Duration>,
+}
+
+/// Whether a call may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Closed.
+    Admit,
+    /// The open period is over and a permit is free to be claimed.
+    Due,
+    /// Half-open, all permits taken, or the last one too short a while ago.
+    Busy,
+    /// Open until then.
+    Refuse(Moment),
+    /// Held open by an operator.
+    Held,
 }
 
 /// What an operator orders: `action` of POST /admin/breakers/{provider}.

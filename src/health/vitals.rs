@@ -1,7 +1,6 @@
 //! What a provider actor publishes of one breaker's scope, for readers on every thread: atomics, one writer.
 //!
-//! Readers decide by themselves who may pass ([`Vitals::admit`]); the permit of a half-open breaker is claimed by
-//! compare-and-swap on the same word that holds the state, so that a claim can't outlive the state it was made in, and is
+//! Readers decide by themselves who may pass ([`Vitals::admit`]); the permit of a half-open breaker is claimed at the gate and
 //! given back when its guard drops.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -10,8 +9,9 @@ use std::time::Duration;
 
 use super::breaker::{Breaker, Pass};
 use super::ewma::decay;
+use super::gate::{Gate, Sign, Stand};
 use super::spread::Spread;
-use super::transition::{Reason, State};
+use super::transition::{Admission, Reason, State};
 use crate::base::Moment;
 
 /// What stands for "no data" when targets are compared: an unknown target is worth a try before a slow one.
@@ -23,14 +23,7 @@ const FAILURE_PENALTY: f64 = 20.0;
 /// The published state of a provider or a target.
 #[derive(Debug, Default)]
 pub struct Vitals {
-    /// epoch (32 bits) | state (16) | permits in use (16).
-    gate: AtomicU64,
-    until: AtomicU64,
-    probes: AtomicU32,
-    /// Between two probes at least; zero: none.
-    probe_gap_us: AtomicU64,
-    /// Where there is a gap: the next probe may go then.
-    next_probe: AtomicU64,
+    gate: Gate,
     since: AtomicU64,
     ramp_us: AtomicU64,
     /// The last open period before jitter, and why the state was entered (0: from the start): for a successor of the writer.
@@ -47,21 +40,6 @@ pub struct Vitals {
     /// Recent latencies of plain answers and first-token times of streams. Made at the first: most of a provider's own
     /// vitals never have any.
     spreads: [OnceLock<Spread>; 2],
-}
-
-/// Whether a call may pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Closed.
-    Admit,
-    /// The open period is over and a permit is free: [`Vitals::claim`] it.
-    Due,
-    /// Half-open, all permits taken, or the last one too short a while ago.
-    Busy,
-    /// Open until then.
-    Refuse(Moment),
-    /// Held open by an operator.
-    Held,
 }
 
 /// What a successor needs to go on where a breaker's state was published last.
@@ -83,68 +61,50 @@ pub struct Published {
     pub period: Duration,
 }
 
-const CLOSED: u64 = 0;
-const OPEN: u64 = 1;
-const HALF_OPEN: u64 = 2;
-const HELD_OPEN: u64 = 3;
-const HELD_CLOSED: u64 = 4;
-
-fn pack(epoch: u32, state: u64, used: u16) -> u64 {
-    (u64::from(epoch) << 32) | (state << 16) | u64::from(used)
-}
-
-fn unpack(word: u64) -> (u32, u64, u16) {
-    ((word >> 32) as u32, (word >> 16) & 0xffff, word as u16)
-}
-
 impl Vitals {
     /// Publishes a breaker's state. Called by its one writer only.
     pub fn publish(&self, breaker: &mut Breaker, now: Moment) {
         let tally = breaker.tally(now);
         self.failing.store((tally.failure_ratio() * 1e6) as u32, Ordering::Relaxed);
         self.degraded.store(breaker.degraded(now), Ordering::Relaxed);
-        self.probes.store(u32::from(breaker.thresholds().half_open_probes), Ordering::Relaxed);
-        self.probe_gap_us.store(breaker.probe_gap().as_micros() as u64, Ordering::Relaxed);
-        let state = match (breaker.state(), breaker.held()) {
-            (State::Closed, false) => CLOSED,
-            (State::Open, false) => OPEN,
-            (State::HalfOpen, _) => HALF_OPEN,
-            (State::Open, true) => HELD_OPEN,
-            (State::Closed, true) => HELD_CLOSED,
-        };
-        // Times first, then the word that makes readers look at them.
-        self.until.store(breaker.until().map_or(0, Moment::micros), Ordering::Relaxed);
         self.since.store(breaker.since().micros(), Ordering::Relaxed);
         let ramp = if breaker.ramps() { breaker.thresholds().ramp } else { Duration::ZERO };
         self.ramp_us.store(ramp.as_micros() as u64, Ordering::Relaxed);
         self.period_us.store(breaker.period().as_micros() as u64, Ordering::Relaxed);
         let reason = breaker.reason().and_then(|reason| Reason::ALL.iter().position(|other| *other == reason));
         self.reason.store(reason.map_or(0, |place| place as u8 + 1), Ordering::Relaxed);
-        let epoch = breaker.epoch();
-        // Readers change only the permits; those of the same epoch stay claimed.
-        let _ = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let (old, _, used) = unpack(word);
-            Some(pack(epoch, state, if old == epoch { used } else { 0 }))
+        // Last, since it makes readers look at the rest.
+        self.gate.publish(Sign {
+            epoch: breaker.epoch(),
+            stand: match (breaker.state(), breaker.held()) {
+                (State::Closed, false) => Stand::Closed,
+                (State::Open, false) => Stand::Open,
+                (State::HalfOpen, _) => Stand::HalfOpen,
+                (State::Open, true) => Stand::HeldOpen,
+                (State::Closed, true) => Stand::HeldClosed,
+            },
+            until: breaker.until(),
+            permits: breaker.thresholds().half_open_probes,
+            gap: breaker.probe_gap(),
         });
     }
 
     /// What was published last. For a writer only: between another's stores it may be of two states.
     pub fn published(&self) -> Published {
-        let (epoch, code, _) = unpack(self.gate.load(Ordering::Acquire));
-        let (state, held) = match code {
-            OPEN => (State::Open, false),
-            HALF_OPEN => (State::HalfOpen, false),
-            HELD_OPEN => (State::Open, true),
-            HELD_CLOSED => (State::Closed, true),
-            _ => (State::Closed, false),
+        let (epoch, stand, until) = self.gate.published();
+        let (state, held) = match stand {
+            Stand::Closed => (State::Closed, false),
+            Stand::Open => (State::Open, false),
+            Stand::HalfOpen => (State::HalfOpen, false),
+            Stand::HeldOpen => (State::Open, true),
+            Stand::HeldClosed => (State::Closed, true),
         };
-        let until = self.until.load(Ordering::Relaxed);
         let reason = usize::from(self.reason.load(Ordering::Relaxed));
         Published {
             state,
             held,
             epoch,
-            until: (until > 0).then(|| Moment::from_micros(until)),
+            until,
             since: Moment::from_micros(self.since.load(Ordering::Relaxed)),
             reason: reason.checked_sub(1).and_then(|place| Reason::ALL.get(place).copied()),
             period: Duration::from_micros(self.period_us.load(Ordering::Relaxed)),
@@ -177,47 +137,18 @@ impl Vitals {
 
     /// Whether a call may pass at `now`. Claims nothing.
     pub fn admit(&self, now: Moment) -> Admission {
-        let (_, state, used) = unpack(self.gate.load(Ordering::Acquire));
-        let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
-        match state {
-            CLOSED | HELD_CLOSED => Admission::Admit,
-            HELD_OPEN => Admission::Held,
-            OPEN if now < until => Admission::Refuse(until),
-            _ if u32::from(used) < self.probes.load(Ordering::Relaxed) && self.gap_is_over(now) => Admission::Due,
-            _ => Admission::Busy,
-        }
-    }
-
-    fn gap_is_over(&self, now: Moment) -> bool {
-        self.probe_gap_us.load(Ordering::Relaxed) == 0 || now.micros() >= self.next_probe.load(Ordering::Relaxed)
-    }
-
-    /// Where probes keep a distance, takes the place of the next one; false if it isn't time yet.
-    fn take_turn(&self, now: Moment) -> bool {
-        let gap = self.probe_gap_us.load(Ordering::Relaxed);
-        let later = |next: u64| (now.micros() >= next).then(|| now.micros().saturating_add(gap));
-        gap == 0 || self.next_probe.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
+        self.gate.admit(now).0
     }
 
     /// Claims one of the permits; None if the last was taken meanwhile, or the state has changed.
     pub fn claim(self: &Arc<Self>, now: Moment) -> Option<Permit> {
-        if !self.take_turn(now) {
-            return None;
-        }
-        let claimed = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let (epoch, state, used) = unpack(word);
-            // After the word, which was published after them: never an earlier period's end with a later one's word.
-            let probes = self.probes.load(Ordering::Relaxed);
-            let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
-            let due = state == HALF_OPEN || (state == OPEN && now >= until);
-            (due && u32::from(used) < probes).then(|| pack(epoch, state, used + 1))
-        });
-        claimed.ok().map(|word| Permit { vitals: Arc::clone(self), epoch: unpack(word).0 })
+        let epoch = self.gate.claim(now)?;
+        Some(Permit { vitals: Arc::clone(self), epoch })
     }
 
     /// The number of the published state, to be told with a call's end.
     pub fn epoch(&self) -> u32 {
-        unpack(self.gate.load(Ordering::Acquire)).0
+        self.gate.published().0
     }
 
     /// The published state's name; an open period that is over counts as half-open.
@@ -310,10 +241,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let _ = self.vitals.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let (epoch, state, used) = unpack(word);
-            (epoch == self.epoch && used > 0).then(|| pack(epoch, state, used - 1))
-        });
+        self.vitals.gate.release(self.epoch);
     }
 }
 
@@ -340,9 +268,8 @@ pub struct Admitted {
 impl Admitted {
     /// Passes the gate if it is closed or a permit can be had; with `force`, where it is open too.
     pub fn at(vitals: &Arc<Vitals>, force: bool, now: Moment) -> Option<Self> {
-        // Before the look: should the state change in between, the call's end is an earlier state's, which counts for nothing.
-        let epoch = vitals.epoch();
-        match vitals.admit(now) {
+        let (admission, epoch) = vitals.gate.admit(now);
+        match admission {
             Admission::Admit => Some(Self { pass: Pass::Normal, epoch, permit: None }),
             Admission::Due => vitals.claim(now).map(|permit| Self { pass: Pass::Probe, epoch: permit.epoch(), permit: Some(permit) }),
             Admission::Refuse(_) if force => Some(Self { pass: Pass::LeastBad, epoch, permit: None }),

@@ -30,7 +30,6 @@ impl Breaker {
         }
         self.forget();
         self.held = held;
-        self.until = None;
         self.epoch = self.epoch.wrapping_add(1);
         if !stays {
             self.shift(to, reason, None, now, moves);
