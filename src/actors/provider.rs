@@ -211,7 +211,7 @@ impl Handler<Describe> for Provider {
         let (breaker, since, until, reason) = (shown.state(), shown.since(), shown.until(), shown.reason());
         let health = &mut self.health;
         let keys = self.slot.keys.iter().enumerate().map(|(place, key)| {
-            let rests: Vec<_> = health.targets.iter().filter_map(|target| target.rest(place)?.until(now)).collect();
+            let rests: Vec<_> = health.targets.iter().filter_map(|target| target.rest(place)?.resting(0, now)).collect();
             let usable = key.rest.until(now).is_none() && rests.len() < health.targets.len();
             let until = key.rest.until(now).into_iter().chain(rests).max();
             KeyState { name: Arc::clone(&key.name), until, refused: key.rest.refused(now), usable }

@@ -89,6 +89,8 @@ pub struct Refused<'a> {
     pub status: u16,
     /// The wait it asks for.
     pub wait: Option<Duration>,
+    /// Whether its head says that a limit is the whole key's.
+    pub whole_key: bool,
     /// What its body says.
     pub parts: &'a ErrorParts,
     /// `providers.X.codes`.
@@ -158,7 +160,7 @@ pub fn error_in_answer(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> 
 }
 
 fn limited(answer: &Refused<'_>, meaning: Option<Meaning>) -> Outcome {
-    Outcome::RateLimited { wait: answer.wait, whole_key: meaning == Some(Meaning::KeyLimited) }
+    Outcome::RateLimited { wait: answer.wait, whole_key: answer.whole_key || meaning == Some(Meaning::KeyLimited) }
 }
 
 fn meaning(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> Option<Meaning> {
@@ -193,7 +195,7 @@ mod tests {
         let parts = error_parts(body.as_bytes());
         let codes =
             BTreeMap::from([("weird_code", "rate_limited"), ("flaky", "transient")].map(|(code, name)| (code.to_owned(), name.to_owned())));
-        refused(&Refused { status, wait: wait.map(Duration::from_secs), parts: &parts, codes: &codes })
+        refused(&Refused { status, wait: wait.map(Duration::from_secs), whole_key: false, parts: &parts, codes: &codes })
     }
 
     fn error(code: &str, kind: &str, message: &str) -> String {

@@ -2,11 +2,13 @@
 
 pub mod fault;
 pub mod openai;
+mod quota;
 mod retry_after;
 pub mod scan;
 mod tokens;
 mod usage;
 
+pub use quota::Quota;
 pub use retry_after::{Waits, retry_after};
 pub use tokens::Counter;
 pub use usage::{Source, Usage, usage};

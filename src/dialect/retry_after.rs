@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 /// No wait is longer than a day.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The headers that can say so, as text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits<'a> {
     /// `retry-after-ms` (OpenAI) or `x-ms-retry-after-ms` (Azure): milliseconds.
     pub millis: Option<&'a str>,
-    /// `retry-after`: seconds, or a date (RFC 9110, section 10.2.3).
+    /// `retry-after`: seconds, or a date (RFC 9110, section 10.2.3); a few write `20s`.
     pub after: Option<&'a str>,
 }
 
@@ -19,9 +19,10 @@ pub fn retry_after(waits: Waits<'_>, wall: Duration) -> Option<Duration> {
     let millis = waits.millis.and_then(seconds).map(|ms| ms / 1_000.0);
     let wait = match (millis, waits.after) {
         (Some(seconds), _) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST),
-        (None, Some(text)) => match seconds(text) {
-            Some(seconds) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST),
-            None => {
+        (None, Some(text)) => match (seconds(text), span(text)) {
+            (Some(seconds), _) => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST),
+            (None, Some(span)) => span,
+            (None, None) => {
                 let date = httpdate::parse_http_date(text.trim()).ok()?;
                 date.duration_since(std::time::UNIX_EPOCH).ok()?.saturating_sub(wall)
             }
@@ -29,6 +30,29 @@ pub fn retry_after(waits: Waits<'_>, wall: Duration) -> Option<Duration> {
         (None, None) => return None,
     };
     Some(wait.min(LONGEST))
+}
+
+/// A time as Go writes it: numbers with units side by side, such as `6m0s` or `120ms`.
+pub(super) fn span(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let (number, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && c != '.')?);
+        let (unit, after) = after.split_at(after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len()));
+        let scale = match unit.trim() {
+            "d" => 86_400.0,
+            "h" => 3_600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total += seconds(number)? * scale;
+        rest = after;
+    }
+    (!text.trim().is_empty()).then(|| Duration::try_from_secs_f64(total).unwrap_or(LONGEST).min(LONGEST))
 }
 
 fn seconds(text: &str) -> Option<f64> {
@@ -53,7 +77,8 @@ mod tests {
         assert_eq!(after("Sun, 06 Nov 1994 08:50:07 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO), "a date gone by");
         assert_eq!(after("1e30"), Some(LONGEST));
-        for bad in ["-1", "NaN", "inf", "", "later"] {
+        assert_eq!((after("20s"), after("1m0.5s")), (Some(Duration::from_secs(20)), Some(Duration::from_millis(60_500))));
+        for bad in ["s", "1\u{b5}", "5 parsecs", "-1", "NaN", "inf", "", "later"] {
             assert_eq!(after(bad), None, "{bad}");
         }
         assert_eq!(retry_after(Waits::default(), WALL), None);

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::quota::Quota;
 use crate::base::Moment;
 
 /// Rest after the first 429 without a Retry-After; doubles with each further one ...
@@ -25,6 +26,8 @@ pub struct Rest {
     refused: AtomicBool,
     /// Until when it rests by what a caller's thread has heard: microseconds, times two, and one more where it was refused.
     held: AtomicU64,
+    /// What its answers say is left.
+    pub quota: Quota,
 }
 
 impl Rest {
@@ -36,6 +39,11 @@ impl Rest {
     /// Whether the rest is a quarantine: the key was refused, not only out of quota.
     pub fn refused(&self, now: Moment) -> bool {
         self.refused.load(Ordering::Relaxed) && self.decided(now).is_some() || self.held(now).1
+    }
+
+    /// The end of its rest, be it one after a 429, or since its answers say that nothing is left for a call of so many tokens.
+    pub fn resting(&self, tokens: u64, now: Moment) -> Option<Moment> {
+        self.until(now).max(self.quota.room(tokens, now).until)
     }
 
     /// Holds it back at once, whatever the writer will decide. Never undone: not to be longer than that takes.

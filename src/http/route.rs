@@ -9,7 +9,7 @@ use super::auth::Caller;
 use super::error::Error;
 use super::inference::find;
 use super::respond::json;
-use crate::routing::{Ask, Explained, Tried, explain};
+use crate::routing::{Ask, Explained, ExplainedKey, Tried, explain};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -30,6 +30,17 @@ struct Row {
     is_in: bool,
     score: f64,
     reason: String,
+    keys: Vec<Key>,
+}
+
+#[derive(Serialize)]
+struct Key {
+    name: String,
+    status: &'static str,
+    /// Seconds, to the millisecond; null where it doesn't rest.
+    wait_s: Option<f64>,
+    /// Null where nothing is known.
+    calls_left: Option<u64>,
 }
 
 pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
@@ -59,7 +70,13 @@ fn shown(order: usize, row: Explained) -> Row {
         is_in: row.state != "out",
         score: row.score,
         reason: row.reason,
+        keys: row.keys.into_iter().map(shown_key).collect(),
     }
+}
+
+fn shown_key(key: ExplainedKey) -> Key {
+    let wait_s = key.wait.map(|wait| wait.as_millis() as f64 / 1e3);
+    Key { name: key.name.to_string(), status: key.status, wait_s, calls_left: key.calls_left }
 }
 
 /// The first value of a query's name, percent-decoded.

@@ -24,8 +24,9 @@ use crate::base::Moment;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream::events;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten};
-use crate::dialect::usage;
+use crate::dialect::{Quota, usage};
 use crate::health::{Failure, Outcome};
+use crate::routing::told;
 use crate::stream::Input;
 
 /// Of a refusal's body this much is read: to tell what it means, or to pass it on.
@@ -125,7 +126,13 @@ impl<'a> Attempt<'a> {
         if stale > 0 {
             self.worker.gateway.metrics.stale_reuse.inc_by(u64::from(stale));
         }
-        Ok(result?)
+        let response = result?;
+        // A 429 has a better word for it.
+        if let Some(quota) = response.head.quota().filter(|_| response.status != 429) {
+            let clock = self.worker.gateway.clock;
+            quota.said(clock.wall()).into_iter().for_each(|said| told(&self.ongoing.taken, &said, clock.now()));
+        }
+        Ok(response)
     }
 
     /// Waits for `work` until a clock of the target's, or the request's own deadline, passes.
@@ -213,12 +220,15 @@ impl<'a> Attempt<'a> {
 
     async fn refusal(&mut self, mut response: Response) -> Failing {
         let wall = self.worker.gateway.clock.wall();
-        let (status, wait) = (response.status, response.head.wait(wall));
+        let (status, head) = (response.status, &response.head);
+        // For a 429 alone: what is said of limits comes with every answer.
+        let wait = head.wait(wall).or_else(|| head.quota().filter(|_| status == 429)?.wait(wall));
+        let whole_key = head.quota().is_some_and(Quota::whole_key);
         let content_type = response.head.content_type().map(str::to_owned);
         // What it means may be told by the status alone: a body that doesn't come is no further failure.
         let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
         let parts = error_parts(&body);
-        let outcome = refused(&Refused { status, wait, parts: &parts, codes: self.codes() });
+        let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
         let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| Fault::PassedOn { status, content_type, body });
         let message = match &outcome {
             Outcome::RateLimited { .. } => format!("rate-limited it ({status})"),

@@ -22,7 +22,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::apart::apart;
 use super::connect::{CALL, Dial, Dialled};
 use super::transport::Line;
-use crate::dialect::{Waits, retry_after};
+use crate::dialect::{Quota, Waits, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
 use crate::settings::{AuthScheme, Provider};
@@ -48,12 +48,22 @@ pub struct Head {
     content_encoding: Option<HeaderValue>,
     retry_after: Option<HeaderValue>,
     retry_after_ms: Option<HeaderValue>,
+    quota: Option<Box<Quota>>,
 }
 
 impl Head {
     fn read(headers: &HeaderMap) -> Self {
         let value = |name: &str| headers.get(name).cloned();
+        let mut quota: Option<Box<Quota>> = None;
+        for (name, value) in headers {
+            if Quota::concerns(name.as_str())
+                && let Ok(value) = value.to_str()
+            {
+                quota.get_or_insert_default().note(name.as_str(), value);
+            }
+        }
         Self {
+            quota,
             content_type: headers.get(header::CONTENT_TYPE).cloned(),
             content_length: headers.get(header::CONTENT_LENGTH).cloned(),
             content_encoding: headers.get(header::CONTENT_ENCODING).cloned(),
@@ -82,6 +92,11 @@ impl Head {
     pub fn is_readable(&self) -> bool {
         let Some(encoding) = &self.content_encoding else { return true };
         matches!(encoding.as_bytes(), b"" | b"identity" | b"gzip" | b"x-gzip" | b"deflate")
+    }
+
+    /// What it says of its key's limits; None where it says nothing.
+    pub fn quota(&self) -> Option<&Quota> {
+        self.quota.as_deref()
     }
 
     /// The wait that it asks for.

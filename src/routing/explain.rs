@@ -1,10 +1,14 @@
 //! The same decision told instead of made: what `/v1/route` shows.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chain::Chain;
+use super::keys::{KeyStanding, key_standing};
 use super::pick::{Ask, Standing, numbered, score, standing};
 use super::policy::Strategy;
+use super::target::Target;
+use crate::base::Moment;
 
 /// One target as `/v1/route` shows it.
 #[derive(Clone, Debug)]
@@ -21,6 +25,21 @@ pub struct Explained {
     pub score: f64,
     /// Why it is in or out.
     pub reason: String,
+    /// Its provider's keys, as they stand for it.
+    pub keys: Vec<ExplainedKey>,
+}
+
+/// A key as `/v1/route` shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExplainedKey {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `active`, `cooling` or `disabled`.
+    pub status: &'static str,
+    /// How long it rests, if it does.
+    pub wait: Option<Duration>,
+    /// How many calls it is known to have left.
+    pub calls_left: Option<u64>,
 }
 
 /// The chain's targets in the order in which they would be tried now, those that are out last. Where chance plays a part,
@@ -42,11 +61,30 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
             let score = score(ask, pool, target);
             let within = if rank >= 3 || pool.strategy == Strategy::Ordered { (0.0, 0.0) } else { score };
             let (provider, model) = (Arc::clone(&target.provider.name), Arc::clone(&target.model));
-            rows.push((order, within, Explained { pool: Arc::clone(&pool.model), provider, model, state, score: score.0, reason }));
+            let (pool, keys) = (Arc::clone(&pool.model), keys(ask, target));
+            rows.push((order, within, Explained { pool, provider, model, state, score: score.0, reason, keys }));
         }
         first += pool.targets.len();
     }
     // Stable: what compares equal stays in the chain's order.
     rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0)).then(a.1.1.total_cmp(&b.1.1)));
     rows.into_iter().map(|(.., row)| row).collect()
+}
+
+fn keys(ask: &Ask<'_>, target: &Target) -> Vec<ExplainedKey> {
+    let keys = target.provider.keys.iter().enumerate().map(|(place, slot)| {
+        let row = |status, until: Option<Moment>, calls_left| ExplainedKey {
+            name: Arc::clone(&slot.name),
+            status,
+            wait: until.map(|until| until.since(ask.now)),
+            calls_left,
+        };
+        match key_standing(ask, 0, target, place) {
+            KeyStanding::Usable(calls) => row("active", None, Some(calls).filter(|calls| *calls != u64::MAX)),
+            KeyStanding::Tried => row("active", None, None),
+            KeyStanding::Resting(until) => row("cooling", Some(until), None),
+            KeyStanding::Refused(until) => row("disabled", Some(until), None),
+        }
+    });
+    keys.collect()
 }

@@ -8,12 +8,16 @@ use super::target::Target;
 use super::turns::Turns;
 use crate::access::Reservation;
 use crate::base::Moment;
-use crate::health::{Outcome, Rest};
+use crate::health::{Outcome, Rest, Room, Said};
 
 /// Keys of one pool that a request can tell apart.
 pub(super) const MOST_KEYS: usize = 64;
 /// Into how many steps a key's share of its weight is divided by what it has left.
 const STEPS: u64 = 1_024;
+/// A key of which nothing is known is taken to have as many calls left as the best of the others, and so many at least.
+const PLENTY: u64 = 100;
+/// A key that has less than this part of what the best has left waits until more has come back.
+const LEAST_SHARE: u64 = STEPS / 32;
 /// What the upstream just said of a key holds for this long by itself, until the provider's actor has decided.
 const HEARD: Duration = Duration::from_secs(1);
 
@@ -41,9 +45,11 @@ pub(super) fn key_standing(ask: &Ask<'_>, tried: u64, target: &Target, place: us
     if tried & (1 << place) != 0 {
         return KeyStanding::Tried;
     }
-    match slot.limit.as_ref().map_or(Ok(u64::MAX), |limit| limit.room(ask.tokens, ask.now)) {
-        Ok(calls) => KeyStanding::Usable(calls),
-        Err(until) => KeyStanding::Resting(until),
+    let told = own.map_or(Room::UNKNOWN, |rest| rest.quota.room(ask.tokens, ask.now));
+    let own = slot.limit.as_ref().map_or(Ok(u64::MAX), |limit| limit.room(ask.tokens, ask.now));
+    match (told.until, own) {
+        (None, Ok(calls)) => KeyStanding::Usable(calls.min(told.calls)),
+        (until, own) => KeyStanding::Resting(until.max(own.err()).unwrap_or(ask.now)),
     }
 }
 
@@ -77,7 +83,7 @@ pub(super) fn usable_keys(ask: &Ask<'_>, number: usize, target: &Target) -> Resu
 
 /// Without a key the target itself is what rests.
 fn keyless(ask: &Ask<'_>, rest: Option<&Rest>) -> Result<(), Why> {
-    match rest.and_then(|rest| Some((rest.until(ask.now)?, rest.refused(ask.now)))) {
+    match rest.and_then(|rest| Some((rest.resting(ask.tokens, ask.now)?, rest.refused(ask.now)))) {
         None => Ok(()),
         Some((until, true)) => Err(Why::KeysRefused(until)),
         Some((until, false)) => Err(Why::KeysResting(until)),
@@ -102,21 +108,32 @@ fn choose(ask: &Ask<'_>, target: &Target, usable: u64, turns: &mut Turns) -> usi
         return usable.trailing_zeros() as usize;
     }
     let keys = &target.provider.keys;
-    let left = |place: usize| match key_standing(ask, 0, target, place) {
-        KeyStanding::Usable(calls) => calls,
-        KeyStanding::Tried | KeyStanding::Resting(_) | KeyStanding::Refused(_) => 0,
-    };
-    // A key of which nothing is known may have as much left as the best of the others.
-    let most = bits(usable).map(left).filter(|calls| *calls != u64::MAX).max();
-    let share = |place| key_share(left(place), most);
-    turns.key(&target.provider.name, usable, |place| i64::from(keys[place].weight) * share(place) as i64)
+    let mut left = [0; MOST_KEYS];
+    for place in bits(usable) {
+        if let KeyStanding::Usable(calls) = key_standing(ask, 0, target, place) {
+            left[place] = calls;
+        }
+    }
+    let known = bits(usable).map(|place| left[place]).filter(|calls| *calls != u64::MAX).max();
+    let any_unknown = bits(usable).any(|place| left[place] == u64::MAX);
+    let most = known.unwrap_or(0).max(if any_unknown { PLENTY } else { 0 });
+    let share = |place: usize| key_share(left[place], most);
+    let roomy = bits(usable).filter(|place| share(*place) >= LEAST_SHARE).fold(0, |mask, place| mask | 1 << place);
+    // With nothing left anywhere they are alike again.
+    let roomy = if roomy == 0 { usable } else { roomy };
+    turns.key(&target.provider.name, roomy, |place| i64::from(keys[place].weight) * share(place) as i64)
 }
 
-/// The part of its weight that a key with so many calls left gets beside one with the most, in steps; one step at least.
-fn key_share(left: u64, most: Option<u64>) -> u64 {
-    let Some(most) = most else { return STEPS };
-    let most = most.max(1);
-    (u128::from(left.min(most)) * u128::from(STEPS) / u128::from(most)).max(1) as u64
+/// The part of its weight that a key with so many calls left gets beside one with the most, in steps.
+fn key_share(left: u64, most: u64) -> u64 {
+    (u128::from(left.min(most)) * u128::from(STEPS) / u128::from(most.max(1))) as u64
+}
+
+/// Takes what the head of a call's answer says of its key.
+pub fn told(taken: &Taken, said: &Said, now: Moment) {
+    if let Some(rest) = taken.target.key_rests.get(taken.key.unwrap_or(0)) {
+        rest.quota.tell(said, now);
+    }
 }
 
 /// What a call's end says of its key, kept by whoever hears it until the provider's actor has decided: a request that begins
@@ -127,10 +144,18 @@ pub fn heard(taken: &Taken, outcome: &Outcome, now: Moment) {
     let whole = || taken.key.and_then(|place| target.provider.keys.get(place)).map(|slot| &*slot.rest).or_else(own);
     match outcome {
         Outcome::RateLimited { wait, whole_key } => {
-            let rest = if *whole_key { whole() } else { own() };
-            rest.into_iter().for_each(|rest| rest.hold(now.plus(wait.unwrap_or(HEARD).min(HEARD)), false));
+            if let Some(own) = own() {
+                own.quota.forget();
+            }
+            if let Some(rest) = if *whole_key { whole() } else { own() } {
+                rest.hold(now.plus(wait.unwrap_or(HEARD).min(HEARD)), false);
+            }
         }
-        Outcome::KeyFault { sure: true } => whole().into_iter().for_each(|rest| rest.hold(now.plus(HEARD), true)),
+        Outcome::KeyFault { sure: true } => {
+            if let Some(rest) = whole() {
+                rest.hold(now.plus(HEARD), true);
+            }
+        }
         Outcome::KeyFault { sure: false }
         | Outcome::Ok
         | Outcome::Transient(_)

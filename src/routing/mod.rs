@@ -15,8 +15,8 @@ mod turns;
 
 pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
-pub use explain::{Explained, explain};
-pub use keys::{heard, settle};
+pub use explain::{Explained, ExplainedKey, explain};
+pub use keys::{heard, settle, told};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
 pub use plan::{Around, Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};

@@ -365,6 +365,9 @@ fn enter(ask: &Ask<'_>, number: usize, model: &Arc<str>, target: &Arc<Target>, f
         None => (None, None),
         Some(usable) => take_key(ask, target, usable, turns).map(|(key, reserved)| (Some(key), reserved))?,
     };
+    if let Some(rest) = target.key_rests.get(key.unwrap_or(0)) {
+        rest.quota.take(ask.tokens);
+    }
     let taken = Taken { number, model: Arc::clone(model), target: Arc::clone(target), key };
     Some(Choice { taken, by_provider, by_target, in_flight, reserved })
 }

@@ -30,6 +30,10 @@ fn every_spelling_of_a_wait_reaches_the_caller_in_seconds() {
         ("retry-after-ms: 2000\r\nretry-after: 60".to_owned(), 2, 2),
         (format!("retry-after: {date}"), 60, 90),
         ("retry-after: 99999999".to_owned(), 86_400, 86_400),
+        ("retry-after: 1m3s".to_owned(), 63, 63),
+        ("x-ratelimit-reset-requests: 6m0s".to_owned(), 360, 360),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 2100ms\r\nx-ratelimit-remaining-requests: 9\r\nx-ratelimit-reset-requests: 50s".to_owned(), 3, 3),
+        ("x-ratelimit-reset-requests: 40s\r\nretry-after: 4".to_owned(), 4, 4),
         ("x-nothing: 1".to_owned(), 5, 5),
         ("retry-after: soon".to_owned(), 5, 5),
     ] {

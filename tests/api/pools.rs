@@ -1,7 +1,7 @@
 //! Key pools: each key's own limits, kept by what a call is estimated to cost and put right by what it did cost.
 
 use super::support::faults::{SHORT, alone, breaker, closed_port, provider_at};
-use super::support::{Call, STREAM_HEAD, TestApp, Upstream, answer, chunk, event, plain, stream, stream_body};
+use super::support::{Call, STREAM_HEAD, TestApp, Upstream, answer, chunk, event, plain, status, stream, stream_body};
 
 /// A `[providers.p]` table with keys `sk-pool-NAME`, each with more to its row.
 fn pool(base_url: &str, keys: &[(&str, &str)]) -> String {
@@ -79,4 +79,69 @@ fn a_call_that_never_left_costs_nothing() {
         let reply = app.chat("m");
         assert_eq!((reply.status, reply.code().as_str()), (502, "all_targets_failed"), "{}", reply.text());
     }
+}
+
+/// A good answer whose head says more.
+fn telling(headers: &str) -> Vec<u8> {
+    let answer = String::from_utf8(answer("served")).unwrap();
+    answer.replacen("\r\n", &format!("\r\n{headers}\r\n"), 1).into_bytes()
+}
+
+#[test]
+fn a_key_whose_answers_say_that_nothing_is_left_rests_until_its_reset() {
+    for spent in [
+        "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1m0s",
+        "x-ratelimit-limit-tokens: 100\r\nx-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 60s",
+        "anthropic-ratelimit-requests-remaining: 0\r\nanthropic-ratelimit-requests-reset: 2100-01-01T00:00:00Z",
+        "x-ratelimit-remaining: 0\r\nx-ratelimit-reset: 4102444800",
+    ] {
+        let upstream = Upstream::by(move |call| match (key(call).as_str(), call.number) {
+            ("one", 0 | 1) => telling(spent),
+            ("one", _) => status(429, "rate_limit_exceeded", ""),
+            _ => telling("x-ratelimit-remaining-requests: 99\r\nx-ratelimit-reset-requests: 1s"),
+        });
+        let app = alone(&pool(&upstream.url(), &[("one", ""), ("two", "")]), SHORT);
+        for _ in 0..20 {
+            let reply = app.chat("m");
+            assert_eq!((reply.status, reply.header("x-stagedoor-attempts")), (200, Some("1")), "{}", reply.text());
+            assert!(reply.headers.iter().all(|(name, _)| !name.contains("ratelimit")), "{:?}", reply.headers);
+        }
+        assert_eq!((sent(&upstream, "one"), sent(&upstream, "two")), (1, 19), "{spent}");
+        let keys = app.health()["providers"]["p"]["keys"].clone();
+        assert_eq!((keys[0]["status"].as_str(), keys[1]["status"].as_str()), (Some("cooling"), Some("active")));
+    }
+}
+
+#[test]
+fn a_target_whose_only_key_has_nothing_left_is_passed_over_before_it_says_429() {
+    let upstream = Upstream::answering(telling("x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 30s"));
+    let (app, spare) = super::support::faults::spared(&pool(&upstream.url(), &[("one", "")]), SHORT);
+    assert_eq!(app.chat("m").content(), "served");
+    for _ in 0..5 {
+        let reply = app.chat("m");
+        assert_eq!((reply.content().as_str(), reply.header("x-stagedoor-attempts")), ("spare", Some("1")));
+    }
+    assert_eq!((upstream.count(), spare.count()), (1, 5));
+}
+
+#[test]
+fn the_route_tells_how_each_key_stands() {
+    let upstream = Upstream::by(|call| match key(call).as_str() {
+        "one" => telling("x-ratelimit-remaining-requests: 7\r\nx-ratelimit-reset-requests: 30s"),
+        "two" => status(429, "rate_limit_exceeded", "retry-after: 20\r\n"),
+        _ => status(401, "invalid_api_key", ""),
+    });
+    let app = alone(&pool(&upstream.url(), &[("one", ""), ("two", ""), ("three", ""), ("four", ", rpm = 9")]), SHORT);
+    // A refused key's call goes on with the next, so that each is sent.
+    app.until("each key was sent", |app| {
+        app.chat("m").status == 200 && ["one", "two", "three", "four"].iter().all(|name| sent(&upstream, name) > 0)
+    });
+    app.until("told", |app| app.health()["providers"]["p"]["keys"][3]["status"] == "disabled");
+    let keys = app.client().get("/v1/route?model=m").json()["targets"][0]["keys"].clone();
+    let told: Vec<_> =
+        keys.as_array().unwrap().iter().map(|key| (key["name"].as_str().unwrap(), key["status"].as_str().unwrap())).collect();
+    assert_eq!(told, [("one", "active"), ("two", "cooling"), ("three", "disabled"), ("four", "disabled")]);
+    assert_eq!((keys[0]["calls_left"].as_u64(), &keys[0]["wait_s"]), (Some(7), &serde_json::Value::Null));
+    let wait = keys[1]["wait_s"].as_f64().unwrap();
+    assert!(wait > 10.0 && wait <= 20.0, "{wait}");
 }

@@ -10,7 +10,7 @@ use super::super::fixture::{chain, provider, target};
 use super::super::{Chain, Choice, KeySlot, NoTarget, Provider, Strategy, Tried, Turns, Why, pick};
 use super::*;
 use crate::access::Limit;
-use crate::health::{Failure, KeyHealth};
+use crate::health::{Failure, KeyHealth, Line};
 
 const NOW: Moment = Moment::from_millis(1_000);
 
@@ -100,6 +100,59 @@ fn more_room_is_more_calls() {
     let mut weighted = Pool::new(&[(9, 300, 0), (3, 900, 0)]);
     let shares = weighted.shares(100, 0, NOW);
     assert!((45..=55).contains(&shares[0]), "{shares:?}");
+}
+
+fn say(pool: &Pool, key: usize, remaining: u64, reset: Option<u64>, now: Moment) {
+    let line = Line { remaining, limit: None, reset: reset.map(Duration::from_millis) };
+    let taken = Taken { number: 0, model: "m".into(), target: Arc::clone(&pool.chain.pools[0].targets[0]), key: Some(key) };
+    told(&taken, &Said { requests: Some(line), tokens: None }, now);
+}
+
+#[test]
+fn calls_go_where_the_answers_say_that_most_is_left() {
+    let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
+    say(&pool, 0, 1_000, Some(60_000), NOW);
+    say(&pool, 1, 3_000, Some(60_000), NOW);
+    say(&pool, 2, 50, Some(60_000), NOW);
+    let shares = pool.shares(200, 0, NOW);
+    assert!((45..=55).contains(&shares[0]) && shares[2] == 0, "{shares:?}");
+    say(&pool, 1, 0, Some(10_000), NOW);
+    assert_eq!(pool.shares(100, 0, after(9_999))[1], 0, "told that nothing is left, it rests until its reset");
+    say(&pool, 0, 40, Some(60_000), after(10_000));
+    let shares = pool.shares(90, 0, after(10_000));
+    assert!(shares[1] >= 45, "after it, it may have plenty: {shares:?}");
+    say(&pool, 0, 0, Some(20_000), after(11_000));
+    say(&pool, 1, 0, Some(5_000), after(11_000));
+    say(&pool, 2, 0, Some(9_000), after(11_000));
+    let none = pool.pick(0, after(11_000)).unwrap_err();
+    assert!(none.all_resting());
+    assert_eq!(none.retry_at(), Some(after(16_000)));
+}
+
+/// Three keys with 60 calls a minute each and 150 callers' calls a minute: an upstream that counts strictly is never
+/// asked for more than a key has, since each answer tells what is left.
+#[test]
+fn a_429_is_avoided_rather_than_repaired() {
+    let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0), (5, 0, 0)]);
+    let (mut refused, mut served) = (0, 0);
+    let mut upstream: Vec<_> = (0..3).map(|_| crate::access::Bucket::new(std::num::NonZeroU64::new(60).unwrap())).collect();
+    let mut answers: Vec<(Moment, Taken)> = Vec::new();
+    for call in 0..3_000u64 {
+        let now = after(call * 400);
+        let come = answers.iter().position(|(at, _)| *at > now).unwrap_or(answers.len());
+        for (at, taken) in answers.drain(..come) {
+            let bucket = &upstream[taken.key.unwrap()];
+            let requests = Line { remaining: bucket.left(at), limit: Some(60), reset: Some(bucket.full_at(at).since(at)) };
+            told(&taken, &Said { requests: Some(requests), tokens: None }, at);
+        }
+        let Ok(choice) = pool.pick(0, now) else { continue };
+        match upstream[choice.taken.key.unwrap()].take(1, now) {
+            Ok(_) => served += 1,
+            Err(_) => refused += 1,
+        }
+        answers.push((now.plus(Duration::from_millis(1_500)), choice.taken));
+    }
+    assert_eq!((refused, served), (0, 3_000));
 }
 
 #[test]
