@@ -11,22 +11,19 @@ use crate::health::{Admitted, Moved, Outcome, ProviderHealth, Reason, Told};
 use crate::routing;
 use crate::tuning;
 
-/// One drawn number in this many steps from 0 to 1, so that it can be written exactly.
-const STEPS: i32 = 1_000_000;
-
-/// A random number from -1 to 1 in whole millionths.
+/// A random number from -1 to 1, in steps that the record can hold.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Draw(i32);
 
 impl Draw {
     /// Draws one.
     pub(super) fn new(rng: &mut impl rand::RngExt) -> Self {
-        Self(rng.random_range(-STEPS..=STEPS))
+        Self(rng.random_range(-tuning::DRAWN..=tuning::DRAWN))
     }
 
     /// The number.
     pub(super) fn value(self) -> f64 {
-        f64::from(self.0) / f64::from(STEPS)
+        f64::from(self.0) / f64::from(tuning::DRAWN)
     }
 }
 

@@ -135,6 +135,33 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// One that [`Failure::name`] names so. What two share stands for one of them: they count alike.
+    pub fn named(name: &str) -> Option<Self> {
+        if let Some(code) = name.strip_prefix("status_") {
+            return code.parse().ok().map(Self::Status);
+        }
+        let all = [
+            Self::Connect,
+            Self::Dns,
+            Self::Tls,
+            Self::ConnectTimeout,
+            Self::ResetInBody,
+            Self::HeadTimeout,
+            Self::FirstTokenTimeout,
+            Self::IdleTimeout,
+            Self::Truncated,
+            Self::Malformed,
+            Self::ErrorBody,
+            Self::Redirect,
+            Self::ContentType,
+            Self::TooLarge,
+            Self::WrongPlace,
+        ];
+        all.into_iter().find(|failure| failure.name() == name)
+    }
+}
+
 impl Outcome {
     /// The outcome's label in metrics and logs.
     pub fn label(&self) -> &'static str {

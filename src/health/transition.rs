@@ -24,6 +24,11 @@ impl State {
             Self::HalfOpen => "half_open",
         }
     }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Closed, Self::Open, Self::HalfOpen].into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// Why a breaker moved.
@@ -89,6 +94,11 @@ impl Reason {
             Self::OperatorReset => "operator_reset",
         }
     }
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
 }
 
 /// One move of a breaker. An operator's may lead to the state that it leaves: open until a time, then open for good.
@@ -131,6 +141,15 @@ pub enum Force {
 }
 
 impl Force {
+    /// Its name in the admin plane and on record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Close => "close",
+            Self::Reset => "reset",
+        }
+    }
+
     /// By its name in the admin plane.
     pub fn named(name: &str) -> Option<Self> {
         match name {

@@ -277,6 +277,12 @@ impl Admitted {
         }
     }
 
+    /// As it is on record: let through in this way by this breaker, in this epoch.
+    pub fn recorded(vitals: &Arc<Vitals>, pass: Pass, epoch: u32) -> Self {
+        let permit = (pass == Pass::Probe).then(|| Permit { vitals: Arc::clone(vitals), epoch });
+        Self { pass, epoch, permit }
+    }
+
     /// Splits off what a probe has shown by answering: the permit goes with the report of that, and what is left is an
     /// ordinary call, whose own end doesn't count as a probe's again. None where no permit is held.
     pub fn answered(&mut self) -> Option<Self> {

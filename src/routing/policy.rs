@@ -55,6 +55,11 @@ impl WhenAllOpen {
             Self::Refuse => "refuse",
         }
     }
+
+    /// The one that the settings write so.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::LeastBad, Self::Refuse].into_iter().find(|policy| policy.name() == name)
+    }
 }
 
 /// `[timeouts]` with overrides merged in.

@@ -43,7 +43,7 @@ pub fn chain_line(chain: &Chain) -> String {
 }
 
 /// The pools that [`chain_line`] wrote; None where a word can't be read.
-pub fn read(line: &str) -> Option<Vec<Pool>> {
+pub(super) fn read(line: &str) -> Option<Vec<Pool>> {
     let mut pools: Vec<Pool> = Vec::new();
     for word in line.split(' ') {
         match word.strip_suffix(':').and_then(Strategy::named) {

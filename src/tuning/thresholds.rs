@@ -36,7 +36,7 @@ pub fn line(thresholds: &Thresholds) -> String {
 }
 
 /// The thresholds that [`line`] wrote; None where a key is missing, unknown or unreadable.
-pub fn read(line: &str) -> Option<Thresholds> {
+pub(super) fn read(line: &str) -> Option<Thresholds> {
     let mut thresholds = Thresholds::default();
     let mut count = 0;
     for word in line.split(' ') {

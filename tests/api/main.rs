@@ -21,3 +21,4 @@ mod retries;
 mod support;
 mod surface;
 mod traffic;
+mod tune;
