@@ -37,6 +37,8 @@ pub fn put_on_record(routes: &Routes) {
             attempts = retry.attempts,
             same_target = retry.same_target,
             backoff_ms = retry.backoff.as_millis() as u64,
+            budget_ratio = retry.budget_ratio,
+            budget_min = retry.budget_min,
             "chain"
         );
     }

@@ -75,6 +75,8 @@ struct Line {
     attempts: Option<u32>,
     same_target: Option<u32>,
     backoff_ms: Option<u64>,
+    budget_ratio: Option<u32>,
+    budget_min: Option<u64>,
 }
 
 impl Reader {
@@ -228,7 +230,9 @@ impl Reader {
     fn chain(&mut self, line: &Line) -> Option<()> {
         let pools = chains::read(line.chain.as_deref()?)?;
         let backoff = Duration::from_millis(line.backoff_ms?);
-        let retry = Retry { attempts: line.attempts?, same_target: line.same_target?, backoff };
+        let (budget_ratio, budget_min) = (line.budget_ratio?, line.budget_min?);
+        let (attempts, same_target) = (line.attempts?, line.same_target?);
+        let retry = Retry { attempts, same_target, backoff, budget_ratio, budget_min, ..Retry::default() };
         let model = self.model(line.model.as_deref()?);
         self.record.models[model as usize].chain = Some((pools, retry));
         Some(())

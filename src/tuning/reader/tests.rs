@@ -6,8 +6,7 @@ use super::*;
 use crate::routing::Strategy;
 
 const WATCHED: &str = r#"{"timestamp":"2026-01-02T03:04:05.000000Z","level":"INFO","message":"provider watched","seq":0,"provider":"alpha","models":"a b","thresholds":"consecutive_failures=2 failure_ratio=0.5 minimum_requests=10 window=30s slow_call=20s slow_ratio=0.8 open_for=10s open_for_max=20s half_open_probes=1 close_after=2 ramp=10s","settings":"0","when_all_open":"refuse","at_us":1000,"at_unix_us":1700000000001000,"target":"stagedoor"}"#;
-const CHAIN: &str =
-    r#"{"message":"chain","model":"m","chain":"ordered: 1,-,alpha/a 1,-,beta/x","attempts":4,"same_target":1,"backoff_ms":100}"#;
+const CHAIN: &str = r#"{"message":"chain","model":"m","chain":"ordered: 1,-,alpha/a 1,-,beta/x","attempts":4,"same_target":1,"backoff_ms":100,"budget_ratio":200000,"budget_min":10}"#;
 const REQUEST: &str =
     r#"{"message":"request","request_id":"r-9","model":"\"m\"","status":503,"stream":false,"start_us":5000,"latency_ms":1}"#;
 const MOVED: &str = r#"{"message":"breaker moved","seq":2,"provider":"alpha","model":"a","from":"closed","to":"open","reason":"consecutive_failures","period_us":10200000,"draw":200000,"at_us":30000,"at_unix_us":1700000000030000}"#;
