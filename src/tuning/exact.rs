@@ -50,13 +50,11 @@ fn check_provider(provider: &ProviderRecord) -> Checked {
 fn check_run(provider: &ProviderRecord, run: &Run, watched: &Watched, checked: &mut Checked) {
     let mut replay = Replay::new(provider, watched);
     let mut moves = &run.moves[..];
-    let mut next = 1;
-    for event in &run.events {
+    for (event, seq) in run.events.iter().zip(1..) {
         // A line is missing: what follows can't be known.
-        if event.seq != next {
+        if event.seq != seq {
             break;
         }
-        next += 1;
         let count = moves.iter().take_while(|step| step.seq == event.seq).count();
         let (own, rest) = moves.split_at(count);
         moves = rest;
