@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use actix_web::body::BodyStream;
 use actix_web::dev::Server;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use crate::proxy::headers::text;
@@ -58,7 +58,7 @@ async fn script(request: HttpRequest, body: web::Bytes) -> HttpResponse {
 }
 
 async fn call(request: HttpRequest, body: web::Bytes) -> HttpResponse {
-    let authorization = text(request.headers(), "authorization");
+    let authorization = text(request.headers(), &header::AUTHORIZATION);
     let reply = simulator(&request).call(request.path(), body, authorization).await;
     let mut response = HttpResponse::build(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     for (name, value) in reply.headers {

@@ -10,6 +10,7 @@ use actix_web::{FromRequest, HttpRequest};
 
 use super::body::unread;
 use super::error::Error;
+use super::respond::REQUEST_ID;
 use crate::access::{Principal, same_secret};
 use crate::base::{Moment, is_request_id};
 use crate::proxy::headers::text;
@@ -46,7 +47,7 @@ impl Visitor {
     fn new(request: &HttpRequest) -> Self {
         // The app factory puts it there before the first request: see app.rs.
         let worker = request.app_data::<Rc<Desk>>().expect("every app has its desk").worker();
-        let own = request.headers().get("x-request-id").filter(|id| is_request_id(id.as_bytes()));
+        let own = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
         let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
         let started = worker.gateway.clock.now();
         Self { worker, id, started }
@@ -123,7 +124,7 @@ fn bearer(request: &HttpRequest) -> Option<&[u8]> {
 /// Whether the Host is a name of this machine's own: a page elsewhere can make a browser call a local port, but not with
 /// such a Host unless its user opened it so.
 fn loopback_host(request: &HttpRequest) -> bool {
-    let Some(host) = text(request.headers(), "host") else { return false };
+    let Some(host) = text(request.headers(), &header::HOST) else { return false };
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

@@ -23,7 +23,7 @@ pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Error::encoded());
     }
-    let kind = text(request.headers(), "content-type");
+    let kind = text(request.headers(), &header::CONTENT_TYPE);
     let is_json = |kind: &str| {
         let essence = kind.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
@@ -37,7 +37,7 @@ pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &
 
 async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     let server = &worker.edition.settings.server;
-    let announced = text(request.headers(), "content-length").and_then(|text| text.parse::<usize>().ok());
+    let announced = text(request.headers(), &header::CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > server.max_body) {
         return Err(Error::body_too_large(server.max_body));
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::proxy::Record;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const PROVIDER: HeaderName = HeaderName::from_static("x-stagedoor-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-stagedoor-model");
@@ -26,7 +26,7 @@ pub(super) fn json(status: StatusCode, id: &str, answer: &impl Serialize) -> Htt
 /// Adds what every answer's head says.
 pub(super) fn identify(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID.clone(), id);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("authorization"));

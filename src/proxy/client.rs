@@ -34,6 +34,10 @@ const LIFETIME: Duration = Duration::from_secs(600);
 /// Calls repeated at once since their reused connection was closed as they used it; each closed one leaves the pool.
 const STALE_REPEATS: u32 = 8;
 
+// Ready as names: looking one up by its text would check and copy it in each call.
+static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
+
 /// What the gateway calls itself.
 pub const USER_AGENT: &str = concat!("stagedoor/", env!("CARGO_PKG_VERSION"));
 
@@ -53,7 +57,6 @@ pub struct Head {
 
 impl Head {
     fn read(headers: &HeaderMap) -> Self {
-        let value = |name: &str| headers.get(name).cloned();
         let mut quota: Option<Box<Quota>> = None;
         for (name, value) in headers {
             if Quota::concerns(name.as_str())
@@ -68,7 +71,7 @@ impl Head {
             content_length: headers.get(header::CONTENT_LENGTH).cloned(),
             content_encoding: headers.get(header::CONTENT_ENCODING).cloned(),
             retry_after: headers.get(header::RETRY_AFTER).cloned(),
-            retry_after_ms: value("retry-after-ms").or_else(|| value("x-ms-retry-after-ms")),
+            retry_after_ms: headers.get(&RETRY_AFTER_MS).or_else(|| headers.get(&X_MS_RETRY_AFTER_MS)).cloned(),
         }
     }
 

@@ -4,11 +4,20 @@
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Names that pass, each for a feature of a vendor's API or for tracing.
-const PASS: &[&str] = &["openai-beta", "anthropic-beta", "anthropic-version", "idempotency-key", "traceparent", "tracestate"];
+///
+/// Ready as names: looking one up by its text would check and copy it in each request.
+static PASS: [HeaderName; 6] = [
+    HeaderName::from_static("openai-beta"),
+    HeaderName::from_static("anthropic-beta"),
+    HeaderName::from_static("anthropic-version"),
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
 
 /// The headers of a request that pass: not those that its `Connection` names, which are for this hop only.
 pub fn passing(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    let found = PASS.iter().filter_map(|name| headers.get(*name).map(|value| (HeaderName::from_static(name), value.clone())));
+    let found = PASS.iter().filter_map(|name| headers.get(name).map(|value| (name.clone(), value.clone())));
     found.filter(|(name, _)| !is_for_this_hop(headers, name)).collect()
 }
 
@@ -18,6 +27,6 @@ fn is_for_this_hop(headers: &HeaderMap, name: &HeaderName) -> bool {
 }
 
 /// A header's text, where it is text.
-pub fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }

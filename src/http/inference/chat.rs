@@ -29,6 +29,8 @@ use crate::proxy::{Edition, Fault, Place, Prepared, Record, Served, StreamBody, 
 use crate::routing::{Chain, Pool};
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
+static TIMEOUT: HeaderName = HeaderName::from_static("x-stagedoor-timeout");
+
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
 const LARGE: usize = 1 << 20;
 
@@ -137,7 +139,7 @@ fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
 
 /// `x-stagedoor-timeout`, where callers may send it.
 fn timeout(worker: &Worker, request: &HttpRequest) -> Result<Option<Duration>, Error> {
-    let Some(value) = request.headers().get("x-stagedoor-timeout") else { return Ok(None) };
+    let Some(value) = request.headers().get(&TIMEOUT) else { return Ok(None) };
     if !worker.edition.settings.server.request_headers.iter().any(|name| name == "timeout") {
         return Ok(None);
     }
