@@ -100,6 +100,7 @@ impl Chronicle {
                     attempt = told.origin.attempt,
                     model = &*told.origin.model,
                     stream = told.origin.stream,
+                    hedge = told.origin.hedge,
                     provider = &*self.slot.name,
                     upstream_model = &*told.origin.target,
                     key = told.origin.key.as_deref(),

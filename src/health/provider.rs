@@ -26,6 +26,8 @@ pub struct Origin {
     pub attempt: u32,
     /// Whether a stream was asked for.
     pub stream: bool,
+    /// Whether it was made beside another, since that was late.
+    pub hedge: bool,
     /// The provider's own name for the model that was called.
     pub target: Arc<str>,
     /// The name of the key that was sent.

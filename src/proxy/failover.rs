@@ -1,6 +1,8 @@
 //! Drives a request along its chain: pick, attempt, and what the plan says of a failure, until something is answered or
 //! nothing is left to try.
 
+mod hedge;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,7 @@ use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
 use crate::health::{Origin, Outcome, Pass};
-use crate::routing::{Around, Ask, Chain, Failed, Next, NoTarget, Plan, Stop, Taken, Target, Tried, servable};
+use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Plan, Stop, Taken, Target, Tried, servable};
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -99,8 +101,12 @@ impl Stream {
 /// # Errors
 /// Where no target could serve it.
 pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -> Result<Served, Fault> {
-    request.chain.budgets.extra.earn(request.chain.retry.budget_ratio);
-    let plan = Plan::new(request.chain.retry.clone(), request.deadline);
+    let (budgets, retry) = (&request.chain.budgets, &request.chain.retry);
+    budgets.extra.earn(retry.budget_ratio);
+    if retry.hedge.is_some() {
+        budgets.hedges.earn(retry.hedge_ratio);
+    }
+    let plan = Plan::new(retry.clone(), request.deadline);
     Drive { worker, request, record, plan, only: None, kept: None, last: None }.run().await
 }
 
@@ -119,7 +125,8 @@ struct Drive<'a> {
 impl<'a> Drive<'a> {
     async fn run(mut self) -> Result<Served, Fault> {
         loop {
-            let choice = match self.pick().await {
+            let only = self.only.as_ref().map(|taken| taken.number);
+            let choice = match self.pick(&self.plan.tried, only, !self.plan.last_resort_used && only.is_none()).await {
                 Ok(choice) => choice,
                 Err(no_target) => match self.only.take() {
                     // Its gate closed meanwhile, or it has no other key.
@@ -132,13 +139,15 @@ impl<'a> Drive<'a> {
             };
             self.plan.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
             self.plan.calling();
+            let hedge_at = self.hedge_at(&choice);
             self.record.attempts += 1;
             let clock = self.worker.gateway.clock;
             let before = clock.now();
-            let origin = self.origin(&choice.taken);
-            let ongoing = Ongoing::new(Rc::clone(self.worker), choice, origin);
-            let taken = ongoing.taken.clone();
-            let ended = Attempt::new(self.worker, self.request, ongoing, self.plan.deadline()).run().await;
+            let ongoing = self.ongoing(choice, false);
+            let (taken, ended) = match hedge_at {
+                None => (ongoing.taken.clone(), self.attempt(ongoing).run().await),
+                Some(at) => Box::pin(self.hedged(ongoing, at)).await,
+            };
             self.record.upstream_us += clock.now().since(before).as_micros() as u64;
             match ended {
                 Ended::Whole(whole) => {
@@ -154,34 +163,59 @@ impl<'a> Drive<'a> {
         }
     }
 
-    fn origin(&self, taken: &Taken) -> Origin {
+    fn ongoing(&self, choice: Choice, hedge: bool) -> Ongoing {
+        let taken = &choice.taken;
         let key = taken.key.and_then(|place| taken.target.provider.keys.get(place));
-        Origin {
+        let origin = Origin {
             request_id: Arc::clone(&self.request.id),
             model: Arc::clone(&self.request.chain.model),
             attempt: self.record.attempts,
             stream: self.request.scan.stream,
+            hedge,
             target: Arc::clone(&taken.target.model),
             key: key.map(|key| Arc::clone(&key.name)),
-        }
+        };
+        Ongoing::new(Rc::clone(self.worker), choice, origin)
     }
 
-    async fn pick(&self) -> Result<crate::routing::Choice, NoTarget> {
+    fn attempt(&self, ongoing: Ongoing) -> Attempt<'a> {
+        Attempt::new(self.worker, self.request, ongoing, self.plan.deadline())
+    }
+
+    async fn pick(&self, tried: &Tried, only: Option<usize>, last_resort: bool) -> Result<Choice, NoTarget> {
         let ask = || Pick {
             chain: Arc::clone(&self.request.chain),
-            tried: self.plan.tried.clone(),
+            tried: tried.clone(),
             needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
             tokens: self.request.tokens,
             stream: self.request.scan.stream,
-            only: self.only.as_ref().map(|taken| taken.number),
-            last_resort: !self.plan.last_resort_used && self.only.is_none(),
+            only,
+            last_resort,
         };
         self.worker.pick(ask).await
     }
 
-    /// Notes a failure and does what the plan says.
-    async fn failed(&mut self, taken: &Taken, outcome: Outcome, message: String, passed: Option<Fault>) -> Result<(), Fault> {
+    /// The same question, asked of the board without taking anything.
+    fn ask<'t>(&self, tried: &'t Tried, only: Option<usize>) -> Ask<'t>
+    where
+        'a: 't,
+    {
+        Ask {
+            chain: &self.request.chain,
+            tried,
+            needs: self.request.scan.needs,
+            larger_than: self.plan.larger_than,
+            tokens: self.request.tokens,
+            stream: self.request.scan.stream,
+            only,
+            last_resort: false,
+            now: self.worker.gateway.clock.now(),
+        }
+    }
+
+    /// Notes a failure.
+    fn note(&mut self, taken: &Taken, outcome: Outcome, message: String, passed: Option<Fault>) {
         let name = match &outcome {
             Outcome::Transient(failure) => failure.name(),
             other => other.label().to_owned(),
@@ -193,9 +227,14 @@ impl<'a> Drive<'a> {
             self.kept = passed;
             self.record.served_by = Some(taken.clone());
         }
+        self.last = Some(outcome);
+    }
+
+    /// Notes a failure and does what the plan says.
+    async fn failed(&mut self, taken: &Taken, outcome: Outcome, message: String, passed: Option<Fault>) -> Result<(), Fault> {
+        self.note(taken, outcome.clone(), message, passed);
         let around = self.around(taken, &outcome);
         let next = self.plan.after(taken, &outcome, &around);
-        self.last = Some(outcome);
         self.only = None;
         match next {
             Next::OtherTarget => {}
@@ -218,23 +257,7 @@ impl<'a> Drive<'a> {
 
     /// What could still serve after this failure of `taken`.
     fn around(&self, taken: &Taken, outcome: &Outcome) -> Around<'a> {
-        let request: &'a Prepared = self.request;
-        let now = self.worker.gateway.clock.now();
         let mut tried = self.plan.tried.clone();
-        let count = |tried: &Tried, only| {
-            let (chain, larger_than) = (&request.chain, self.plan.larger_than);
-            servable(&Ask {
-                chain,
-                tried,
-                needs: request.scan.needs,
-                larger_than,
-                tokens: request.tokens,
-                stream: request.scan.stream,
-                only,
-                last_resort: false,
-                now,
-            })
-        };
         // The actor may not have been told of the key's end yet.
         match outcome {
             Outcome::RateLimited { whole_key, .. } => tried.key(taken, *whole_key),
@@ -242,9 +265,11 @@ impl<'a> Drive<'a> {
             Outcome::Ok | Outcome::Transient(_) | Outcome::TooLong => {}
             Outcome::CallerFault | Outcome::ModelMissing | Outcome::Abandoned => {}
         }
-        let again = count(&tried, Some(taken.number)) > 0;
+        let again = servable(&self.ask(&tried, Some(taken.number))) > 0;
         tried.target(taken.number);
-        Around { behind: count(&tried, None), again, budget: &request.chain.budgets.extra, now, draw: self.worker.draw() }
+        let behind = servable(&self.ask(&tried, None));
+        let budget = &self.request.chain.budgets.extra;
+        Around { behind, again, budget, now: self.worker.gateway.clock.now(), draw: self.worker.draw() }
     }
 
     /// What the caller is told when nothing serves.

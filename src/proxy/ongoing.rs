@@ -1,5 +1,6 @@
 //! One upstream call under way: holds its claims, measures it, and tells its end exactly once, whatever ends it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(super) struct Ongoing {
     pub(super) used: Option<u64>,
     origin: Origin,
     reserved: Option<Reservation>,
+    /// Of two calls side by side, whether the other has won.
+    lost: Option<Rc<Cell<bool>>>,
     claims: Option<(Admitted, Admitted, (InFlight, InFlight))>,
 }
 
@@ -32,7 +35,13 @@ impl Ongoing {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight, reserved } = choice;
         let claims = Some((by_provider, by_target, in_flight));
-        Self { worker, taken, started, first_token: None, used: None, origin, reserved, claims }
+        Self { worker, taken, started, first_token: None, used: None, origin, reserved, lost: None, claims }
+    }
+
+    /// The same beside another: dropped after `lost` is true, it was outpaced.
+    pub(super) fn beside(mut self, lost: &Rc<Cell<bool>>) -> Self {
+        self.lost = Some(Rc::clone(lost));
+        self
     }
 
     /// Its first content is there: a probe has shown what it was for.
@@ -64,6 +73,7 @@ impl Ongoing {
             used: self.used,
             origin: self.origin.clone(),
             reserved: self.reserved.take(),
+            lost: None,
             claims: self.claims.take(),
         }
     }
@@ -99,6 +109,7 @@ impl Ongoing {
 
 impl Drop for Ongoing {
     fn drop(&mut self) {
-        self.end(Outcome::Abandoned, "the caller left");
+        let outpaced = self.lost.take().is_some_and(|lost| lost.get());
+        self.end(Outcome::Abandoned, if outpaced { "another target answered first" } else { "the caller left" });
     }
 }

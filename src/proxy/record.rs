@@ -66,6 +66,12 @@ impl Record {
         let _ = write!(self.route, "!{}", failed.name.strip_prefix("status_").unwrap_or(&failed.name));
     }
 
+    /// Adds an attempt that another's answer came before.
+    pub fn outpaced(&mut self, taken: &Taken) {
+        self.hop(&taken.target.name());
+        self.route.push_str("!outpaced");
+    }
+
     /// Notes who serves it.
     pub fn served(&mut self, taken: &Taken) {
         let name = taken.target.name();

@@ -6,6 +6,7 @@ mod chain;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod hedge;
 mod keys;
 mod pick;
 mod plan;
@@ -16,6 +17,7 @@ mod turns;
 pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
 pub use explain::{Explained, ExplainedKey, explain};
+pub use hedge::beside;
 pub use keys::{heard, settle, told};
 pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
 pub use plan::{Around, Failed, Next, Plan, Stop};

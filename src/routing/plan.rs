@@ -83,6 +83,8 @@ pub struct Plan {
     waited: bool,
     /// A call that may have been billed is the last.
     billed_once: bool,
+    /// A second call was made beside another.
+    hedged: bool,
     /// The last call wasn't counted, since another key was to make up for it.
     uncounted: bool,
     /// What this request has used up.
@@ -106,6 +108,7 @@ impl Plan {
             key_changes: 0,
             waited: false,
             billed_once: false,
+            hedged: false,
             uncounted: false,
             tried: Tried::default(),
             larger_than: None,
@@ -133,6 +136,29 @@ impl Plan {
     /// Calls made and counted.
     pub fn calls(&self) -> u32 {
         self.calls
+    }
+
+    /// Whether a second call may be made beside the present one: once a request, within its calls, and never of what must
+    /// not be billed twice.
+    pub fn may_hedge(&self) -> bool {
+        !self.hedged && !self.billed_once && self.calls < self.retry.attempts
+    }
+
+    /// Counts a call that is about to be made beside another.
+    pub fn hedging(&mut self) {
+        self.hedged = true;
+        self.calling();
+    }
+
+    /// One of two calls failed, and the other goes on: whether its failure leaves the other any sense.
+    pub fn fell_out(&mut self, taken: &Taken, outcome: &Outcome) -> bool {
+        self.tried.target(taken.number);
+        match outcome {
+            Outcome::TooLong => self.larger_than = self.larger_than.max(taken.target.context_window),
+            Outcome::Ok | Outcome::CallerFault | Outcome::Abandoned => return false,
+            Outcome::Transient(_) | Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => {}
+        }
+        true
     }
 
     /// Decides after a failure of `taken`.

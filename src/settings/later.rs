@@ -30,8 +30,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("admin.listen", Until::NoEffect, "the admin plane answers on the serving port"),
     ("breaker.probe", Until::NoEffect, "only real calls probe"),
     ("breaker.probe_every", Until::NoEffect, "only real calls probe"),
-    ("retry.hedge", Until::NoEffect, "no second target is started early"),
-    ("retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
     ("stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
     ("stream.hold_tools", Until::NoEffect, "tool calls flow as they come"),
     ("stream.hold", Until::NoEffect, "the first content flows as it comes"),
@@ -66,8 +64,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("models.*.stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
-    ("models.*.retry.hedge", Until::NoEffect, "no second target is started early"),
-    ("models.*.retry.hedge_ratio", Until::NoEffect, "no second target is started early"),
 ];
 
 /// `[cache]` and `[models.X.cache]`: checked, not kept.

@@ -74,8 +74,33 @@ struct TransitionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: String,
+}
+
+/// How a second call beside a late one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hedged {
+    /// It answered first.
+    Won,
+    /// The late one answered first.
+    Lost,
+    /// Neither answered.
+    Failed,
+    /// The caller left before either did.
+    Left,
+    /// It wasn't made: the budget was spent.
+    Refused,
+}
+
+impl Hedged {
+    /// All of them with their names in /metrics, in the order of their declaration.
+    const NAMES: [&'static str; 5] = ["won", "lost", "failed", "left", "refused"];
 }
 
 /// The model label of requests that name none of the settings' models.
@@ -93,6 +118,7 @@ pub struct Metrics {
     first_token: HistogramOf<TargetLabels>,
     transitions: Family<TransitionLabels, Counter>,
     retries: Family<ReasonLabel, Counter>,
+    hedges: [Counter; Hedged::NAMES.len()],
     known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
@@ -179,6 +205,9 @@ impl Metrics {
         registry.register("stagedoor_breaker_transitions", help, transitions.clone());
         let retries = Family::<ReasonLabel, Counter>::default();
         registry.register("stagedoor_retries", "Calls repeated on the same target", retries.clone());
+        let hedges = Family::<ResultLabel, Counter>::default();
+        let help = "Calls made beside a late one: won, lost, failed, left, or refused by the budget";
+        registry.register("stagedoor_hedges", help, hedges.clone());
         let mut plain = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -198,6 +227,7 @@ impl Metrics {
             first_token,
             transitions,
             retries,
+            hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             known: ArcSwap::default(),
             overhead,
             dropped_reports,
@@ -257,6 +287,11 @@ impl Metrics {
     /// Counts a repeat on the same target.
     pub fn retry(&self, reason: &str) {
         self.retries.get_or_create(&ReasonLabel { reason: reason.into() }).inc();
+    }
+
+    /// Counts a hedge's end.
+    pub fn hedge(&self, result: Hedged) {
+        self.hedges[result as usize].inc();
     }
 
     /// The scrape, in Prometheus' text form.

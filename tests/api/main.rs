@@ -13,6 +13,7 @@ mod faults_caller;
 mod faults_connect;
 mod faults_request;
 mod faults_stream;
+mod hedging;
 mod keys;
 mod metrics;
 mod pools;

@@ -267,6 +267,42 @@ fn what_may_be_billed_is_not_asked_again_where_it_must_not_be_billed_twice() {
     }
 }
 
+#[test]
+fn a_request_is_hedged_once_and_within_its_calls() {
+    let mut plan = plan();
+    plan.calling();
+    assert!(plan.may_hedge());
+    plan.hedging();
+    assert_eq!((plan.may_hedge(), plan.calls()), (false, 2));
+    let mut single = Plan::new(Retry { attempts: 1, ..rich() }, END);
+    single.calling();
+    assert!(!single.may_hedge());
+    assert!(!self::plan().billed_once().may_hedge());
+}
+
+#[test]
+fn of_two_calls_one_that_fails_leaves_the_other_unless_it_speaks_for_both() {
+    for (outcome, goes_on) in [
+        (transient(Failure::Status(500)), true),
+        (limited(50), true),
+        (Outcome::KeyFault { sure: true }, true),
+        (Outcome::ModelMissing, true),
+        (Outcome::TooLong, true),
+        (Outcome::CallerFault, false),
+        (Outcome::Abandoned, false),
+    ] {
+        let mut plan = plan();
+        plan.calling();
+        assert_eq!(plan.fell_out(&taken(3, None), &outcome), goes_on, "{outcome:?}");
+        assert!(plan.tried.has(3));
+    }
+    let mut plan = plan();
+    let mut small = taken(0, None);
+    small.target = Arc::new(crate::routing::Target { context_window: Some(8_000), ..target(&provider("p", 0), "a") });
+    assert!(plan.fell_out(&small, &Outcome::TooLong));
+    assert_eq!(plan.larger_than, Some(8_000));
+}
+
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         3 => Just(transient(Failure::Status(503))),

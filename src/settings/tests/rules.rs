@@ -282,7 +282,6 @@ fn what_has_no_effect_yet_is_noted() {
             "providers.p.continuation",
             "providers.p.http2",
             "providers.p.responses",
-            "retry.hedge",
             "server.request_headers",
             "store.ledger",
             "stream.hold",

@@ -1,4 +1,4 @@
-//! Many callers at an even pace.
+//! Many callers at an even pace, and how long each waited.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,8 @@ use super::{Client, Reply};
 pub struct Sample {
     /// When it began, from the load's start.
     pub at: Duration,
+    /// How long it took.
+    pub took: Duration,
     pub reply: Reply,
 }
 
@@ -30,7 +32,7 @@ pub fn paced(client: Client, count: usize, per_second: usize, threads: usize, ca
                     std::thread::sleep(due.saturating_sub(begun.elapsed()));
                     let at = begun.elapsed();
                     let reply = call(client);
-                    samples.lock().unwrap().push(Sample { at, reply });
+                    samples.lock().unwrap().push(Sample { at, took: begun.elapsed() - at, reply });
                 }
             });
         }
@@ -38,4 +40,12 @@ pub fn paced(client: Client, count: usize, per_second: usize, threads: usize, ca
     let mut samples = samples.into_inner().unwrap();
     samples.sort_by_key(|sample| sample.at);
     samples
+}
+
+/// The time that this share of the samples didn't pass, from 0 to 1.
+pub fn quantile(samples: &[Sample], share: f64) -> Duration {
+    let mut times: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
+    times.sort();
+    let place = (times.len() as f64 * share).ceil() as usize;
+    times[place.clamp(1, times.len()) - 1]
 }
