@@ -10,6 +10,7 @@ mod ewma;
 mod gate;
 mod key;
 mod outcome;
+mod pace;
 #[cfg(test)]
 mod permit_model;
 mod provider;

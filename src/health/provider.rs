@@ -191,7 +191,7 @@ impl ProviderHealth {
                 target.first_token.observe(first_token, told.at);
             }
             target.vitals.publish_time(told.first_token.is_some(), told.first_token.unwrap_or(told.latency), told.at);
-            target.vitals.publish_latency(target.latency.peak_micros(), target.first_token.peak_micros(), told.at);
+            target.vitals.publish_latency(&target.latency, &target.first_token, told.at);
         }
         self.note_error(told);
     }

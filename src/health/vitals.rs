@@ -8,14 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::breaker::{Breaker, Pass};
-use super::ewma::decay;
+use super::ewma::Ewma;
 use super::gate::{Gate, Sign, Stand};
+use super::pace::Pace;
 use super::spread::Spread;
 use super::transition::{Admission, Reason, State};
 use crate::base::Moment;
-
-/// What stands for "no data" when targets are compared: an unknown target is worth a try before a slow one.
-const UNKNOWN_MICROS: u64 = 1_000;
 
 /// Weight of a target's recent failures when its load is compared: a target that fails fast must not look fast.
 const FAILURE_PENALTY: f64 = 20.0;
@@ -32,9 +30,7 @@ pub struct Vitals {
     degraded: AtomicBool,
     missing: AtomicBool,
     in_flight: AtomicU32,
-    latency_peak: AtomicU64,
-    first_token_peak: AtomicU64,
-    observed_at: AtomicU64,
+    pace: Pace,
     /// Share of the window's calls that failed, in millionths.
     failing: AtomicU32,
     /// Recent latencies of plain answers and first-token times of streams. Made at the first: most of a provider's own
@@ -111,11 +107,9 @@ impl Vitals {
         }
     }
 
-    /// Publishes latencies (peak-EWMA, in microseconds).
-    pub fn publish_latency(&self, latency_peak: u64, first_token_peak: u64, now: Moment) {
-        self.latency_peak.store(latency_peak, Ordering::Relaxed);
-        self.first_token_peak.store(first_token_peak, Ordering::Relaxed);
-        self.observed_at.store(now.micros(), Ordering::Relaxed);
+    /// Publishes the latencies of whole answers and the first-token times of streams.
+    pub fn publish_latency(&self, latency: &Ewma, first_token: &Ewma, now: Moment) {
+        self.pace.publish([latency, first_token], now);
     }
 
     /// Publishes a good call's time for [`Vitals::percentile`]: the first-token time (`stream`) or the latency.
@@ -131,8 +125,7 @@ impl Vitals {
 
     /// The latencies as published last: peaks of latency and first-token time in microseconds, and when.
     pub fn published_latency(&self) -> (u64, u64, Moment) {
-        let at = Moment::from_micros(self.observed_at.load(Ordering::Relaxed));
-        (self.latency_peak.load(Ordering::Relaxed), self.first_token_peak.load(Ordering::Relaxed), at)
+        self.pace.published()
     }
 
     /// Whether a call may pass at `now`. Claims nothing.
@@ -185,22 +178,27 @@ impl Vitals {
         self.missing.store(missing, Ordering::Relaxed);
     }
 
-    /// Peak-EWMA of the first-token time (`stream`) or the latency, in microseconds, decayed by the time without a call.
-    pub fn peak(&self, stream: bool, now: Moment) -> f64 {
-        let peak = if stream { &self.first_token_peak } else { &self.latency_peak };
-        match peak.load(Ordering::Relaxed) {
-            0 => UNKNOWN_MICROS as f64,
-            micros => {
-                let idle = now.since(Moment::from_micros(self.observed_at.load(Ordering::Relaxed)));
-                (micros as f64 * decay(idle)).max(1.0)
-            }
-        }
+    /// Says that a call is sent.
+    pub fn sent(&self, now: Moment) {
+        self.pace.sent(now);
     }
 
-    /// What a new call would wait for here, as a number to compare: peak-EWMA x (in-flight + 1) x failure penalty.
-    pub fn load(&self, stream: bool, now: Moment) -> f64 {
+    /// Peak-EWMA of the first-token time (`stream`) or the latency, in microseconds, faded by the time without a call; None
+    /// before the first call's end.
+    pub fn peak(&self, stream: bool, now: Moment) -> Option<f64> {
+        self.pace.peak(stream, now)
+    }
+
+    /// Whether its first tokens (`stream`) or answers take several times as long as the other's.
+    pub fn is_behind(&self, other: &Self, stream: bool, now: Moment) -> bool {
+        self.pace.is_behind(&other.pace, stream, now)
+    }
+
+    /// What a new call would wait for here, as a number to compare: peak-EWMA x (in-flight + 1) x failure penalty. `unknown`
+    /// stands for a peak that isn't known yet.
+    pub fn load(&self, stream: bool, unknown: f64, now: Moment) -> f64 {
         let failing = f64::from(self.failing.load(Ordering::Relaxed)) / 1e6;
-        self.peak(stream, now) * f64::from(self.in_flight() + 1) * (1.0 + FAILURE_PENALTY * failing)
+        self.peak(stream, now).unwrap_or(unknown) * f64::from(self.in_flight() + 1) * (1.0 + FAILURE_PENALTY * failing)
     }
 
     /// Calls under way.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chain::Chain;
+use super::chain::{Chain, Pool};
 use super::keys::{KeyStanding, key_standing};
 use super::pick::{Ask, Standing, numbered, score, standing};
 use super::policy::Strategy;
@@ -48,9 +48,11 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
     let mut rows: Vec<(u8, (f64, f64), Explained)> = Vec::new();
     let mut first = 0;
     for (place, pool) in ask.chain.pools.iter().enumerate() {
+        let behind = |target: &Target| pool.strategy == Strategy::Healthiest && is_behind(ask, pool, first, target);
         for (number, target) in numbered(pool, first) {
             let (rank, state, reason) = match standing(ask, number, target) {
                 Standing::Due => (0, "due", "open period over: the next request probes it".to_owned()),
+                Standing::Ready if behind(target) => (1, "ready", "much slower than another: tried now and then".to_owned()),
                 Standing::Ready => (1, "ready", "healthy".to_owned()),
                 Standing::Degraded => (2, "degraded", "slow: ranked after every healthy one".to_owned()),
                 Standing::Ramping(share) => (3, "ramping", format!("returning with {:.0} % of its traffic", share * 100.0)),
@@ -59,7 +61,12 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
             // Ramping targets come after every pool's others, those that are out after all.
             let order = if rank >= 3 { u8::MAX - 4 + rank } else { place.min(Chain::MOST_TARGETS) as u8 * 3 + rank };
             let score = score(ask, pool, target);
-            let within = if rank >= 3 || pool.strategy == Strategy::Ordered { (0.0, 0.0) } else { score };
+            let within = match pool.strategy {
+                _ if rank >= 3 => (0.0, 0.0),
+                Strategy::Ordered => (0.0, 0.0),
+                Strategy::Healthiest => (f64::from(u8::from(behind(target))), score.0),
+                Strategy::Weighted | Strategy::Fastest | Strategy::Cheapest => score,
+            };
             let (provider, model) = (Arc::clone(&target.provider.name), Arc::clone(&target.model));
             let (pool, keys) = (Arc::clone(&pool.model), keys(ask, target));
             rows.push((order, within, Explained { pool, provider, model, state, score: score.0, reason, keys }));
@@ -69,6 +76,12 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
     // Stable: what compares equal stays in the chain's order.
     rows.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.0.total_cmp(&b.1.0)).then(a.1.1.total_cmp(&b.1.1)));
     rows.into_iter().map(|(.., row)| row).collect()
+}
+
+/// Whether another of the pool's healthy targets is much faster.
+fn is_behind(ask: &Ask<'_>, pool: &Pool, first: usize, target: &Target) -> bool {
+    let mut healthy = numbered(pool, first).filter(|(number, other)| standing(ask, *number, other) == Standing::Ready);
+    healthy.any(|(_, other)| target.vitals.is_behind(&other.vitals, ask.stream, ask.now))
 }
 
 fn keys(ask: &Ask<'_>, target: &Target) -> Vec<ExplainedKey> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Chain, KeySlot, Needs, Pool, Provider, Retry, Strategy, Streaming, Target, Timeouts, WhenAllOpen};
 use crate::base::Moment;
-use crate::health::{Breaker, Reason, Report, Thresholds, Vitals, Vote};
+use crate::health::{Breaker, Ewma, Reason, Report, Thresholds, Vitals, Vote};
 
 /// Moves published vitals as their actor would.
 pub(super) struct Lever {
@@ -43,6 +43,13 @@ impl Lever {
             self.tell(Vote::Success, false, crate::health::Pass::Probe, then);
         }
     }
+}
+
+/// Publishes what calls to a target took.
+pub(super) fn observed(target: &Target, ms: u64, now: Moment) {
+    let mut ewma = Ewma::default();
+    ewma.observe(Duration::from_millis(ms), now);
+    target.vitals.publish_latency(&ewma, &ewma, now);
 }
 
 pub(super) fn provider(name: &str, keys: usize) -> Arc<Provider> {

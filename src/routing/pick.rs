@@ -11,7 +11,10 @@ use super::target::{Needs, Target};
 use super::turns::Turns;
 use crate::access::Reservation;
 use crate::base::Moment;
-use crate::health::{Admission, Admitted, InFlight};
+use crate::health::{Admission, Admitted, InFlight, Vitals};
+
+/// What stands for a latency that isn't known, in microseconds: an unknown target is worth a try before a slow one.
+const UNKNOWN_MICROS: f64 = 1_000.0;
 
 /// What a request has used up: targets by their number in the chain, and keys.
 #[derive(Clone, Debug, Default)]
@@ -295,8 +298,26 @@ fn better_of_two<R: Rng + ?Sized>(ask: &Ask<'_>, pool: &Pool, first: usize, cand
     let one = rng.random_range(0..count);
     let other = (one + rng.random_range(1..count)) % count;
     let (one, other) = (nth_bit(candidates, one), nth_bit(candidates, other));
-    let of = |number: usize| score(ask, pool, &pool.targets[number - first]);
-    if of(one) <= of(other) { one } else { other }
+    if is_better(ask, &pool.targets[one - first], &pool.targets[other - first]) { one } else { other }
+}
+
+/// Whether `one` should take the call rather than `other`: it isn't much slower, however busy the other is, and has no more
+/// load.
+fn is_better(ask: &Ask<'_>, one: &Target, other: &Target) -> bool {
+    let (a, b) = (&one.vitals, &other.vitals);
+    if a.is_behind(b, ask.stream, ask.now) || b.is_behind(a, ask.stream, ask.now) {
+        return b.is_behind(a, ask.stream, ask.now);
+    }
+    // The first call to a new target finds out how fast it is; the others meanwhile take it to be like the one beside it.
+    let like = |own: &Vitals, beside: &Vitals| match own.in_flight() {
+        0 => UNKNOWN_MICROS,
+        _ => beside.peak(ask.stream, ask.now).unwrap_or(UNKNOWN_MICROS),
+    };
+    load(ask, one, like(a, b)) <= load(ask, other, like(b, a))
+}
+
+fn load(ask: &Ask<'_>, target: &Target, unknown: f64) -> f64 {
+    target.vitals.load(ask.stream, unknown, ask.now) / f64::from(target.weight.max(1))
 }
 
 fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
@@ -306,10 +327,13 @@ fn least(ask: &Ask<'_>, pool: &Pool, first: usize, candidates: u64) -> usize {
 
 /// What targets are compared by under the pool's strategy, and among equals: less is better.
 pub(super) fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> (f64, f64) {
-    let load = target.vitals.load(ask.stream, ask.now) / f64::from(target.weight.max(1));
+    let load = load(ask, target, UNKNOWN_MICROS);
     match pool.strategy {
-        Strategy::Healthiest | Strategy::Weighted | Strategy::Ordered => (load, 0.0),
-        Strategy::Fastest => (target.vitals.peak(ask.stream, ask.now), load),
+        Strategy::Healthiest | Strategy::Ordered => (load, 0.0),
+        Strategy::Weighted => (1.0 / f64::from(target.weight.max(1)), load),
+        // Of a new one that is being tried nothing is known until it answers.
+        Strategy::Fastest if target.vitals.in_flight() > 0 => (target.vitals.peak(ask.stream, ask.now).unwrap_or(f64::INFINITY), load),
+        Strategy::Fastest => (target.vitals.peak(ask.stream, ask.now).unwrap_or(UNKNOWN_MICROS), load),
         Strategy::Cheapest => (target.price.map_or(f64::INFINITY, |nano| nano as f64), load),
     }
 }
@@ -365,6 +389,7 @@ fn enter(ask: &Ask<'_>, number: usize, model: &Arc<str>, target: &Arc<Target>, f
         None => (None, None),
         Some(usable) => take_key(ask, target, usable, turns).map(|(key, reserved)| (Some(key), reserved))?,
     };
+    target.vitals.sent(ask.now);
     if let Some(rest) = target.key_rests.get(key.unwrap_or(0)) {
         rest.quota.take(ask.tokens);
     }

@@ -151,7 +151,7 @@ fn good_calls_publish_their_latency_and_slow_ones_degrade() {
     }
     let target = &stage.health.targets[0];
     assert!(target.vitals.degraded() && !stage.health.targets[1].vitals.degraded());
-    assert_eq!((target.vitals.peak(true, stage.now), target.vitals.peak(false, stage.now)), (3e6, 5e3));
+    assert_eq!((target.vitals.peak(true, stage.now), target.vitals.peak(false, stage.now)), (Some(3e6), Some(5e3)));
     assert_eq!(stage.health.first_token.read(stage.now).unwrap().ewma, 3_000);
     assert_eq!(stage.health.window.tally(stage.now).slow, 4);
     assert_eq!(stage.states().0, Closed);

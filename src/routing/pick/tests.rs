@@ -7,9 +7,11 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::super::explain::explain;
-use super::super::fixture::{Lever, chain, provider, target};
+use super::super::fixture::{Lever, chain, observed, provider, target};
 use super::*;
 use crate::health::{KeyHealth, Pass, Vote};
+
+mod crowd;
 
 const NOW: Moment = Moment::from_millis(1_000);
 
@@ -79,7 +81,7 @@ fn the_healthiest_is_the_less_loaded_of_two() {
     let chain = three(Strategy::Healthiest);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
     for (target, ms) in targets.iter().zip([10, 10, 500]) {
-        target.vitals.publish_latency(ms * 1_000, ms * 1_000, NOW);
+        observed(target, ms, NOW);
     }
     let even = shares(&chain, NOW);
     assert_eq!(even[2], 0, "the slowest of three loses against each: {even:?}");
@@ -94,9 +96,9 @@ fn one_that_fails_fast_does_not_look_fast() {
     let chain = three(Strategy::Healthiest);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
     for target in &targets {
-        target.vitals.publish_latency(10_000, 10_000, NOW);
+        observed(target, 10, NOW);
     }
-    targets[0].vitals.publish_latency(1_000, 1_000, NOW);
+    observed(&targets[0], 1, NOW);
     let mut lever = Lever::of(&targets[0].vitals);
     for vote in [Vote::Success, Vote::Failure, Vote::Failure] {
         lever.tell(vote, false, Pass::Normal, NOW);
@@ -123,7 +125,7 @@ fn fastest_ignores_load_and_cheapest_prefers_the_price() {
     let fastest = chain_of(Strategy::Fastest);
     let targets: Vec<_> = fastest.targets().map(|(.., t)| Arc::clone(t)).collect();
     for (target, ms) in targets.iter().zip([30u64, 10, 20, 40]) {
-        target.vitals.publish_latency(ms * 1_000, 0, NOW);
+        observed(target, ms, NOW);
     }
     let _busy: Vec<_> = (0..9).map(|_| targets[1].vitals.enter()).collect();
     assert_eq!(picked(&fastest, &Tried::default(), NOW), 1);

@@ -177,7 +177,7 @@ fn a_successor_takes_over_states_and_permits_and_no_late_result_counts_twice() {
     assert_eq!(stage.states().1, [Open, Open, Closed]);
     assert_eq!(stage.admits(0).1, Admission::Busy, "the permit is still out");
     assert_eq!(stage.admits(1).1, Admission::Held);
-    assert_eq!(stage.health.targets[2].vitals.peak(true, stage.now.plus(Duration::ZERO)), 70_000.0 * (-1.0f64).exp());
+    assert_eq!(stage.health.targets[2].vitals.peak(true, stage.now), Some(70_000.0 * (-1.0f64).exp()));
     stage.health.record(early, 0.0);
     assert_eq!(stage.states().1[2], Closed, "of an earlier epoch");
     stage.health.record(probe, 0.0);
