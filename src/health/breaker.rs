@@ -242,9 +242,9 @@ impl Breaker {
         self.state == State::Closed && self.reason == Some(Reason::ProbesSucceeded)
     }
 
-    /// At least this long lies between two probes.
-    pub(super) fn probe_gap(&self) -> Duration {
-        if self.successes > 0 { Duration::ZERO } else { self.thresholds.probe_gap }
+    /// Whether a probe of the present half-open state has succeeded.
+    pub(super) fn has_answered(&self) -> bool {
+        self.successes > 0
     }
 
     /// The open period that a failed probe would double.

@@ -35,8 +35,10 @@ pub(super) struct Sign {
     pub(super) until: Option<Moment>,
     /// Permits that may be out at once.
     pub(super) permits: u16,
-    /// Between two claims at least.
+    /// Between two claims at least ...
     pub(super) gap: Duration,
+    /// ... but not now.
+    pub(super) gap_waived: bool,
 }
 
 /// See the module's text.
@@ -46,7 +48,8 @@ pub(super) struct Gate {
     word: AtomicU64,
     until: AtomicU64,
     permits: AtomicU32,
-    gap_us: AtomicU64,
+    /// Microseconds, times two, and one more where it is waived.
+    gap: AtomicU64,
     /// Where there is a gap: the next claim may be made then.
     next_claim: AtomicU64,
 }
@@ -64,7 +67,7 @@ impl Gate {
     /// Publishes. For the one writer only.
     pub(super) fn publish(&self, sign: Sign) {
         self.permits.store(u32::from(sign.permits), Ordering::Relaxed);
-        self.gap_us.store(sign.gap.as_micros() as u64, Ordering::Relaxed);
+        self.gap.store(((sign.gap.as_micros() as u64) << 1) | u64::from(sign.gap_waived), Ordering::Relaxed);
         // Times first, then the word that makes readers look at them. Where there is no end, the old one stays: the old word
         // may still be read.
         if let Some(until) = sign.until {
@@ -132,13 +135,14 @@ impl Gate {
     }
 
     fn gap_is_over(&self, now: Moment) -> bool {
-        self.gap_us.load(Ordering::Relaxed) == 0 || now.micros() >= self.next_claim.load(Ordering::Relaxed)
+        let gap = self.gap.load(Ordering::Relaxed);
+        gap < 2 || gap & 1 == 1 || now.micros() >= self.next_claim.load(Ordering::Relaxed)
     }
 
     /// Where claims keep a distance, takes the place of the next one; false if it isn't time yet.
     fn take_turn(&self, now: Moment) -> bool {
-        let gap = self.gap_us.load(Ordering::Relaxed);
-        let later = |next: u64| (now.micros() >= next).then(|| now.micros().saturating_add(gap));
-        gap == 0 || self.next_claim.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
+        let gap = self.gap.load(Ordering::Relaxed);
+        let later = |next: u64| (gap & 1 == 1 || now.micros() >= next).then(|| now.micros().saturating_add(gap >> 1));
+        gap < 2 || self.next_claim.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
     }
 }

@@ -25,7 +25,7 @@ const LATER: Moment = Moment::from_millis(30);
 
 fn sign(epoch: u32, stand: Stand) -> Sign {
     let until = if epoch > 1 { LATER } else { DUE };
-    Sign { epoch, stand, until: Some(until), permits: 1, gap: Duration::ZERO }
+    Sign { epoch, stand, until: Some(until), permits: 1, gap: Duration::ZERO, gap_waived: false }
 }
 
 /// All interleavings in which a thread is interrupted at most three times: there are millions of the rest, and no fault of a

@@ -81,7 +81,8 @@ impl Vitals {
             },
             until: breaker.until(),
             permits: breaker.thresholds().half_open_probes,
-            gap: breaker.probe_gap(),
+            gap: breaker.thresholds().probe_gap,
+            gap_waived: breaker.has_answered(),
         });
     }
 
@@ -137,6 +138,12 @@ impl Vitals {
     pub fn claim(self: &Arc<Self>, now: Moment) -> Option<Permit> {
         let epoch = self.gate.claim(now)?;
         Some(Permit { vitals: Arc::clone(self), epoch })
+    }
+
+    /// Permits in use.
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> u16 {
+        self.gate.used()
     }
 
     /// The number of the published state, to be told with a call's end.

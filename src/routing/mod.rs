@@ -11,6 +11,8 @@ mod keys;
 mod pick;
 mod plan;
 mod policy;
+#[cfg(test)]
+mod simulation;
 mod target;
 mod turns;
 

@@ -97,7 +97,13 @@ fn probes_keep_their_distance_until_one_succeeds() {
     breaker.record(good, after(1_001), 0.0, &mut Vec::new());
     vitals.publish(&mut breaker, after(1_001));
     drop(permit);
-    assert!(vitals.claim(after(1_002)).is_some(), "it answers: no reason to wait");
+    let next = vitals.claim(after(1_002)).expect("it answers: no reason to wait");
+    let bad = Report { vote: Vote::Failure, slow: false, pass: Pass::Probe, epoch: next.epoch() };
+    let mut moves = Vec::new();
+    breaker.record(bad, after(1_003), 0.0, &mut moves);
+    breaker.probed_well(after(1_004), &mut moves);
+    vitals.publish(&mut breaker, after(1_004));
+    assert_eq!((vitals.admit(after(2_001)), vitals.admit(after(2_002))), (Admission::Busy, Admission::Due), "a second after that one");
 }
 
 #[test]
@@ -141,7 +147,7 @@ proptest! {
             vitals.publish(&mut breaker, now);
             let current = out.iter().filter(|permit| permit.epoch() == vitals.epoch()).count();
             prop_assert!(current <= usize::from(probes));
-            prop_assert_eq!(usize::from(vitals.gate.used()), current, "what is out is what is counted");
+            prop_assert_eq!(usize::from(vitals.probes()), current, "what is out is what is counted");
         }
     }
 }
