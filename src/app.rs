@@ -16,7 +16,7 @@ use socket2::SockRef;
 use crate::actors::{self, Board, Cast, Gauges, Router, Routes};
 use crate::clock::Clock;
 use crate::http;
-use crate::proxy::{Desk, Edition, Gateway, Names, Reach, SystemNames, Transport, Unusable};
+use crate::proxy::{self, Desk, Edition, Gateway, Names, Reach, SystemNames, Transport, Unusable};
 use crate::rehearsal::Script;
 use crate::settings::Settings;
 use crate::telemetry::Metrics;
@@ -209,6 +209,7 @@ fn gateway(settings: Settings, transports: Vec<Transport>, clock: Clock) -> Arc<
         closing: AtomicBool::new(false),
         requests: Arc::new(AtomicUsize::new(0)),
         streams: Arc::new(AtomicUsize::new(0)),
+        probing: AtomicBool::new(false),
     })
 }
 
@@ -221,7 +222,9 @@ fn serve(gateway: &Arc<Gateway>, listener: TcpListener) -> Result<actix_web::dev
     let shared = Arc::clone(gateway);
     let factory = move || {
         let router = Router::new(shared.clock, Arc::clone(&shared.cast), Arc::clone(&shared.metrics)).start();
-        WebApp::new().app_data(Rc::new(Desk::new(Arc::clone(&shared), router))).configure(http::configure)
+        let desk = Rc::new(Desk::new(Arc::clone(&shared), router));
+        proxy::probe(&desk);
+        WebApp::new().app_data(desk).configure(http::configure)
     };
     let send_timeout = server.send_timeout;
     let built = HttpServer::new(factory)

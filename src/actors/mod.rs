@@ -13,6 +13,6 @@ pub use board::Board;
 pub use cast::Cast;
 pub use chronicle::put_on_record;
 pub use gauges::Gauges;
-pub use provider::{Answered, Describe, Description, KeyState, ModelState, Provider, Reports};
+pub use provider::{Answered, Describe, Description, KeyState, ModelState, ProbedWell, Provider, Reports};
 pub use router::{Flush, Pick, Router, Tell};
 pub use routes::{Found, Route, Routes, TargetInfo};

@@ -131,6 +131,22 @@ impl Handler<Answered> for Provider {
     }
 }
 
+/// An active probe was answered well.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ProbedWell;
+
+impl Handler<ProbedWell> for Provider {
+    type Result = ();
+
+    fn handle(&mut self, _: ProbedWell, _: &mut Self::Context) {
+        let now = self.clock.now();
+        let moved = self.health.probed_well(now);
+        self.chronicle.ticked(&moved, &self.health, now);
+        self.count(&moved);
+    }
+}
+
 /// The question that /health asks.
 #[derive(Debug, Message)]
 #[rtype(result = "Description")]

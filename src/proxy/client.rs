@@ -125,7 +125,7 @@ pub struct Response {
 pub struct Call<'a> {
     /// The path below the base URL.
     pub path: &'static str,
-    /// The body.
+    /// The body; with an empty one it is a GET.
     pub body: Bytes,
     /// The key's place in the pool.
     pub key: Option<usize>,
@@ -172,6 +172,8 @@ pub enum Unusable {
 
 /// The path of chat completions.
 pub(super) const CHAT: &str = "/chat/completions";
+/// The path of the list of models.
+pub(super) const MODELS: &str = "/models";
 
 impl Upstream {
     /// The simulated one.
@@ -258,9 +260,12 @@ impl Http {
         } else {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
         };
-        let mut request = self.client.request(Method::POST, uri);
+        let method = if call.body.is_empty() { Method::GET } else { Method::POST };
+        let mut request = self.client.request(method, uri);
         let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if !call.body.is_empty() {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in call.headers.iter().chain(&self.headers) {

@@ -46,6 +46,8 @@ pub struct Gateway {
     pub requests: Arc<AtomicUsize>,
     /// Streams open.
     pub streams: Arc<AtomicUsize>,
+    /// Some worker makes the active probes.
+    pub probing: AtomicBool,
 }
 
 impl Gateway {

@@ -31,6 +31,11 @@ impl Breaker {
         }
     }
 
+    /// How often an open provider is probed; None: by real calls only.
+    pub(super) fn probe_every(&self) -> Option<Duration> {
+        self.active_probe.then_some(self.probe_every)
+    }
+
     /// `base` with what the section overrides.
     pub(super) fn read(mut s: Section<'_>, base: &Breaker) -> Self {
         let t = &base.thresholds;

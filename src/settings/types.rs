@@ -177,6 +177,8 @@ pub struct Provider {
     pub when_all_open: WhenAllOpen,
     /// How long a refused key rests.
     pub key_quarantine: Duration,
+    /// How often it is probed while open; None: by real calls only.
+    pub probe_every: Option<Duration>,
     /// Its timeouts, overrides merged in.
     pub timeouts: Timeouts,
     /// Vendor error codes and the outcome that each stands for (`codes`), over the built-in table; outcome names are those

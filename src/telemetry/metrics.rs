@@ -79,9 +79,18 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabels {
+    provider: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: String,
 }
+
+/// How an active probe ends.
+const PROBED: [&str; 2] = ["bad", "good"];
 
 /// How a second call beside a late one ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +128,7 @@ pub struct Metrics {
     transitions: Family<TransitionLabels, Counter>,
     retries: Family<ReasonLabel, Counter>,
     hedges: [Counter; Hedged::NAMES.len()],
+    probes: Family<ProbeLabels, Counter>,
     known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
@@ -208,6 +218,8 @@ impl Metrics {
         let hedges = Family::<ResultLabel, Counter>::default();
         let help = "Calls made beside a late one: won, lost, failed, left, or refused by the budget";
         registry.register("stagedoor_hedges", help, hedges.clone());
+        let probes = Family::<ProbeLabels, Counter>::default();
+        registry.register("stagedoor_probes", "Active probes of open providers by result: good or bad", probes.clone());
         let mut plain = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -228,6 +240,7 @@ impl Metrics {
             transitions,
             retries,
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
+            probes,
             known: ArcSwap::default(),
             overhead,
             dropped_reports,
@@ -246,6 +259,9 @@ impl Metrics {
         }
         for (provider, model) in targets {
             let fresh = || Arc::new(TargetMetrics::new(&provider, &model, &self.attempts, &self.first_token));
+            for result in PROBED {
+                drop(self.probes.get_or_create(&ProbeLabels { provider: provider.clone(), result }));
+            }
             known.targets.entry((provider.clone(), model.clone())).or_insert_with(fresh);
         }
         self.known.store(known.into());
@@ -292,6 +308,12 @@ impl Metrics {
     /// Counts a hedge's end.
     pub fn hedge(&self, result: Hedged) {
         self.hedges[result as usize].inc();
+    }
+
+    /// Counts an active probe.
+    pub fn probe(&self, provider: &str, good: bool) {
+        let labels = ProbeLabels { provider: provider.into(), result: PROBED[usize::from(good)] };
+        self.probes.get_or_create(&labels).inc();
     }
 
     /// The scrape, in Prometheus' text form.

@@ -17,6 +17,7 @@ mod hedging;
 mod keys;
 mod metrics;
 mod pools;
+mod probes;
 mod process;
 mod retries;
 mod support;

@@ -273,11 +273,9 @@ fn what_has_no_effect_yet_is_noted() {
         paths,
         [
             "admin.listen",
-            "breaker.probe",
             "cache.mode",
             "models.small.cache",
             "models.small.stream.hold_tools",
-            "providers.local.breaker.probe_every",
             "providers.p.api_version",
             "providers.p.continuation",
             "providers.p.http2",
@@ -306,8 +304,8 @@ fn hosts() {
 #[test]
 fn overrides_are_merged_in() {
     let settings = small_and(
-        "[breaker]\nopen_for = \"3s\"\nclose_after = 7\n[timeouts]\nidle = \"7s\"\ntotal = \"9s\"\n[retry]\nattempts = 9\nbackoff = \"7ms\"\n\
-         [providers.local.breaker]\nopen_for = \"4s\"\nwhen_all_open = \"refuse\"\nkey_quarantine = \"1s\"\n[providers.local.timeouts]\nidle = \"8s\"\n\
+        "[breaker]\nopen_for = \"3s\"\nclose_after = 7\nprobe = \"active\"\n[timeouts]\nidle = \"7s\"\ntotal = \"9s\"\n[retry]\nattempts = 9\nbackoff = \"7ms\"\n\
+         [providers.local.breaker]\nopen_for = \"4s\"\nwhen_all_open = \"refuse\"\nkey_quarantine = \"1s\"\nprobe_every = \"2s\"\n[providers.local.timeouts]\nidle = \"8s\"\n\
          [models.small.timeouts]\nfirst_token = \"5m\"\n[models.small.retry]\nattempts = 2",
     )
     .load();
@@ -315,6 +313,8 @@ fn overrides_are_merged_in() {
     let seconds = std::time::Duration::from_secs;
     assert_eq!((provider.breaker.open_for, provider.breaker.close_after, provider.breaker.consecutive_failures), (seconds(4), 7, 5));
     assert_eq!((provider.when_all_open, provider.key_quarantine), (WhenAllOpen::Refuse, seconds(1)));
+    assert_eq!(provider.probe_every, Some(seconds(2)));
+    assert_eq!(small_and("[breaker]\nprobe_every = \"2s\"").load().providers["local"].probe_every, None, "passive");
     assert_eq!((provider.timeouts.idle, provider.timeouts.total, provider.timeouts.connect), (seconds(8), seconds(9), seconds(3)));
     assert_eq!((model.timeouts.first_token, model.timeouts.idle), (Some(seconds(300)), None));
     assert_eq!((model.retry.attempts, model.retry.backoff.as_millis(), model.retry.same_target), (2, 7, 1));
