@@ -173,6 +173,7 @@ impl<'a> Binder<'a> {
             capabilities: written.capabilities.as_deref().map(declared),
             context_window: model.context_window,
             timeouts: overridden(&settings.timeouts, model),
+            goes_on: settings.continuations.of(&written.model).0.is_some(),
         });
         // Models that share a target share its breaker, and so its place.
         if known.iter().all(|other| other.place != target.place) {

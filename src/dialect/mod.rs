@@ -5,10 +5,12 @@ pub mod openai;
 mod quota;
 mod retry_after;
 pub mod scan;
+mod tally;
 mod tokens;
 mod usage;
 
 pub use quota::Quota;
 pub use retry_after::{Waits, retry_after};
+pub use tally::Tally;
 pub use tokens::Counter;
 pub use usage::{Source, Usage, usage};

@@ -177,6 +177,14 @@ impl Outcome {
         }
     }
 
+    /// A failure's own name, else the label.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Transient(failure) => failure.name(),
+            other => other.label().to_owned(),
+        }
+    }
+
     /// All labels, so that each series exists from the start.
     pub const LABELS: [&'static str; 8] =
         ["ok", "transient", "rate_limited", "key_fault", "too_long", "caller_fault", "model_missing", "abandoned"];

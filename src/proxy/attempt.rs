@@ -17,14 +17,17 @@ use super::failover::{Prepared, Whole};
 use super::fault::Fault;
 use super::live::Live;
 use super::ongoing::Ongoing;
-use super::reader::{Progress, Reader};
+use super::reader::{Progress, Reader, Reading};
+use super::recovery::Leg;
+use super::stitch::Stitch;
+use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
-use crate::dialect::openai::unstream::events;
-use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten};
-use crate::dialect::{Quota, usage};
+use crate::dialect::openai::unstream;
+use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage};
+use crate::dialect::{Quota, Source, Tally, Usage, usage};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
 use crate::stream::Input;
@@ -58,11 +61,18 @@ struct Failing {
     outcome: Outcome,
     message: String,
     passed: Option<Fault>,
+    /// What it refused is the question for the usage, which the caller didn't ask.
+    usage_unwanted: bool,
 }
 
 impl Failing {
     fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        Self { outcome, message: message.into(), passed: None }
+        Self { outcome, message: message.into(), passed: None, usage_unwanted: false }
+    }
+
+    /// The target is well: it only can't go on with what another one said.
+    fn differs() -> Self {
+        Self::new(Outcome::Abandoned, "says something else than was said")
     }
 }
 
@@ -79,43 +89,69 @@ pub(super) struct Attempt<'a> {
     ongoing: Ongoing,
     watch: Watch,
     deadline: Moment,
+    /// What it is to go on with; None: nothing was said yet.
+    leg: Option<Leg>,
+    /// When its first content came.
+    first_content: Option<Moment>,
 }
 
 impl<'a> Attempt<'a> {
     pub(super) fn new(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment) -> Self {
         let watch = Watch::new(worker.gateway.clock);
-        Self { worker, request, ongoing, watch, deadline }
+        Self { worker, request, ongoing, watch, deadline, leg: None, first_content: None }
+    }
+
+    /// A call that is to go on with what another one said.
+    pub(super) fn onward(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment, leg: Leg) -> Self {
+        Self { leg: Some(leg), ..Self::new(worker, request, ongoing, deadline) }
     }
 
     /// Makes the call.
     pub(super) async fn run(mut self) -> Ended {
-        let result = match self.head().await {
-            Ok(response) if response.status != 200 => Err(self.refusal(response).await),
-            Ok(response) if self.request.scan.stream => self.first_content(response).await,
-            Ok(mut response) => self.whole(&mut response).await.map(Ended::Whole),
-            Err(failing) => Err(failing),
-        };
-        match result {
+        match self.answer().await {
             Ok(Ended::Whole(whole)) => {
                 self.ongoing.end(Outcome::Ok, "");
                 Ended::Whole(whole)
             }
             // A stream's reader owns the call by now.
             Ok(other) => other,
-            Err(Failing { outcome, message, passed }) => {
+            Err(Failing { outcome, message, passed, .. }) => {
                 self.ongoing.end(outcome.clone(), &message);
                 Ended::Failed { outcome, message, passed }
             }
         }
     }
 
+    async fn answer(&mut self) -> Result<Ended, Failing> {
+        let mut response = self.head().await?;
+        if response.status != 200 {
+            let failing = self.refusal(response).await;
+            if !failing.usage_unwanted {
+                return Err(failing);
+            }
+            // What it refused is what the gateway added: the request itself is still to be asked.
+            response = self.head().await?;
+            if response.status != 200 {
+                return Err(self.refusal(response).await);
+            }
+        }
+        if self.request.scan.stream { self.first_content(response).await } else { self.whole(&mut response).await.map(Ended::Whole) }
+    }
+
     async fn head(&mut self) -> Result<Response, Failing> {
         let request = self.request;
         let (target, key) = (Arc::clone(&self.ongoing.taken.target), self.ongoing.taken.key);
         let timeouts = &target.timeouts;
-        let body = rewritten(&request.body, &request.scan, request.upstream_model(&target));
-        let call = Call { path: CHAT, body, key, headers: &request.headers, connect: timeouts.connect };
         let upstream = self.worker.upstream(target.provider.place).ok_or(Failure::Connect)?;
+        let (scan, model) = (&request.scan, request.upstream_model(&target));
+        let body = match &self.leg {
+            Some(leg) => leg.body.clone(),
+            None if scan.stream && upstream.tells_usage() => rewritten_with_usage(&request.body, scan, model),
+            None => rewritten(&request.body, scan, model),
+        };
+        let base = self.leg.as_ref().and_then(|leg| leg.path.clone());
+        let base = base.as_deref();
+        let call = Call { path: CHAT, base, body, key, headers: &request.headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {
@@ -193,10 +229,15 @@ impl<'a> Attempt<'a> {
         };
         let span = seen.as_ref().ok().and_then(|seen| seen.usage.clone());
         self.check_answer(response, &body, seen)?;
-        if self.ongoing.is_metered() {
-            self.ongoing.used = span.and_then(|span| usage(&body[span])).map(|usage| usage.total());
-        }
-        Ok(Whole { body })
+        let told = span.and_then(|span| usage(&body[span]));
+        self.ongoing.used = told.map(|usage| usage.total());
+        let used = told.map_or_else(|| (self.estimate(&body), Source::Estimated), |usage| (usage, Source::Exact));
+        Ok(Whole { body, used })
+    }
+
+    /// What an answer cost that doesn't say it.
+    fn estimate(&self, body: &[u8]) -> Usage {
+        Usage { input: self.request.scan.prompt_tokens(), output: unstream::tokens(body), ..Usage::default() }
     }
 
     /// Whether a 200's body is an answer.
@@ -229,7 +270,11 @@ impl<'a> Attempt<'a> {
         let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
         let parts = error_parts(&body);
         let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
-        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| Fault::PassedOn { status, content_type, body });
+        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| Fault::PassedOn {
+            status,
+            content_type,
+            body: body.clone(),
+        });
         let message = match &outcome {
             Outcome::RateLimited { .. } => format!("rate-limited it ({status})"),
             Outcome::KeyFault { .. } => format!("refused the gateway's key ({status})"),
@@ -239,18 +284,28 @@ impl<'a> Attempt<'a> {
             Outcome::Transient(failure) => describe(*failure),
             Outcome::Ok | Outcome::Abandoned => format!("answered {status}"),
         };
-        Failing { outcome, message, passed }
+        Failing { outcome, message, passed, usage_unwanted: self.is_usage_unwanted(status, &body) }
+    }
+
+    /// Whether a refusal is about the question for the usage, and the caller didn't ask it. Then it is no longer asked there.
+    fn is_usage_unwanted(&self, status: u16, body: &[u8]) -> bool {
+        let scan = &self.request.scan;
+        let names_it = || memchr::memmem::find(body, b"stream_options").is_some();
+        let upstream = self.worker.upstream(self.ongoing.taken.target.provider.place);
+        let unwanted = scan.stream && scan.stream_options.is_none() && matches!(status, 400 | 422) && names_it();
+        unwanted && upstream.is_some_and(|upstream| upstream.stop_asking_usage())
     }
 
     async fn first_content(&mut self, mut response: Response) -> Result<Ended, Failing> {
         if response.head.is_html() || !response.head.is_readable() {
             return Err(Failure::ContentType.into());
         }
-        let at = self.ongoing.started.plus(self.ongoing.taken.target.timeouts.first_token);
-        let mut reader = Reader::new(self.worker.edition.settings.server.max_event, self.request.scan.n);
+        let timeouts = self.ongoing.taken.target.timeouts.clone();
+        let (mut at, mut late) = (self.ongoing.started.plus(timeouts.first_token), Failure::FirstTokenTimeout);
+        let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_event));
         let mut opening = true;
         loop {
-            let progress = match self.before(at, Failure::FirstTokenTimeout, response.body.next()).await? {
+            let progress = match self.before(at, late, response.body.next()).await? {
                 Some(Ok(piece)) if opening && piece.trim_ascii_start().starts_with(b"{") => {
                     return self.unstreamed(response, piece).await;
                 }
@@ -261,39 +316,100 @@ impl<'a> Attempt<'a> {
                 Some(Err(_)) => reader.end(Input::Reset, self.codes()),
                 None => reader.end(Input::Eof, self.codes()),
             };
-            if let Progress::Failed(outcome) = progress {
-                let message = message_of(&outcome);
-                return Err(Failing::new(outcome, message));
-            }
+            let finished = is_finished(progress)?;
             if reader.committed() {
-                return Ok(self.go_live(response, reader, progress == Progress::Finished));
+                let finished = finished || self.hold(&mut response, &mut reader).await?;
+                return Ok(self.go_live(response, reader, finished));
+            }
+            if reader.was_lively() && reader.stirs() {
+                // It answers, though what it says is withheld: from here on silence counts.
+                (at, late) = (self.now().plus(timeouts.idle), Failure::IdleTimeout);
             }
         }
+    }
+
+    /// Withholds the first content for `stream.hold`, so that a failure until then goes unseen. True when the stream is whole.
+    async fn hold(&mut self, response: &mut Response, reader: &mut Reader) -> Result<bool, Failing> {
+        let hold = self.request.chain.streaming.hold;
+        self.first_content = Some(self.now());
+        if hold.is_zero() || self.leg.is_some() {
+            return Ok(false);
+        }
+        let (until, idle) = (self.now().plus(hold), self.ongoing.taken.target.timeouts.idle);
+        let mut silent = self.now().plus(idle);
+        while self.now() < until && reader.waiting() < self.worker.edition.settings.server.max_event {
+            let progress = match self.before(until.min(silent), Failure::IdleTimeout, response.body.next()).await {
+                Err(_) if self.now() >= until => break,
+                Err(failing) => return Err(failing),
+                Ok(Some(Ok(piece))) => reader.feed(piece, self.codes()),
+                Ok(Some(Err(_))) => reader.end(Input::Reset, self.codes()),
+                Ok(None) => reader.end(Input::Eof, self.codes()),
+            };
+            if is_finished(progress)? {
+                return Ok(true);
+            }
+            if reader.was_lively() {
+                silent = self.now().plus(idle);
+            }
+        }
+        Ok(false)
+    }
+
+    fn now(&self) -> Moment {
+        self.worker.gateway.clock.now()
     }
 
     /// A JSON answer to a request for a stream becomes a stream.
     async fn unstreamed(&mut self, mut response: Response, first: Bytes) -> Result<Ended, Failing> {
         let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
         response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
-        let Whole { body } = self.whole(&mut response).await?;
-        let Some(events) = events(&body) else { return Err(Failure::Malformed.into()) };
-        let mut reader = Reader::new(self.worker.edition.settings.server.max_response, self.request.scan.n);
+        let Whole { body, .. } = self.whole(&mut response).await?;
+        let Some(events) = unstream::events(&body) else { return Err(Failure::Malformed.into()) };
+        let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_response));
         match reader.feed(events, self.codes()) {
             Progress::Finished => {
                 response.body = Box::pin(futures_util::stream::empty());
                 Ok(self.go_live(response, reader, true))
             }
+            Progress::Differs => Err(Failing::differs()),
             Progress::More | Progress::Failed(_) => Err(Failure::Malformed.into()),
         }
     }
 
+    fn reading(&mut self, max_event: usize) -> Reading {
+        let scan = &self.request.scan;
+        let stitch = self.leg.as_ref().map(|leg| Box::new(Stitch::new(leg.seam(), leg.mark.clone(), scan.include_usage)));
+        let (tally, tale) = match &self.leg {
+            Some(leg) => (leg.tally.clone(), Some(leg.tale.clone())),
+            None => (Tally::new(scan.prompt_tokens()), self.tale()),
+        };
+        let hold_tools = self.request.chain.streaming.hold_tools;
+        Reading { max_event, choices: scan.n, hide_usage: !scan.include_usage, hold_tools, tally, tale, stitch }
+    }
+
+    /// What is said is kept only where somebody else could go on with it.
+    fn tale(&self) -> Option<Box<Tale>> {
+        let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
+        (self.request.recovery && others.any(|(.., target)| target.goes_on)).then(|| Box::new(Tale::new(&self.request.scan)))
+    }
+
     fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {
-        let now = self.worker.gateway.clock.now();
+        let now = self.first_content.unwrap_or_else(|| self.now());
         self.ongoing.first_token = Some(now.since(self.ongoing.started));
         self.ongoing.answers();
         let ongoing = self.ongoing.handed_over();
         let watch = std::mem::replace(&mut self.watch, Watch::new(self.worker.gateway.clock));
         Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, watch, finished)))
+    }
+}
+
+/// Whether the stream is whole; its failure, where it failed.
+fn is_finished(progress: Progress) -> Result<bool, Failing> {
+    match progress {
+        Progress::More => Ok(false),
+        Progress::Finished => Ok(true),
+        Progress::Failed(outcome) => Err(Failing::new(outcome.clone(), message_of(&outcome))),
+        Progress::Differs => Err(Failing::differs()),
     }
 }
 

@@ -1,5 +1,5 @@
-//! The body of a streamed answer: heartbeats, the committed stream, and an error event where it breaks. Never a silent cut,
-//! never an end that looks like success.
+//! The body of a streamed answer: heartbeats, the committed stream, what goes on with it where it breaks, and an error event
+//! where nothing can. Never a silent cut, never an end that looks like success.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,10 +11,11 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use tokio::sync::futures::OwnedNotified;
 
-use super::failover::Served;
+use super::failover::{Prepared, Served, Stream};
 use super::fault::Fault;
 use super::live::{Live, Piece};
 use super::record::Record;
+use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
@@ -31,11 +32,21 @@ pub type FaultEvent = fn(&Fault) -> Bytes;
 /// Why a stream that has begun ends without its terminal event: a message, whether a clock ended it; the error event.
 pub type BrokenEvent = fn(&str, bool) -> Bytes;
 
+/// What broke first: the one failure that the caller is told of, should nothing go on.
+struct First {
+    message: String,
+    timeout: bool,
+}
+
 /// See the module's text.
 pub struct StreamBody {
     worker: Rc<Worker>,
+    request: Option<Rc<Prepared>>,
     state: State,
     record: Option<Record>,
+    /// What it takes to go on, where somebody could.
+    ground: Option<Box<Ground>>,
+    first: Option<First>,
     beat: Duration,
     last_sent: Moment,
     watch: Watch,
@@ -51,30 +62,43 @@ enum State {
     /// The head went out with a heartbeat; failover goes on unseen.
     Running(Running),
     Live(Box<Live>),
+    /// It broke; somebody else is asked to go on.
+    Mending(Mending),
     Over,
 }
 
 impl StreamBody {
     /// Of a stream whose first content is there.
-    pub(super) fn live(worker: Rc<Worker>, live: Box<Live>, record: Record, events: (FaultEvent, BrokenEvent)) -> Self {
-        Self::new(worker, State::Live(live), Some(record), events)
+    pub fn live(worker: Rc<Worker>, request: Rc<Prepared>, stream: Stream, record: Record, events: (FaultEvent, BrokenEvent)) -> Self {
+        let mut body = Self::new(worker, request, State::Over, Some(record), events);
+        body.go_live(stream);
+        body
     }
 
     /// Of a request that has no answer yet: begins with a heartbeat.
-    pub fn running(worker: Rc<Worker>, running: Running, events: (FaultEvent, BrokenEvent)) -> Self {
-        let mut body = Self::new(worker, State::Running(running), None, events);
+    pub fn running(worker: Rc<Worker>, request: Rc<Prepared>, running: Running, events: (FaultEvent, BrokenEvent)) -> Self {
+        let mut body = Self::new(worker, request, State::Running(running), None, events);
         body.last_sent = Moment::START;
         body
     }
 
-    fn new(worker: Rc<Worker>, state: State, record: Option<Record>, (fault_event, broken_event): (FaultEvent, BrokenEvent)) -> Self {
+    fn new(
+        worker: Rc<Worker>,
+        request: Rc<Prepared>,
+        state: State,
+        record: Option<Record>,
+        (fault_event, broken_event): (FaultEvent, BrokenEvent),
+    ) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
         let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
         Self {
             worker,
+            request: Some(request),
             state,
             record,
+            ground: None,
+            first: None,
             beat,
             last_sent,
             watch: Watch::new(clock),
@@ -86,6 +110,16 @@ impl StreamBody {
         }
     }
 
+    fn go_live(&mut self, Stream { live, onward }: Stream) {
+        if let Some(record) = &mut self.record {
+            record.first_token_ms = live.first_token().map(|time| time.as_millis() as u64);
+        }
+        // The request is let go where nobody could go on with its stream: its body may be large.
+        let request = self.request.take().filter(|_| live.may_be_continued());
+        self.ground = request.map(|request| Box::new(Ground { request, onward }));
+        self.state = State::Live(live);
+    }
+
     fn sent(&mut self, bytes: Bytes) -> Poll<Option<Bytes>> {
         if !self.beat.is_zero() {
             self.last_sent = self.worker.gateway.clock.now();
@@ -94,9 +128,17 @@ impl StreamBody {
     }
 
     fn over(&mut self, status: u16, error: &str) {
+        self.note_usage();
         self.state = State::Over;
         if let Some(mut record) = self.record.take() {
             record.end(status, error);
+        }
+    }
+
+    /// What was used so far is the request's, however it ends.
+    fn note_usage(&mut self) {
+        if let (State::Live(live), Some(record)) = (&self.state, &mut self.record) {
+            record.used = Some(live.used());
         }
     }
 
@@ -136,12 +178,23 @@ impl StreamBody {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Piece::Broken { message, timeout }) => {
-                    let event = (self.broken_event)(&message, timeout);
-                    self.over(200, &message);
-                    return self.sent(event);
+                    self.first.get_or_insert(First { message, timeout });
+                    if self.mend() {
+                        return self.next(cx);
+                    }
+                    return self.broken();
                 }
                 Poll::Pending => {}
             },
+            State::Mending(mending) => {
+                if let Poll::Ready(Mended { live, record, ground }) = mending.as_mut().poll(cx) {
+                    self.record = Some(record);
+                    self.ground = Some(Box::new(ground));
+                    let Some(live) = live else { return self.broken() };
+                    self.state = State::Live(live);
+                    return self.next(cx);
+                }
+            }
         }
         match beat_at {
             Some(at) if self.watch.poll(at, cx).is_ready() => self.sent(Bytes::from_static(HEARTBEAT)),
@@ -149,17 +202,39 @@ impl StreamBody {
         }
     }
 
+    /// Asks somebody else to go on; false where that can't be.
+    fn mend(&mut self) -> bool {
+        self.note_usage();
+        let State::Live(live) = &mut self.state else { return false };
+        let Some(broke) = live.broke() else { return false };
+        let (Some(ground), Some(record)) = (self.ground.take(), self.record.take()) else { return false };
+        self.state = State::Mending(mend(Rc::clone(&self.worker), *ground, broke, record));
+        true
+    }
+
+    /// Nobody goes on: the caller is told of what broke first.
+    fn broken(&mut self) -> Poll<Option<Bytes>> {
+        let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
+        let event = (self.broken_event)(&message, timeout);
+        self.over(200, &message);
+        self.sent(event)
+    }
+
     /// Failover, unseen behind heartbeats, has ended: with a stream to relay, or with the event that ends this one.
-    fn answered(&mut self, result: Result<Served, Fault>, mut record: Record) -> Option<Bytes> {
+    fn answered(&mut self, result: Result<Served, Fault>, record: Record) -> Option<Bytes> {
+        self.record = Some(record);
         match result {
-            Ok(served) => {
-                self.state = served.into_live(&mut record).map_or(State::Over, State::Live);
-                self.record = Some(record);
+            Ok(Served::Stream(stream)) => {
+                self.go_live(stream);
+                None
+            }
+            // A whole answer is only ever made where one was asked for.
+            Ok(Served::Whole(_)) => {
+                self.state = State::Over;
                 None
             }
             Err(fault) => {
                 let event = (self.fault_event)(&fault);
-                self.record = Some(record);
                 // Counted by the status that was sent.
                 self.over(200, fault.label());
                 Some(event)
@@ -174,6 +249,12 @@ impl StreamBody {
         }
         self.over(200, "the gateway stopped");
         Poll::Ready(Some((self.broken_event)("the gateway is shutting down; ask again", false)))
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        self.note_usage();
     }
 }
 

@@ -4,6 +4,7 @@
 //! awc is never trusted about the end of a body: see `attempt` and `body`. It follows no redirect (it would carry
 //! `x-api-key` along), speaks HTTP/1.1 (its HTTP/2 doesn't notice a dead connection), and all clocks are ours.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -125,6 +126,8 @@ pub struct Response {
 pub struct Call<'a> {
     /// The path below the base URL.
     pub path: &'static str,
+    /// In place of the base URL's own path, where that isn't the one.
+    pub base: Option<&'a str>,
     /// The body; with an empty one it is a GET.
     pub body: Bytes,
     /// The key's place in the pool.
@@ -138,6 +141,8 @@ pub struct Call<'a> {
 /// A provider as this worker calls it.
 pub struct Upstream {
     transport: Transport,
+    /// It refused the question for a stream's usage.
+    keeps_usage: Cell<bool>,
 }
 
 enum Transport {
@@ -178,7 +183,17 @@ pub(super) const MODELS: &str = "/models";
 impl Upstream {
     /// The simulated one.
     pub fn simulated(simulator: Simulator) -> Self {
-        Self { transport: Transport::Simulated(simulator) }
+        Self { transport: Transport::Simulated(simulator), keeps_usage: Cell::default() }
+    }
+
+    /// Whether it may be asked for a stream's usage.
+    pub(super) fn tells_usage(&self) -> bool {
+        !self.keeps_usage.get()
+    }
+
+    /// It refused that question; true where it was asked until now.
+    pub(super) fn stop_asking_usage(&self) -> bool {
+        !self.keeps_usage.replace(true)
     }
 
     /// An HTTP one; with `before`'s connections where they are of the same line.
@@ -214,7 +229,7 @@ impl Upstream {
             headers: headers.collect::<Result<_, Unusable>>()?,
             tls: provider.base_url.starts_with("https:"),
         };
-        Ok(Self { transport: Transport::Http(Box::new(http)) })
+        Ok(Self { transport: Transport::Http(Box::new(http)), keeps_usage: Cell::default() })
     }
 
     /// Makes a call; returns when the answer's head is there. The second value is how often a closed connection was reused.
@@ -255,7 +270,9 @@ fn client(line: &Line) -> awc::Client {
 
 impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
-        let uri = if call.path == CHAT {
+        let uri = if let Some(base) = call.base {
+            format!("{}{base}{}", origin(&self.base), call.path).parse().unwrap_or_else(|_| self.chat.clone())
+        } else if call.path == CHAT {
             self.chat.clone()
         } else {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
@@ -278,6 +295,12 @@ impl Http {
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
         Ok(Response { status, head, body: Box::pin(response.map(|piece| piece.map_err(|error| in_body(&error)))) })
     }
+}
+
+/// A base URL without its path.
+fn origin(base: &str) -> &str {
+    let host = base.find("://").map_or(0, |scheme| scheme + 3);
+    base[host..].find('/').map_or(base, |path| &base[..host + path])
 }
 
 async fn simulated(simulator: &Simulator, call: &Call<'_>) -> Response {

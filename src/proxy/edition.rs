@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::recovery::Refusals;
 use super::transport::Transport;
 use crate::access::KeyRing;
 use crate::actors::{Board, Routes};
@@ -21,6 +22,8 @@ pub struct Edition {
     pub open: bool,
     /// Each target's metrics, by its provider's place and its own; those of earlier editions too.
     pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
+    /// What its targets have been seen to refuse.
+    pub(super) refusals: Refusals,
     /// By the provider's place; None where it isn't in this edition.
     pub(super) transports: Vec<Option<Transport>>,
 }
@@ -45,7 +48,15 @@ impl Edition {
             AuthMode::Keys => false,
             AuthMode::Auto => keys.is_empty(),
         };
-        Self { settings, routes, keys, open, target_metrics: names.iter().map(handles).collect(), transports: placed }
+        Self {
+            settings,
+            routes,
+            keys,
+            open,
+            target_metrics: names.iter().map(handles).collect(),
+            refusals: Refusals::default(),
+            transports: placed,
+        }
     }
 
     /// How a provider of this edition is called.

@@ -11,7 +11,6 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use super::attempt::{Attempt, Ended};
-use super::body::{BrokenEvent, FaultEvent, StreamBody};
 use super::fault::Fault;
 use super::live::Live;
 use super::ongoing::Ongoing;
@@ -20,8 +19,9 @@ use super::worker::Worker;
 use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
+use crate::dialect::{Source, Usage};
 use crate::health::{Origin, Outcome, Pass};
-use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Plan, Stop, Taken, Target, Tried, servable};
+use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Onward, Plan, Stop, Taken, Target, Tried, servable};
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -43,6 +43,8 @@ pub struct Prepared {
     pub tokens: u64,
     /// The caller's headers that pass.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether its stream is continued if it breaks.
+    pub recovery: bool,
     /// By when it must be answered, or its stream have begun.
     pub deadline: Moment,
 }
@@ -62,6 +64,8 @@ impl Prepared {
 pub struct Whole {
     /// Its body, as it came.
     pub body: Bytes,
+    /// What it cost, and how well that is known.
+    pub used: (Usage, Source),
 }
 
 /// What a target answered.
@@ -72,28 +76,10 @@ pub enum Served {
     Stream(Stream),
 }
 
-/// A stream on its way.
-pub struct Stream(Box<Live>);
-
-impl Served {
-    /// The stream itself, noted in the record.
-    pub(super) fn into_live(self, record: &mut Record) -> Option<Box<Live>> {
-        match self {
-            Self::Whole(_) => None,
-            Self::Stream(Stream(live)) => {
-                record.first_token_ms = live.first_token().map(|time| time.as_millis() as u64);
-                Some(live)
-            }
-        }
-    }
-}
-
-impl Stream {
-    /// The response body of the stream.
-    pub fn into_body(self, worker: Rc<Worker>, mut record: Record, events: (FaultEvent, BrokenEvent)) -> StreamBody {
-        record.first_token_ms = self.0.first_token().map(|time| time.as_millis() as u64);
-        StreamBody::live(worker, self.0, record, events)
-    }
+/// A stream on its way, and whom to ask next should it break.
+pub struct Stream {
+    pub(super) live: Box<Live>,
+    pub(super) onward: Onward,
 }
 
 /// Runs a request along its chain.
@@ -108,6 +94,20 @@ pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -
     }
     let plan = Plan::new(retry.clone(), request.deadline);
     Drive { worker, request, record, plan, only: None, kept: None, last: None }.run().await
+}
+
+/// What a call is on record as.
+pub(super) fn origin(request: &Prepared, taken: &Taken, attempt: u32) -> Origin {
+    let key = taken.key.and_then(|place| taken.target.provider.keys.get(place));
+    Origin {
+        request_id: Arc::clone(&request.id),
+        model: Arc::clone(&request.chain.model),
+        attempt,
+        stream: request.scan.stream,
+        hedge: false,
+        target: Arc::clone(&taken.target.model),
+        key: key.map(|key| Arc::clone(&key.name)),
+    }
 }
 
 struct Drive<'a> {
@@ -152,11 +152,12 @@ impl<'a> Drive<'a> {
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);
+                    self.record.used = Some(whole.used);
                     return Ok(Served::Whole(whole));
                 }
                 Ended::Stream(live) => {
                     self.record.served(live.taken());
-                    return Ok(Served::Stream(Stream(live)));
+                    return Ok(Served::Stream(Stream { live, onward: self.plan.onward() }));
                 }
                 Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
             }
@@ -164,17 +165,7 @@ impl<'a> Drive<'a> {
     }
 
     fn ongoing(&self, choice: Choice, hedge: bool) -> Ongoing {
-        let taken = &choice.taken;
-        let key = taken.key.and_then(|place| taken.target.provider.keys.get(place));
-        let origin = Origin {
-            request_id: Arc::clone(&self.request.id),
-            model: Arc::clone(&self.request.chain.model),
-            attempt: self.record.attempts,
-            stream: self.request.scan.stream,
-            hedge,
-            target: Arc::clone(&taken.target.model),
-            key: key.map(|key| Arc::clone(&key.name)),
-        };
+        let origin = Origin { hedge, ..origin(self.request, &choice.taken, self.record.attempts) };
         Ongoing::new(Rc::clone(self.worker), choice, origin)
     }
 
@@ -216,11 +207,7 @@ impl<'a> Drive<'a> {
 
     /// Notes a failure.
     fn note(&mut self, taken: &Taken, outcome: Outcome, message: String, passed: Option<Fault>) {
-        let name = match &outcome {
-            Outcome::Transient(failure) => failure.name(),
-            other => other.label().to_owned(),
-        };
-        let failed = Failed { target: taken.target.name(), outcome: outcome.clone(), name, message };
+        let failed = Failed { target: taken.target.name(), outcome: outcome.clone(), name: outcome.name(), message };
         self.record.failed(&failed);
         self.plan.failures.push(failed);
         if self.kept.is_none() && passed.is_some() {

@@ -12,9 +12,11 @@ use super::attempt::message_of;
 use super::client::Incoming;
 use super::ongoing::Ongoing;
 use super::reader::{Progress, Reader};
+use super::recovery::Broke;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
+use crate::dialect::{Source, Usage};
 use crate::health::Outcome;
 use crate::routing::Taken;
 use crate::stream::Input;
@@ -77,6 +79,29 @@ impl Live {
         self.ongoing.first_token
     }
 
+    /// Whether what is said is kept, so that somebody else could go on.
+    pub(super) fn may_be_continued(&self) -> bool {
+        self.reader.keeps_tale()
+    }
+
+    /// What broke and can be continued: once, and only where it can.
+    pub(super) fn broke(&mut self) -> Option<Broke> {
+        let taken = self.ongoing.taken.clone();
+        let (tale, tally) = self.reader.take_tale()?;
+        match tale.said.text() {
+            Ok(_) => Some(Broke { taken, tale, tally }),
+            Err(barred) => {
+                tracing::info!(request_id = %self.ongoing.request_id(), from = taken.target.name(), why = barred.name(), "stream not continued");
+                None
+            }
+        }
+    }
+
+    /// What the request has used so far.
+    pub(super) fn used(&self) -> (Usage, Source) {
+        self.reader.tally().total()
+    }
+
     /// Whether nothing comes after what was handed over.
     pub(super) fn is_whole(&self) -> bool {
         matches!(self.state, State::Whole)
@@ -112,6 +137,8 @@ impl Live {
                 Progress::More => {}
                 Progress::Finished => self.whole(),
                 Progress::Failed(outcome) => self.broken(outcome),
+                // Told apart before the commit: whoever is relayed says what follows.
+                Progress::Differs => self.broken(Outcome::Abandoned),
             }
         }
     }
@@ -135,7 +162,7 @@ impl Live {
 
     /// What the reader has counted on the way.
     fn take_counts(&mut self) {
-        self.ongoing.used = self.reader.used.or(self.ongoing.used);
+        self.ongoing.used = self.reader.tally().told().map(|usage| usage.total()).or(self.ongoing.used);
         self.worker.gateway.metrics.dropped_events.inc_by(std::mem::take(&mut self.reader.dropped));
     }
 

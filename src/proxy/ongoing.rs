@@ -58,9 +58,9 @@ impl Ongoing {
         }
     }
 
-    /// Whether anything depends on what the call cost.
-    pub(super) fn is_metered(&self) -> bool {
-        self.reserved.is_some()
+    /// The id of the request that it is made for.
+    pub(super) fn request_id(&self) -> &str {
+        &self.origin.request_id
     }
 
     /// The call goes on elsewhere: what is left here has nothing to tell any more.

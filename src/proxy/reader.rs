@@ -1,14 +1,18 @@
 //! Reads an upstream's event stream: bytes through the parser and the relay to what goes on to the caller. The same before
-//! the commit, when what it collects may still be thrown away, and after it.
+//! the commit, when what it collects may still be thrown away, and after it; and for a later leg, whose words join what the
+//! caller has.
 
 use std::collections::BTreeMap;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use super::outgoing::Outgoing;
+use super::stitch::{Stitch, Stitched};
+use super::tale::{Tale, words};
+use crate::dialect::Tally;
 use crate::dialect::fault::error_in_answer;
-use crate::dialect::openai::frame::{Kind, classify};
+use crate::dialect::openai::frame::{Kind, Seen, classify};
 use crate::dialect::scan::error_parts;
-use crate::dialect::usage;
 use crate::health::{Failure, Outcome};
 use crate::stream::sse::{Frame, Parser};
 use crate::stream::{Input, Phase, Relay, Step};
@@ -24,6 +28,27 @@ pub(super) enum Progress {
     Finished,
     /// It failed, with this outcome.
     Failed(Outcome),
+    /// It is another answer than the one that was begun.
+    Differs,
+}
+
+/// What is to be read, and how.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The largest event, and the most that is held, in bytes.
+    pub(super) max_event: usize,
+    /// `n` of the request.
+    pub(super) choices: u32,
+    /// Whether the usage was asked for by the gateway alone.
+    pub(super) hide_usage: bool,
+    /// Whether tool calls are held until they are whole.
+    pub(super) hold_tools: bool,
+    /// What the request has used so far.
+    pub(super) tally: Tally,
+    /// What has been said so far, where another target could go on.
+    pub(super) tale: Option<Box<Tale>>,
+    /// Of a later leg: how it joins the tale.
+    pub(super) stitch: Option<Box<Stitch>>,
 }
 
 /// See the module's text.
@@ -32,26 +57,27 @@ pub(super) struct Reader {
     parser: Parser,
     relay: Relay,
     out: Outgoing,
+    how: Reading,
+    held: Option<Held>,
     /// An event with data came since this was last asked: comments don't count as signs of life.
     lively: bool,
-    /// Tokens that the stream cost, as its usage says.
-    pub(super) used: Option<u64>,
+    /// Content came that is withheld.
+    stirs: bool,
     /// Events that were not JSON.
     pub(super) dropped: u64,
-    max_event: usize,
+}
+
+/// From a tool call's first piece on, everything up to the finish reason.
+#[derive(Debug, Default)]
+struct Held {
+    events: Outgoing,
+    spoke: u64,
 }
 
 impl Reader {
-    pub(super) fn new(max_event: usize, choices: u32) -> Self {
-        Self {
-            parser: Parser::new(max_event),
-            relay: Relay::new(choices),
-            out: Outgoing::default(),
-            lively: false,
-            used: None,
-            dropped: 0,
-            max_event,
-        }
+    pub(super) fn new(how: Reading) -> Self {
+        let (parser, relay) = (Parser::new(how.max_event), Relay::new(how.choices));
+        Self { parser, relay, out: Outgoing::default(), how, held: None, lively: false, stirs: false, dropped: 0 }
     }
 
     /// Whether content was seen, so that what was collected may go out.
@@ -69,9 +95,35 @@ impl Reader {
         std::mem::take(&mut self.lively)
     }
 
+    /// Whether content came that is withheld: the target answers, though nothing may go out yet.
+    pub(super) fn stirs(&self) -> bool {
+        self.stirs
+    }
+
+    /// Bytes that wait to go out.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len()
+    }
+
     /// Takes what may go out.
     pub(super) fn take(&mut self) -> Option<Bytes> {
         self.out.take()
+    }
+
+    /// What the request has used so far.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.how.tally
+    }
+
+    /// Whether what is said is kept.
+    pub(super) fn keeps_tale(&self) -> bool {
+        self.how.tale.as_ref().is_some_and(|tale| tale.said.text().is_ok())
+    }
+
+    /// What was said, and what it took; once reading is over.
+    pub(super) fn take_tale(&mut self) -> Option<(Box<Tale>, Tally)> {
+        let tale = self.how.tale.take()?;
+        Some((tale, std::mem::take(&mut self.how.tally)))
     }
 
     /// A piece of the body.
@@ -81,8 +133,8 @@ impl Reader {
         let progress = self.drain(codes);
         self.out.source = Bytes::new();
         // Held events may not grow without end either.
-        if progress == Progress::More && !self.committed() && self.out.len() > self.max_event {
-            return self.input(Input::TooLarge, None, codes);
+        if progress == Progress::More && !self.committed() && self.out.len() > self.how.max_event {
+            return self.step(Input::TooLarge, Bytes::new(), None, codes);
         }
         progress
     }
@@ -92,20 +144,20 @@ impl Reader {
         while let Some(event) = self.parser.finish() {
             let progress = match event {
                 Ok(frame) => self.frame(frame, codes),
-                Err(_) => self.input(Input::TooLarge, None, codes),
+                Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),
             };
             if progress != Progress::More {
                 return progress;
             }
         }
-        self.input(input, None, codes)
+        self.step(input, Bytes::new(), None, codes)
     }
 
     fn drain(&mut self, codes: &BTreeMap<String, String>) -> Progress {
         while let Some(event) = self.parser.next() {
             let progress = match event {
                 Ok(frame) => self.frame(frame, codes),
-                Err(_) => self.input(Input::TooLarge, None, codes),
+                Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),
             };
             if progress != Progress::More {
                 return progress;
@@ -115,34 +167,131 @@ impl Reader {
     }
 
     fn frame(&mut self, frame: Frame, codes: &BTreeMap<String, String>) -> Progress {
-        let input = match &frame.data {
-            None => Input::Idle,
-            Some(data) => {
-                self.lively = true;
-                let seen = classify(data);
-                if let Some(span) = seen.usage {
-                    self.used = usage(&data[span]).map(|usage| usage.total()).or(self.used);
-                }
-                match seen.kind {
-                    Kind::Done => Input::Terminal,
-                    Kind::NotJson => Input::NotJson,
-                    // Cut inside a character it is a cut event, not a wrong one.
-                    Kind::NotUtf8 if frame.complete => Input::NotText,
-                    Kind::NotUtf8 => Input::NotJson,
-                    Kind::Error => Input::Error,
-                    Kind::Content => Input::Content { spoke: seen.spoke, finished: seen.finished },
-                    Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
-                    Kind::Empty => Input::Idle,
-                }
-            }
+        let Frame { raw, data, complete, .. } = frame;
+        let event = if complete { raw } else { completed(&raw) };
+        let said = data.as_ref().is_some_and(|data| !data.trim_ascii().is_empty());
+        if !complete && !said {
+            // Its end would make an empty event of it, on which a client's JSON parser breaks.
+            return Progress::More;
+        }
+        let Some(data) = data else { return self.step(Input::Idle, event, None, codes) };
+        self.lively = true;
+        let seen = classify(&data);
+        if let (Some(tale), None) = (&mut self.how.tale, &self.how.stitch) {
+            tale.begun.note(&data, &seen);
+        }
+        if let Some(usage) = &seen.usage {
+            self.how.tally.usage(&data[usage.clone()]);
+        }
+        let input = match seen.kind {
+            Kind::Done => Input::Terminal,
+            Kind::NotJson => Input::NotJson,
+            // Cut inside a character it is a cut event, not a wrong one.
+            Kind::NotUtf8 if complete => Input::NotText,
+            Kind::NotUtf8 => Input::NotJson,
+            Kind::Error => Input::Error,
+            Kind::Content => Input::Content { spoke: seen.spoke, finished: seen.finished },
+            Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
+            Kind::Empty => Input::Idle,
         };
-        self.input(input, Some(frame), codes)
+        match input {
+            Input::Idle | Input::Content { .. } if self.how.stitch.is_some() => self.stitch(input, &data, &seen, codes),
+            Input::Idle if self.how.hide_usage && seen.usage.is_some() && seen.choices == 0 => {
+                self.step(Input::Idle, Bytes::new(), None, codes)
+            }
+            Input::Idle => self.pass(input, &seen, event, None, codes),
+            Input::Content { .. } => {
+                let words = seen.text.clone().map(|span| words(&data, span));
+                self.count(&seen, words.as_deref());
+                self.pass(input, &seen, event, words.as_deref(), codes)
+            }
+            Input::Terminal => match self.last_words(codes) {
+                Progress::More => self.step(input, event, Some(&data), codes),
+                other => other,
+            },
+            _ => self.step(input, event, Some(&data), codes),
+        }
     }
 
-    fn input(&mut self, input: Input, frame: Option<Frame>, codes: &BTreeMap<String, String>) -> Progress {
+    /// What an event costs, by what it says.
+    fn count(&mut self, seen: &Seen, words: Option<&str>) {
+        match words {
+            Some(words) => self.how.tally.words(words),
+            None => self.how.tally.pieces(seen.spoke.count_ones()),
+        }
+    }
+
+    /// An event of a later leg.
+    fn stitch(&mut self, input: Input, data: &Bytes, seen: &Seen, codes: &BTreeMap<String, String>) -> Progress {
+        if matches!(input, Input::Content { .. }) {
+            let words = seen.text.clone().map(|span| words(data, span));
+            self.count(seen, words.as_deref());
+            self.stirs = true;
+        }
+        let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &self.how.tale) else { return Progress::More };
+        match stitch.event(data, seen, &tale.begun) {
+            Stitched::Nothing => self.step(Input::Idle, Bytes::new(), None, codes),
+            Stitched::Event(event, words) => {
+                let input = Input::Content { spoke: u64::from(words.is_some() || seen.spoke != 0), finished: seen.finished };
+                self.pass(input, seen, event, words.as_deref(), codes)
+            }
+            Stitched::Differs => Progress::Differs,
+        }
+    }
+
+    /// Before the terminal event: what is withheld goes out.
+    fn last_words(&mut self, codes: &BTreeMap<String, String>) -> Progress {
+        if let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &self.how.tale) {
+            match stitch.end(&tale.begun) {
+                Stitched::Nothing => {}
+                Stitched::Event(event, words) => {
+                    self.pass(Input::Content { spoke: 1, finished: 0 }, &Seen::default(), event, words.as_deref(), codes);
+                }
+                Stitched::Differs => return Progress::Differs,
+            }
+        }
+        match self.held.take() {
+            Some(mut held) => {
+                let seen = Seen { tool_call: true, ..Seen::default() };
+                self.send(Input::Content { spoke: held.spoke, finished: 0 }, &seen, held.events.take().unwrap_or_default(), None, codes)
+            }
+            None => Progress::More,
+        }
+    }
+
+    /// An event that may go out, unless it belongs to a tool call that isn't whole.
+    fn pass(&mut self, input: Input, seen: &Seen, event: Bytes, words: Option<&str>, codes: &BTreeMap<String, String>) -> Progress {
+        if self.held.is_none() && !(self.how.hold_tools && seen.tool_call) {
+            return self.send(input, seen, event, words, codes);
+        }
+        let held = self.held.get_or_insert_default();
+        held.events.push(event);
+        if let Input::Content { spoke, .. } = input {
+            held.spoke |= spoke;
+            self.stirs = true;
+        }
+        if !seen.finish && held.events.len() <= self.how.max_event {
+            return self.step(Input::Idle, Bytes::new(), None, codes);
+        }
+        let Some(mut held) = self.held.take() else { return Progress::More };
+        // A call that is too large to be held flows from here on.
+        self.how.hold_tools &= seen.finish;
+        let seen = Seen { tool_call: true, ..seen.clone() };
+        let input = Input::Content { spoke: held.spoke, finished: seen.finished };
+        self.send(input, &seen, held.events.take().unwrap_or_default(), None, codes)
+    }
+
+    fn send(&mut self, input: Input, seen: &Seen, event: Bytes, words: Option<&str>, codes: &BTreeMap<String, String>) -> Progress {
+        if let Some(tale) = &mut self.how.tale {
+            tale.tell(seen, words);
+        }
+        self.step(input, event, None, codes)
+    }
+
+    fn step(&mut self, input: Input, event: Bytes, data: Option<&Bytes>, codes: &BTreeMap<String, String>) -> Progress {
         match self.relay.on(input) {
             Step::Hold | Step::Commit | Step::Forward => {
-                self.send(frame);
+                self.out.push(event);
                 Progress::More
             }
             Step::Drop => {
@@ -150,175 +299,37 @@ impl Reader {
                 Progress::More
             }
             Step::Finish { add_terminal } => {
-                if add_terminal {
-                    self.out.push(Bytes::from_static(TERMINAL));
-                } else {
-                    self.send(frame);
-                }
+                self.used();
+                self.out.push(if add_terminal { Bytes::from_static(TERMINAL) } else { event });
                 Progress::Finished
             }
-            Step::TryNext(failure) | Step::Fail(failure) => Progress::Failed(outcome(failure, frame.as_ref(), codes)),
+            Step::TryNext(failure) | Step::Fail(failure) => Progress::Failed(outcome(failure, data, codes)),
             Step::Ignore => Progress::Finished,
         }
     }
 
-    fn send(&mut self, frame: Option<Frame>) {
-        let Some(frame) = frame else { return };
-        let missing = match frame.raw.ends_with(b"\n") {
-            _ if frame.complete => "",
-            true => "\n",
-            false => "\n\n",
-        };
-        self.out.push(frame.raw);
-        self.out.push(Bytes::from_static(missing.as_bytes()));
+    /// At the end of a later leg: one usage, the sum of all.
+    fn used(&mut self) {
+        if let (Some(stitch), Some(tale)) = (&self.how.stitch, &self.how.tale)
+            && stitch.wants_usage
+        {
+            self.out.push(tale.begun.usage(&self.how.tally.total().0));
+        }
     }
 }
 
-fn outcome(failure: Failure, frame: Option<&Frame>, codes: &BTreeMap<String, String>) -> Outcome {
-    match (failure, frame.and_then(|frame| frame.data.as_ref())) {
+/// An event that was cut before its blank line, with one.
+fn completed(raw: &Bytes) -> Bytes {
+    let missing: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"\n\n" };
+    [raw, missing].concat().into()
+}
+
+fn outcome(failure: Failure, data: Option<&Bytes>, codes: &BTreeMap<String, String>) -> Outcome {
+    match (failure, data) {
         (Failure::ErrorBody, Some(data)) => error_in_answer(&error_parts(data), codes),
         _ => Outcome::Transient(failure),
     }
 }
 
-/// Bytes to go out. Events that lie side by side in one piece of the upstream's go out as one slice of it.
-#[derive(Debug, Default)]
-struct Outgoing {
-    source: Bytes,
-    ready: Bytes,
-    copied: BytesMut,
-}
-
-impl Outgoing {
-    fn len(&self) -> usize {
-        self.ready.len() + self.copied.len()
-    }
-
-    fn push(&mut self, raw: Bytes) {
-        if raw.is_empty() {
-            return;
-        }
-        if !self.copied.is_empty() {
-            self.copied.extend_from_slice(&raw);
-        } else if self.ready.is_empty() {
-            self.ready = raw;
-        } else if let Some(joined) = self.joined(&raw) {
-            self.ready = joined;
-        } else {
-            self.copied.reserve(self.ready.len() + raw.len());
-            self.copied.extend_from_slice(&std::mem::take(&mut self.ready));
-            self.copied.extend_from_slice(&raw);
-        }
-    }
-
-    /// Both as one slice of the source, where they are side by side in it.
-    fn joined(&self, raw: &Bytes) -> Option<Bytes> {
-        let base = self.source.as_ptr() as usize;
-        let start = (self.ready.as_ptr() as usize).checked_sub(base)?;
-        let middle = (raw.as_ptr() as usize).checked_sub(base)?;
-        let end = middle + raw.len();
-        (start + self.ready.len() == middle && end <= self.source.len()).then(|| self.source.slice(start..end))
-    }
-
-    fn take(&mut self) -> Option<Bytes> {
-        if !self.copied.is_empty() {
-            return Some(std::mem::take(&mut self.copied).freeze());
-        }
-        let ready = std::mem::take(&mut self.ready);
-        (!ready.is_empty()).then_some(ready)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn word(text: &str) -> String {
-        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n")
-    }
-
-    fn stream() -> String {
-        let role = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\"},\"finish_reason\":null}]}\n\n";
-        let end = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
-        format!("{role}: note\n\n{}{}{end}", word("one"), word(" zwölf"))
-    }
-
-    fn run(pieces: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Progress) {
-        let codes = BTreeMap::new();
-        let mut reader = Reader::new(1 << 20, 1);
-        let mut sent = Vec::new();
-        for piece in pieces {
-            let progress = reader.feed(piece, &codes);
-            if reader.committed()
-                && let Some(out) = reader.take()
-            {
-                sent.extend_from_slice(&out);
-            }
-            if progress != Progress::More {
-                return (sent, progress);
-            }
-        }
-        let progress = reader.end(Input::Eof, &codes);
-        if reader.committed()
-            && let Some(out) = reader.take()
-        {
-            sent.extend_from_slice(&out);
-        }
-        (sent, progress)
-    }
-
-    #[test]
-    fn untouched_in_every_chunking() {
-        let whole = Bytes::from(stream());
-        for size in 1..=64 {
-            let pieces = (0..whole.len()).step_by(size).map(|at| whole.slice(at..(at + size).min(whole.len())));
-            let (sent, progress) = run(pieces);
-            assert_eq!(progress, Progress::Finished);
-            assert_eq!(sent, whole, "in pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn cut_anywhere_before_the_finish_reason_it_fails() {
-        let whole = Bytes::from(stream());
-        let finish = stream().find("data: {\"choices\":[{\"index\":0,\"delta\":{},").unwrap();
-        let enough = whole.len() - "\n\ndata: [DONE]\n\n".len();
-        for cut in 0..whole.len() {
-            let (sent, progress) = run([whole.slice(..cut)]);
-            if cut < enough {
-                assert_eq!(progress, Progress::Failed(Outcome::Transient(Failure::Truncated)), "cut at {cut}");
-                assert!(!String::from_utf8_lossy(&sent).contains("[DONE]"));
-                assert!(sent.len() <= finish.max(cut));
-            } else {
-                assert_eq!(progress, Progress::Finished, "cut at {cut}");
-                assert!(sent.ends_with(TERMINAL));
-            }
-        }
-    }
-
-    #[test]
-    fn side_by_side_events_are_one_slice() {
-        let piece = Bytes::from(word("a") + &word("b"));
-        let mut reader = Reader::new(1 << 20, 1);
-        reader.feed(piece.clone(), &BTreeMap::new());
-        let out = reader.take().unwrap();
-        assert_eq!((out.as_ptr(), out.len()), (piece.as_ptr(), piece.len()));
-    }
-
-    #[test]
-    fn endless_comments_before_the_content_are_too_large() {
-        let mut reader = Reader::new(1_000, 1);
-        let comment = Bytes::from(format!(": {}\n\n", "x".repeat(100)));
-        let failed = (0..100).map(|_| reader.feed(comment.clone(), &BTreeMap::new())).find(|p| *p != Progress::More);
-        assert_eq!(failed, Some(Progress::Failed(Outcome::Transient(Failure::TooLarge))));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_never_panic_and_never_finish_by_themselves(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..20)) {
-            let (_, progress) = run(pieces.into_iter().map(Bytes::from));
-            prop_assert!(matches!(progress, Progress::Failed(_)));
-        }
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::worker::{Place, Worker};
 use crate::base::Moment;
+use crate::dialect::{Source, Usage};
 use crate::routing::{Failed, Taken};
 
 /// The status that stands for a caller who left (nginx's).
@@ -35,6 +36,8 @@ pub struct Record {
     pub served_by: Option<Taken>,
     /// From the request's start to the first content.
     pub first_token_ms: Option<u64>,
+    /// What it used, and how well that is known; None where no upstream answered.
+    pub used: Option<(Usage, Source)>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
     ended: bool,
@@ -55,6 +58,7 @@ impl Record {
             route: String::new(),
             served_by: None,
             first_token_ms: None,
+            used: None,
             place: None,
             ended: false,
         }
@@ -100,6 +104,9 @@ impl Record {
         let gateway = &self.worker.gateway;
         let took = gateway.clock.now().since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
+        if let Some((used, _)) = &self.used {
+            gateway.metrics.tokens(&self.model, used);
+        }
         self.place = None;
         let served = self.served_by.as_ref();
         let level_is_info = status < 500;
@@ -118,6 +125,9 @@ impl Record {
                     first_token_ms = self.first_token_ms,
                     attempts = self.attempts,
                     route = ?self.route,
+                    tokens_in = self.used.map(|(used, _)| used.input),
+                    tokens_out = self.used.map(|(used, _)| used.output),
+                    usage = self.used.map(|(_, source)| source.name()),
                     error,
                     "request"
                 )

@@ -81,6 +81,7 @@ pub(super) fn target(provider: &Arc<Provider>, model: &str) -> Target {
         capabilities: None::<Needs>,
         context_window: None,
         timeouts: Timeouts { connect: second, first_byte: second, first_token: second, idle: second, total: second * 10 },
+        goes_on: true,
     }
 }
 

@@ -41,6 +41,11 @@ impl Tried {
         self.targets |= 1 << number;
     }
 
+    /// Takes it in again.
+    pub fn forget(&mut self, number: usize) {
+        self.targets &= !(1 << number);
+    }
+
     /// Whether the target was taken out.
     pub fn has(&self, number: usize) -> bool {
         self.targets & (1 << number) != 0

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::budget::Budget;
+use super::onward::Onward;
 use super::pick::{Taken, Tried};
 use super::policy::Retry;
 use crate::base::Moment;
@@ -159,6 +160,11 @@ impl Plan {
             Outcome::Transient(_) | Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => {}
         }
         true
+    }
+
+    /// The plan for going on with the stream that its last call began, should that break.
+    pub fn onward(self) -> Onward {
+        Onward::new(self.tried, self.larger_than, self.last_resort_used, self.retry.attempts, self.calls)
     }
 
     /// Decides after a failure of `taken`.

@@ -59,6 +59,8 @@ pub struct Target {
     pub context_window: Option<u64>,
     /// Its clocks.
     pub timeouts: Timeouts,
+    /// Whether it can be asked to go on with another one's answer.
+    pub goes_on: bool,
 }
 
 impl Target {

@@ -9,6 +9,8 @@ use super::types::{LogForm, Server, Telemetry};
 
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
+/// Those of them that have an effect.
+const UNDERSTOOD: &[&str] = &["timeout", "recovery"];
 
 /// Where the gateway listens unless told: nobody else can reach it there.
 const LOOPBACK: &str = "127.0.0.1";
@@ -90,8 +92,8 @@ fn is_host(host: &str) -> bool {
 
 fn request_headers(s: &mut Section<'_>) -> Vec<String> {
     let names = s.texts("request_headers", REQUEST_HEADERS);
-    // `timeout` is the one that is understood: a list of it alone does all that it says.
-    s.settle("request_headers", names != REQUEST_HEADERS && names.iter().any(|name| name != "timeout"));
+    // A list of those that are understood does all that it says.
+    s.settle("request_headers", names != REQUEST_HEADERS && names.iter().any(|name| !UNDERSTOOD.contains(&name.as_str())));
     if names.iter().any(|name| !REQUEST_HEADERS.contains(&name.as_str())) {
         s.problem("request_headers", format!("each must be one of \"{}\"", REQUEST_HEADERS.join("\", \"")));
     }

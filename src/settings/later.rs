@@ -19,7 +19,7 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.request_headers", Until::NoEffect, "of these, only `timeout` is understood"),
+    ("server.request_headers", Until::NoEffect, "of these, only `timeout` and `recovery` are understood"),
     ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
     ("auth.keys.rpm", Until::Refused, "the limit would not be kept"),
@@ -28,9 +28,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("auth.keys.budget.usd", Until::Refused, "the budget would not be kept"),
     ("auth.keys.expires", Until::Refused, "the key would not expire"),
     ("admin.listen", Until::NoEffect, "the admin plane answers on the serving port"),
-    ("stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
-    ("stream.hold_tools", Until::NoEffect, "tool calls flow as they come"),
-    ("stream.hold", Until::NoEffect, "the first content flows as it comes"),
     ("stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
     ("stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
     ("stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
@@ -52,11 +49,7 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("providers.*.api_version", Until::NoEffect, "it belongs to dialects that aren't there"),
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
     ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
-    ("providers.*.continuation", Until::NoEffect, "a stream that breaks is not continued"),
     ("models.*.cache", Until::NoEffect, "nothing is cached"),
-    ("models.*.stream.recovery", Until::NoEffect, "a stream that breaks ends with an error event"),
-    ("models.*.stream.hold_tools", Until::NoEffect, "tool calls flow as they come"),
-    ("models.*.stream.hold", Until::NoEffect, "the first content flows as it comes"),
     ("models.*.stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
     ("models.*.stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),

@@ -13,7 +13,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::histogram::Histogram;
+use crate::dialect::Usage;
 use crate::health::{Outcome, Transition};
+use crate::stream::Way;
 
 const MS: u64 = 1_000;
 const S: u64 = 1_000_000;
@@ -60,6 +62,12 @@ struct ModelLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    model: String,
+    kind: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TargetLabels {
     provider: String,
     model: String,
@@ -82,6 +90,12 @@ struct ResultLabel {
 struct ProbeLabels {
     provider: String,
     result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecoveryLabels {
+    way: String,
+    result: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +126,36 @@ impl Hedged {
     const NAMES: [&'static str; 5] = ["won", "lost", "failed", "left", "refused"];
 }
 
+/// How a call ended that was to go on with a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryResult {
+    /// Its words were stitched on.
+    Ok,
+    /// It failed before its first new word.
+    Failed,
+    /// The target refused to be asked so.
+    Rejected,
+    /// It said something else than was said.
+    Differed,
+}
+
+impl RecoveryResult {
+    const ALL: [Self; 4] = [Self::Ok, Self::Failed, Self::Rejected, Self::Differed];
+
+    /// Its name in labels and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Rejected => "rejected",
+            Self::Differed => "differed",
+        }
+    }
+}
+
+/// The kinds of tokens; `cached` is a part of `input`, `reasoning` of `output`.
+const TOKENS: [&str; 4] = ["input", "cached", "output", "reasoning"];
+
 /// The model label of requests that name none of the settings' models.
 pub const UNKNOWN_MODEL: &str = "unknown";
 
@@ -129,6 +173,8 @@ pub struct Metrics {
     retries: Family<ReasonLabel, Counter>,
     hedges: [Counter; Hedged::NAMES.len()],
     probes: Family<ProbeLabels, Counter>,
+    tokens: Family<TokenLabels, Counter>,
+    recoveries: Family<RecoveryLabels, Counter>,
     known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
@@ -154,6 +200,8 @@ struct Known {
 struct ModelMetrics {
     served: [Counter; 2],
     duration: Histogram,
+    /// By [`TOKENS`].
+    tokens: [Counter; TOKENS.len()],
 }
 
 /// The ready handles of one target.
@@ -164,12 +212,13 @@ pub struct TargetMetrics {
 }
 
 impl ModelMetrics {
-    fn new(model: &str, requests: &Family<RequestLabels, Counter>, duration: &HistogramOf<ModelLabel>) -> Self {
+    fn new(model: &str, all: &Metrics) -> Self {
         let served = ["false", "true"].map(|stream| {
             let labels = RequestLabels { model: model.into(), status: "200".into(), stream: stream.into() };
-            requests.get_or_create_owned(&labels)
+            all.requests.get_or_create_owned(&labels)
         });
-        Self { served, duration: duration.get_or_create_owned(&ModelLabel { model: model.into() }) }
+        let tokens = TOKENS.map(|kind| all.tokens.get_or_create_owned(&TokenLabels { model: model.into(), kind: kind.into() }));
+        Self { served, duration: all.duration.get_or_create_owned(&ModelLabel { model: model.into() }), tokens }
     }
 }
 
@@ -220,6 +269,15 @@ impl Metrics {
         registry.register("stagedoor_hedges", help, hedges.clone());
         let probes = Family::<ProbeLabels, Counter>::default();
         registry.register("stagedoor_probes", "Active probes of open providers by result: good or bad", probes.clone());
+        let tokens = Family::<TokenLabels, Counter>::default();
+        let help = "Tokens used by public model: of prompts, of those the cached ones, of answers, of those the reasoning";
+        registry.register("stagedoor_tokens", help, tokens.clone());
+        let recoveries = Family::<RecoveryLabels, Counter>::default();
+        let help = "Calls that were to go on with a stream that broke, by how they were asked and how that ended";
+        registry.register("stagedoor_recoveries", help, recoveries.clone());
+        for (way, result) in Way::ALL.into_iter().flat_map(|way| RecoveryResult::ALL.map(|result| (way, result))) {
+            drop(recoveries.get_or_create(&RecoveryLabels { way: way.name().into(), result: result.name().into() }));
+        }
         let mut plain = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -241,6 +299,8 @@ impl Metrics {
             retries,
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             probes,
+            tokens,
+            recoveries,
             known: ArcSwap::default(),
             overhead,
             dropped_reports,
@@ -254,7 +314,7 @@ impl Metrics {
     pub fn add(&self, models: impl IntoIterator<Item = String>, targets: impl IntoIterator<Item = (String, String)>) {
         let mut known = Known::clone(&self.known.load());
         for model in models {
-            let fresh = || Arc::new(ModelMetrics::new(&model, &self.requests, &self.duration));
+            let fresh = || Arc::new(ModelMetrics::new(&model, self));
             known.models.entry(model.clone()).or_insert_with(fresh);
         }
         for (provider, model) in targets {
@@ -282,6 +342,21 @@ impl Metrics {
         if let Some(known) = known {
             known.duration.observe(duration);
         }
+    }
+
+    /// Counts what a request used, once.
+    pub fn tokens(&self, model: &str, used: &Usage) {
+        if let Some(known) = self.known.load().models.get(model) {
+            let Usage { input, output, cached, reasoning } = *used;
+            for (counter, tokens) in known.tokens.iter().zip([input, cached, output, reasoning]) {
+                counter.inc_by(tokens);
+            }
+        }
+    }
+
+    /// Counts a call that was to go on with a stream that broke.
+    pub fn recovery(&self, way: Way, result: RecoveryResult) {
+        self.recoveries.get_or_create(&RecoveryLabels { way: way.name().into(), result: result.name().into() }).inc();
     }
 
     /// The handles of a target.

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::dialect::Counter;
+
 /// The events of a whole answer: one with all that each choice says, one with its end, one with the usage, the terminal
 /// event. None where it isn't an answer.
 pub fn events(answer: &[u8]) -> Option<Bytes> {
@@ -41,6 +43,20 @@ pub fn events(answer: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
+/// About how many tokens a whole answer has: its words, its thoughts and its calls.
+pub fn tokens(answer: &[u8]) -> u64 {
+    let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return 0 };
+    let mut counter = Counter::new();
+    for choice in answer["choices"].as_array().into_iter().flatten() {
+        let message = &choice["message"];
+        let calls = message["tool_calls"].as_array().into_iter().flatten();
+        let called = calls.flat_map(|call| [&call["function"]["name"], &call["function"]["arguments"]]);
+        let said = [&message["content"], &message["reasoning_content"], &message["reasoning"], &message["refusal"], &choice["text"]];
+        said.into_iter().chain(called).filter_map(Value::as_str).for_each(|text| counter.read(text));
+    }
+    counter.tokens()
+}
+
 /// A message as a delta: the same fields, tool calls numbered as streams number them.
 fn delta(message: &Value) -> Value {
     let mut delta = message.clone();
@@ -76,6 +92,7 @@ mod tests {
         assert_eq!((&first["id"], &first["object"]), (&json!("chatcmpl-1"), &json!("chat.completion.chunk")));
         let seen: Vec<_> = data.iter().map(|data| classify(data.as_bytes())).collect();
         assert_eq!((seen[0].kind, seen[1].finish, seen[2].usage.is_some(), seen[3].kind), (Kind::Content, true, true, Kind::Done));
+        assert_eq!((tokens(answer.to_string().as_bytes()), tokens(b"no"), tokens(b"{}")), (3, 0, 0));
         assert_eq!(events(b"{}"), None);
         assert_eq!(events(b"no"), None);
     }

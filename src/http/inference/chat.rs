@@ -19,17 +19,15 @@ use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event};
 use super::super::respond::{describe, identify};
 use super::find;
+use super::wishes::{recovery, timeout};
 use crate::access::{Principal, estimated_tokens};
 use crate::actors::Found;
 use crate::base::Moment;
-use crate::base::duration;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
 use crate::proxy::{Edition, Fault, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::metrics::UNKNOWN_MODEL;
-
-static TIMEOUT: HeaderName = HeaderName::from_static("x-stagedoor-timeout");
 
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
 const LARGE: usize = 1 << 20;
@@ -83,13 +81,14 @@ async fn prepare(
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     Ok(Prepared {
         id: record.id.as_str().into(),
-        chain,
         wildcard: found.wildcard,
         tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
         body,
         scan,
         headers: passing(request.headers()),
+        recovery: recovery(worker, request, chain.streaming.recovery)?,
         deadline: record.started.plus(total),
+        chain,
     })
 }
 
@@ -137,17 +136,6 @@ fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
     Place::take(places, most).ok_or_else(|| Error::too_busy(name))
 }
 
-/// `x-stagedoor-timeout`, where callers may send it.
-fn timeout(worker: &Worker, request: &HttpRequest) -> Result<Option<Duration>, Error> {
-    let Some(value) = request.headers().get(&TIMEOUT) else { return Ok(None) };
-    if !worker.edition.settings.server.request_headers.iter().any(|name| name == "timeout") {
-        return Ok(None);
-    }
-    let asked = value.to_str().ok().and_then(duration).filter(|asked| !asked.is_zero());
-    let message = "x-stagedoor-timeout must be a duration with a unit, such as 20s or 500ms.";
-    asked.map(Some).ok_or_else(|| Error::bad_parameter("x-stagedoor-timeout", message))
-}
-
 async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     if prepared.scan.stream {
         return stream(worker, prepared, record).await;
@@ -193,15 +181,16 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
     let beat_at = (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat));
     let Some((result, record)) = until(worker, beat_at, running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
-        let body = StreamBody::running(Rc::clone(worker), running, (fault_event, broken_event));
-        return event_stream(body, |headers| identify(headers, &prepared.id));
+        let id = Arc::clone(&prepared.id);
+        let body = StreamBody::running(Rc::clone(worker), prepared, running, (fault_event, broken_event));
+        return event_stream(body, |headers| identify(headers, &id));
     };
     match result {
         Ok(Served::Stream(stream)) => {
             let mut told = HeaderMap::new();
             describe(&mut told, &record, upstream_model(&prepared, &record).as_deref());
             worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
-            let body = stream.into_body(Rc::clone(worker), record, (fault_event, broken_event));
+            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, (fault_event, broken_event));
             event_stream(body, |headers| *headers = told)
         }
         Ok(Served::Whole(_)) => refused(&Error::crashed(), record),

@@ -2,6 +2,7 @@
 
 pub(super) mod chat;
 pub(super) mod models;
+mod wishes;
 
 use super::error::Error;
 use crate::access::Principal;

@@ -261,11 +261,11 @@ fn what_promises_safety_is_refused_until_it_is_built() {
 #[test]
 fn what_has_no_effect_yet_is_noted() {
     let bench = small_and(
-        "[server]\nrequest_headers = [\"timeout\", \"tags\"]\n[stream]\nrecovery = \"error\"\nhold = \"5ms\"\n[cache]\nmode = \"exact\"\n\
+        "[server]\nrequest_headers = [\"timeout\", \"tags\"]\n[stream]\nresume_window = \"5ms\"\n[cache]\nmode = \"exact\"\n\
          [store]\nledger = \"off\"\n[retry]\nhedge = \"p95\"\nwait = \"1s\"\n[breaker]\nprobe = \"active\"\n[telemetry]\nlog_bodies = true\n\
-         [admin]\nlisten = \"127.0.0.1:8001\"\n[models.small.stream]\nhold_tools = true\n[models.small.cache]\nmode = \"exact\"\n\
+         [admin]\nlisten = \"127.0.0.1:8001\"\n[models.small.stream]\nresume_buffer = \"1KiB\"\n[models.small.cache]\nmode = \"exact\"\n\
          [models.small.retry]\nwait = \"2s\"\n[providers.local.breaker]\nprobe_every = \"1s\"\n[providers.p]\ndialect = \"openai\"\n\
-         base_url = \"https://p\"\nhttp2 = true\nresponses = true\napi_version = \"1\"\ncontinuation = \"none\"",
+         base_url = \"https://p\"\nhttp2 = true\nresponses = true\napi_version = \"1\"",
     );
     let notes = bench.notes(NoteKind::NoEffectYet);
     let paths: Vec<&str> = notes.iter().map(|note| note.split(": ").next().unwrap()).collect();
@@ -275,15 +275,13 @@ fn what_has_no_effect_yet_is_noted() {
             "admin.listen",
             "cache.mode",
             "models.small.cache",
-            "models.small.stream.hold_tools",
+            "models.small.stream.resume_buffer",
             "providers.p.api_version",
-            "providers.p.continuation",
             "providers.p.http2",
             "providers.p.responses",
             "server.request_headers",
             "store.ledger",
-            "stream.hold",
-            "stream.recovery",
+            "stream.resume_window",
             "telemetry.log_bodies",
         ]
     );

@@ -2,6 +2,7 @@
 
 mod app;
 mod client;
+pub mod continuing;
 pub mod faults;
 pub mod load;
 pub mod names;

@@ -1,0 +1,91 @@
+//! What a streamed request has used so far: as its upstreams say, and as counted here where they don't. Several upstreams may
+//! have had a part in one answer; each is billed for its own.
+
+use super::tokens::Counter;
+use super::usage::{Source, Usage, usage};
+
+/// See the module's text.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Of upstreams that are through.
+    before: Option<(Usage, Source)>,
+    /// What the present one said last.
+    told: Option<Usage>,
+    /// What it said in words.
+    counter: Counter,
+    /// Tokens of the prompt, estimated.
+    prompt: u64,
+}
+
+impl Tally {
+    /// Of a request whose prompt has about so many tokens.
+    pub fn new(prompt: u64) -> Self {
+        Self { prompt, ..Self::default() }
+    }
+
+    /// The upstream sent a `usage` object. The last that can be believed counts: some send a running one.
+    pub fn usage(&mut self, object: &[u8]) {
+        self.told = usage(object).or(self.told);
+    }
+
+    /// The upstream said these words.
+    pub fn words(&mut self, words: &str) {
+        self.counter.read(words);
+    }
+
+    /// The upstream sent pieces of something else: about a token each.
+    pub fn pieces(&mut self, pieces: u32) {
+        self.counter.add(pieces.into());
+    }
+
+    /// Another upstream takes over, with about so many tokens in its prompt.
+    pub fn next(&mut self, prompt: u64) {
+        *self = Self { before: Some(self.total()), prompt, ..Self::default() };
+    }
+
+    /// What the present upstream said that its own part cost.
+    pub fn told(&self) -> Option<Usage> {
+        self.told
+    }
+
+    /// All of it, and how well it is known.
+    pub fn total(&self) -> (Usage, Source) {
+        let estimate = || Usage { input: self.prompt, output: self.counter.tokens(), ..Usage::default() };
+        let (own, source) = self.told.map_or_else(|| (estimate(), Source::Estimated), |told| (told, Source::Exact));
+        match self.before {
+            None => (own, source),
+            Some((mut sum, before)) => {
+                sum += own;
+                (sum, before.with(source))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upstream_says_wins_over_what_is_counted() {
+        let mut tally = Tally::new(10);
+        tally.words("hello world");
+        tally.pieces(3);
+        assert_eq!(tally.total(), (Usage { input: 10, output: 5, ..Usage::default() }, Source::Estimated));
+        tally.usage(br#"{"prompt_tokens":7,"completion_tokens":1}"#);
+        tally.usage(br#"{"prompt_tokens":7,"completion_tokens":4}"#);
+        tally.usage(br#"{"prompt_tokens":-7,"completion_tokens":1e18}"#);
+        assert_eq!(tally.total(), (Usage { input: 7, output: 4, ..Usage::default() }, Source::Exact));
+    }
+
+    #[test]
+    fn every_upstream_counts_for_itself() {
+        let mut tally = Tally::new(10);
+        tally.words("hello world");
+        tally.next(12);
+        tally.words(" again");
+        assert_eq!(tally.total(), (Usage { input: 22, output: 3, ..Usage::default() }, Source::Estimated));
+        tally.usage(br#"{"prompt_tokens":13,"completion_tokens":2}"#);
+        assert_eq!(tally.total(), (Usage { input: 23, output: 4, ..Usage::default() }, Source::Partial));
+    }
+}

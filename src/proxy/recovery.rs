@@ -1,0 +1,232 @@
+//! Goes on with a stream that broke after content went out: asks another target for the rest, in the way that it understands,
+//! until one says a word that the caller doesn't have yet, or nobody is left to ask.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::attempt::{Attempt, Ended};
+use super::failover::{Prepared, origin};
+use super::live::Live;
+use super::ongoing::Ongoing;
+use super::record::Record;
+use super::tale::Tale;
+use super::worker::Worker;
+use crate::actors::Pick;
+use crate::dialect::openai::carry::{Carried, carried};
+use crate::dialect::{Counter, Tally};
+use crate::health::{Outcome, Pass};
+use crate::routing::{Choice, Failed, Onward, Taken};
+use crate::stream::{Seam, Way};
+use crate::telemetry::RecoveryResult;
+
+/// A stream that progresses is not cut by its request's deadline; nor is one that is being mended.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What a stream's body keeps while it may have to be continued.
+pub(super) struct Ground {
+    pub(super) request: Rc<Prepared>,
+    pub(super) onward: Onward,
+}
+
+/// How mending ended.
+pub(super) struct Mended {
+    /// The stream that goes on.
+    pub(super) live: Option<Box<Live>>,
+    pub(super) record: Record,
+    pub(super) ground: Ground,
+}
+
+/// Mending under way.
+pub(super) type Mending = Pin<Box<dyn Future<Output = Mended>>>;
+
+/// The ways that targets have refused, by provider, model and way.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(Mutex<HashSet<(Arc<str>, String, Way)>>);
+
+impl Refusals {
+    fn knows(&self, taken: &Taken, model: &str, way: Way) -> bool {
+        let key = (Arc::clone(&taken.target.provider.name), model.to_owned(), way);
+        self.0.lock().is_ok_and(|known| known.contains(&key))
+    }
+
+    fn learn(&self, taken: &Taken, model: &str, way: Way) {
+        if let Ok(mut known) = self.0.lock() {
+            known.insert((Arc::clone(&taken.target.provider.name), model.to_owned(), way));
+        }
+    }
+}
+
+/// A call that is to go on with what was said.
+pub(super) struct Leg {
+    pub(super) body: Bytes,
+    /// In place of the base URL's path.
+    pub(super) path: Option<String>,
+    pub(super) way: Way,
+    pub(super) tale: Box<Tale>,
+    pub(super) tally: Tally,
+    /// The comment at the seam.
+    pub(super) mark: Bytes,
+}
+
+impl Leg {
+    /// Where its words join.
+    pub(super) fn seam(&self) -> Seam {
+        Seam::new(self.tale.said.text().unwrap_or_default(), self.way)
+    }
+}
+
+/// What broke.
+pub(super) struct Broke {
+    pub(super) taken: Taken,
+    pub(super) tale: Box<Tale>,
+    pub(super) tally: Tally,
+}
+
+/// Mends a stream.
+pub(super) fn mend(worker: Rc<Worker>, ground: Ground, broke: Broke, record: Record) -> Mending {
+    Box::pin(async move {
+        let mut mender = Mender { worker, ground, broke, record };
+        let live = mender.run().await;
+        let Mender { record, ground, .. } = mender;
+        Mended { live, record, ground }
+    })
+}
+
+struct Mender {
+    worker: Rc<Worker>,
+    ground: Ground,
+    broke: Broke,
+    record: Record,
+}
+
+impl Mender {
+    async fn run(&mut self) -> Option<Box<Live>> {
+        self.ground.onward.died(self.broke.taken.number);
+        self.leave_out_who_never_goes_on();
+        loop {
+            let choice = match self.pick().await {
+                Some(choice) => choice,
+                None if self.ground.onward.nobody() => continue,
+                None => return None,
+            };
+            if !self.ground.onward.call() {
+                return None;
+            }
+            self.ground.onward.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
+            if let Some(live) = self.ask(choice).await {
+                return Some(live);
+            }
+        }
+    }
+
+    fn leave_out_who_never_goes_on(&mut self) {
+        for (number, _, target) in self.ground.request.chain.targets() {
+            if !target.goes_on {
+                self.ground.onward.tried.target(number);
+            }
+        }
+    }
+
+    async fn pick(&self) -> Option<Choice> {
+        let Ground { request, onward } = &self.ground;
+        let ask = || Pick {
+            chain: Arc::clone(&request.chain),
+            tried: onward.tried.clone(),
+            needs: request.scan.needs,
+            larger_than: onward.larger_than,
+            tokens: request.tokens,
+            stream: true,
+            only: onward.only(),
+            last_resort: !onward.last_resort_used && onward.only().is_none(),
+        };
+        self.worker.pick(ask).await.ok()
+    }
+
+    /// One call.
+    async fn ask(&mut self, choice: Choice) -> Option<Box<Live>> {
+        let leg = self.leg(&choice.taken);
+        let (way, request) = (leg.way, Rc::clone(&self.ground.request));
+        self.record.attempts += 1;
+        let origin = origin(&request, &choice.taken, self.record.attempts);
+        let ongoing = Ongoing::new(Rc::clone(&self.worker), choice, origin);
+        let taken = ongoing.taken.clone();
+        let deadline = ongoing.started.plus(LONG);
+        let ended = Attempt::onward(&self.worker, &request, ongoing, deadline, leg).run().await;
+        let (result, live) = match ended {
+            Ended::Stream(live) => {
+                self.record.served(&taken);
+                (RecoveryResult::Ok, Some(live))
+            }
+            // A leg is always a stream.
+            Ended::Whole(_) => (RecoveryResult::Failed, None),
+            Ended::Failed { outcome, message, .. } => (self.failed(&taken, way, outcome, message), None),
+        };
+        self.worker.gateway.metrics.recovery(way, result);
+        self.log(&taken, way, result);
+        live
+    }
+
+    fn leg(&self, taken: &Taken) -> Leg {
+        let request = &self.ground.request;
+        let said = self.broke.tale.said.text().unwrap_or_default();
+        let model = request.upstream_model(&taken.target);
+        let usage = self.worker.upstream(taken.target.provider.place).is_some_and(|upstream| upstream.tells_usage());
+        let mut counter = Counter::new();
+        counter.read(said);
+        let tokens = counter.tokens();
+        let asked = |way| carried(&request.body, &request.scan, &Carried { model, way, said, tokens, usage });
+        let (preferred, path) = self.way(taken, model);
+        let opened = preferred.and_then(|way| Some((way, asked(way)?)));
+        let (way, body) = opened.unwrap_or_else(|| (Way::Splice, asked(Way::Splice).unwrap_or_default()));
+        let mut tally = self.broke.tally.clone();
+        tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens });
+        let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
+        Leg {
+            body,
+            path: path.filter(|_| Some(way) == preferred),
+            way,
+            tale: self.broke.tale.clone(),
+            tally,
+            mark: format!(": stagedoor recovered from={from} to={to} at={at}\n\n").into(),
+        }
+    }
+
+    /// How the target is asked; None: plainly. Beside it, the path for that.
+    fn way(&self, taken: &Taken, model: &str) -> (Option<Way>, Option<String>) {
+        let edition = &self.worker.edition;
+        let Some(provider) = edition.settings.providers.get(&*taken.target.provider.name) else { return (None, None) };
+        let (way, path) = provider.continuations.of(model);
+        let open = way.filter(|way| !self.ground.onward.plainly() && !edition.refusals.knows(taken, model, *way));
+        (open, path.map(str::to_owned))
+    }
+
+    fn failed(&mut self, taken: &Taken, way: Way, outcome: Outcome, message: String) -> RecoveryResult {
+        let refused = matches!(outcome, Outcome::CallerFault) && way != Way::Splice;
+        if refused {
+            self.worker.edition.refusals.learn(taken, self.ground.request.upstream_model(&taken.target), way);
+        }
+        self.ground.onward.failed(taken, &outcome, refused);
+        let result = match &outcome {
+            Outcome::CallerFault => RecoveryResult::Rejected,
+            // The caller's leaving drops all of this: what is abandoned here said something else.
+            Outcome::Abandoned => RecoveryResult::Differed,
+            _ => RecoveryResult::Failed,
+        };
+        let name = outcome.name();
+        self.record.failed(&Failed { target: taken.target.name(), outcome, name, message });
+        result
+    }
+
+    fn log(&self, taken: &Taken, way: Way, result: RecoveryResult) {
+        let (from, to) = (self.broke.taken.target.name(), taken.target.name());
+        let at = self.broke.tale.said.text().map_or(0, |said| said.chars().count());
+        let (way, result) = (way.name(), result.name());
+        tracing::info!(request_id = %self.record.id, from, to, at, way, result, "stream recovery");
+    }
+}
