@@ -14,8 +14,8 @@ use crate::telemetry::trace;
 
 pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
     let Some((settings, source)) = settings(file) else { return ExitCode::from(CANT_RUN) };
-    let level = source.env.get("STAGEDOOR_LOG").map(String::as_str);
-    let _log = trace::start(settings.telemetry.log == LogForm::Json, level);
+    let level = source.variable("STAGEDOOR_LOG");
+    let _log = trace::start(settings.telemetry.log == LogForm::Json, level.as_deref());
     raise_descriptor_limit(&settings);
     let banner = banner(&settings);
     let ran = actix_rt::System::new().block_on(async move {
@@ -25,7 +25,7 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
                 NoteKind::NoEffectYet | NoteKind::LeftOut => tracing::info!(path = note.path, "{}: {}", label(note.kind), note.message),
             }
         }
-        if source.env.contains_key("HTTPS_PROXY") || source.env.contains_key("https_proxy") {
+        if source.variable("HTTPS_PROXY").or(source.variable("https_proxy")).is_some() {
             tracing::warn!("HTTPS_PROXY is set, but not used: upstreams are called directly");
         }
         let app = App::build(settings, Parts::default())?;

@@ -59,26 +59,28 @@ pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[
     Auth { mode, keys }
 }
 
-/// `[admin]`.
-pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str) -> Admin {
+/// `[admin]` of a gateway that binds to `host`, or that has bound its plane to an address of its own already.
+pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str, bound: Option<&str>) -> Admin {
+    let listen = s.text("listen", "");
+    if !listen.is_empty() && !is_listen(&listen) {
+        s.problem("listen", "must be empty or an address and a port, such as \"127.0.0.1:8001\"");
+    }
+    let listens = [Some(listen.as_str()), bound].into_iter().flatten().filter_map(|listen| Some(listen.rsplit_once(':')?.0));
+    let reached = listens.chain([host]).find(|host| !is_loopback(host)).unwrap_or(host);
     let mut key = None;
     if let Some(mut reference) = s.last_section("key") {
         match vault.read(&mut reference) {
             Found::Secret(secret, _) => {
-                strong(&reference, &secret, host);
+                strong(&reference, &secret, reached);
                 key = Some(secret);
             }
             // No admin key is usual: what asks for it stays shut.
             Found::Absent(what) => {
-                let message = format!("{what} isn't there; only /metrics asks for it so far, with telemetry.metrics = \"admin\"");
+                let message = format!("{what} isn't there, so nobody can use /admin; on a terminal, a key for this start alone is shown");
                 reference.report().note(NoteKind::LeftOut, reference.path(), message);
             }
             Found::Bad => {}
         }
-    }
-    let listen = s.text("listen", "");
-    if !listen.is_empty() && !is_listen(&listen) {
-        s.problem("listen", "must be empty or an address and a port, such as \"127.0.0.1:8001\"");
     }
     Admin { key, listen }
 }

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::files::Reader;
 use super::problem::Problem;
 
 /// What the file is called, in the working folder.
 const FILE: &str = ".env";
 
 /// Adds the variables of `folder`'s `.env` that `env` doesn't have: the real environment wins. No file is no mistake.
-pub(super) fn add(folder: &Path, env: &mut BTreeMap<String, String>) -> Vec<Problem> {
+pub(super) fn add(folder: &Path, reader: &Reader, env: &mut BTreeMap<String, String>) -> Vec<Problem> {
     let problem = |message: String| Problem { file: FILE.to_owned(), path: String::new(), message };
-    let text = match std::fs::read(folder.join(FILE)) {
+    let text = match reader.read(&folder.join(FILE)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => return vec![problem(format!("can't be read: {}", error.kind()))],
         Ok(bytes) => match String::from_utf8(bytes) {
@@ -97,7 +98,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(FILE), text).unwrap();
         let mut env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let problems = add(folder.path(), &mut env);
+        let problems = add(folder.path(), &Reader::default(), &mut env);
         (env, problems)
     }
 
@@ -129,6 +130,6 @@ mod tests {
     #[test]
     fn no_file_is_fine() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(add(folder.path(), &mut BTreeMap::new()), []);
+        assert_eq!(add(folder.path(), &Reader::default(), &mut BTreeMap::new()), []);
     }
 }

@@ -2,10 +2,13 @@
 //! `settings` folder or the one file given, then the environment. The environment is an argument; one function here reads
 //! the process's own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::diff::Written;
 use super::dotenv;
+use super::files::{Files, Reader};
 use super::layer::{Layer, merged};
 use super::path::Path as KeyPath;
 use super::problem::{Invalid, Problem};
@@ -31,17 +34,33 @@ pub struct Source {
     pub folder: PathBuf,
     /// The environment: overrides, and the secrets that settings name.
     pub env: BTreeMap<String, String>,
+    /// What a running gateway is bound to: a reload can't move it, so what is refused to strangers is judged by it too.
+    pub bound: Option<Bound>,
+}
+
+/// The addresses that are bound already.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// `server.host` as it was at the start.
+    pub serving: String,
+    /// `admin.listen` as it was at the start.
+    pub admin: String,
 }
 
 impl Source {
-    /// From this process's environment and working folder, `.env` included. The only place that asks for them.
+    /// From this process's environment and working folder. The only place that asks for them.
     pub fn from_process(settings_file: Option<PathBuf>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        let mut env = std::env::vars_os().filter_map(text).collect();
-        let folder = PathBuf::from(".");
+        let env = std::env::vars_os().filter_map(text).collect();
+        Self { settings_file, folder: PathBuf::from("."), env, bound: None }
+    }
+
+    /// A variable of the environment, or of `.env`.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let mut env = self.env.clone();
         // Mistakes in the file are found again, and told, by `load`.
-        dotenv::add(&folder, &mut env);
-        Self { settings_file, folder, env }
+        dotenv::add(&self.folder, &Reader::default(), &mut env);
+        env.remove(name)
     }
 }
 
@@ -53,16 +72,36 @@ impl std::fmt::Debug for Source {
     }
 }
 
+/// One reading of the settings: what came of it, and the files that it looked at.
+#[derive(Debug)]
+pub struct Reading {
+    /// The settings, or what is wrong with them.
+    pub result: Result<Settings, Invalid>,
+    /// The files.
+    pub files: Files,
+}
+
+/// Reads, layers and checks the settings, and says from which files.
+pub fn read(source: &Source) -> Reading {
+    let reader = Reader::default();
+    let result = settings(source, &reader);
+    Reading { result, files: reader.finish() }
+}
+
 /// Reads, layers and checks the settings.
 ///
 /// # Errors
 /// Every mistake that there is, each with its file, path and fix. A file that can't be read or parsed is told alone: without
 /// it, the rest can't be judged.
 pub fn load(source: &Source) -> Result<Settings, Invalid> {
+    read(source).result
+}
+
+fn settings(source: &Source, reader: &Reader) -> Result<Settings, Invalid> {
     let mut env = source.env.clone();
-    let mut problems = dotenv::add(&source.folder, &mut env);
+    let mut problems = dotenv::add(&source.folder, reader, &mut env);
     let mut layers = Vec::new();
-    for layer in files(source, &env) {
+    for layer in files(source, reader, &env) {
         match layer {
             Ok(layer) => layers.push(layer),
             Err(problem) => problems.push(problem),
@@ -76,33 +115,34 @@ pub fn load(source: &Source) -> Result<Settings, Invalid> {
     layers.push(overrides);
     let tree = merge(&layers)?;
     let report = Report::new(layers, problems);
-    let vault = Vault { env: &env, folder: &source.folder };
-    let settings = resolve(&tree, &report, &vault);
+    let vault = Vault { env: &env, folder: &source.folder, reader, behind: RefCell::default() };
+    let settings = resolve(&tree, &report, &vault, source.bound.as_ref());
+    let written = Written::new(&tree, vault.behind.into_inner());
     stray_variables(&env, &report);
     let (problems, notes) = report.finish();
-    if problems.is_empty() { Ok(Settings { notes, ..settings }) } else { Err(Invalid { problems }) }
+    if problems.is_empty() { Ok(Settings { written, notes, ..settings }) } else { Err(Invalid { problems }) }
 }
 
 /// The files, lowest first, each parsed or with what is wrong.
-fn files(source: &Source, env: &BTreeMap<String, String>) -> Vec<Result<Layer, Problem>> {
+fn files(source: &Source, reader: &Reader, env: &BTreeMap<String, String>) -> Vec<Result<Layer, Problem>> {
     if let Some(file) = &source.settings_file {
         let label = file.display().to_string();
         let missing = || Err(problem(&label, "there is no such file; check the path after --settings"));
-        return vec![read(&source.folder.join(file), &label).unwrap_or_else(missing)];
+        return vec![layer(reader, &source.folder.join(file), &label).unwrap_or_else(missing)];
     }
-    let mut layers = vec![profile(source, "default")];
+    let mut layers = vec![profile(source, reader, "default")];
     if let Some(name) = env.get(PROFILE).map(|name| name.trim()).filter(|name| !name.is_empty()) {
-        layers.push(if is_profile(name) { profile(source, name) } else { Err(bad_profile()) });
+        layers.push(if is_profile(name) { profile(source, reader, name) } else { Err(bad_profile()) });
     }
     let local = format!("{FOLDER}/local.toml");
-    layers.extend(read(&source.folder.join(&local), &local));
+    layers.extend(layer(reader, &source.folder.join(&local), &local));
     layers
 }
 
 /// A profile's file, else its compiled-in copy.
-fn profile(source: &Source, name: &str) -> Result<Layer, Problem> {
+fn profile(source: &Source, reader: &Reader, name: &str) -> Result<Layer, Problem> {
     let label = format!("{FOLDER}/{name}.toml");
-    if let Some(layer) = read(&source.folder.join(&label), &label) {
+    if let Some(layer) = layer(reader, &source.folder.join(&label), &label) {
         return layer;
     }
     match COMPILED_IN.iter().find(|(compiled, _)| *compiled == name) {
@@ -112,8 +152,8 @@ fn profile(source: &Source, name: &str) -> Result<Layer, Problem> {
 }
 
 /// The file as a layer; None where there is none.
-fn read(path: &Path, label: &str) -> Option<Result<Layer, Problem>> {
-    match std::fs::read(path) {
+fn layer(reader: &Reader, path: &Path, label: &str) -> Option<Result<Layer, Problem>> {
+    match reader.read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => Some(Err(problem(label, &format!("can't be read: {}", error.kind())))),
         Ok(bytes) => Some(match String::from_utf8(bytes) {

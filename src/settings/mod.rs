@@ -5,8 +5,10 @@
 //! `later` for what the code doesn't do yet.
 
 mod access;
+mod diff;
 mod door;
 mod dotenv;
+mod files;
 mod health;
 mod known;
 mod later;
@@ -26,6 +28,8 @@ mod types;
 mod units;
 mod url;
 
-pub use load::{Source, load};
+pub use diff::Written;
+pub use files::Files;
+pub use load::{Bound, Reading, Source, load, read};
 pub use problem::{Invalid, Problem};
 pub use types::*;

@@ -44,6 +44,11 @@ impl Path {
         self.0.pop().is_some()
     }
 
+    /// Whether it is that of one provider or model.
+    pub(super) fn is_named(&self) -> bool {
+        self.0.len() == 2 && matches!(self.0[0].name(), "providers" | "models")
+    }
+
     /// The path as the schema writes it: `*` for chosen names, no places in lists.
     pub(super) fn pattern(&self) -> String {
         let steps = self.0.iter().filter_map(|step| match step {
@@ -68,6 +73,17 @@ impl Path {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)
+    }
+}
+
+impl Step {
+    /// The key or name; nothing for a place in a list.
+    fn name(&self) -> &str {
+        match self {
+            Self::Key(key) => key,
+            Self::Entry(name) => name,
+            Self::Index(_) => "",
+        }
     }
 }
 

@@ -236,12 +236,12 @@ fn headers(s: &mut Section<'_>) -> Vec<(String, String)> {
 
 fn ca_file(s: &mut Section<'_>, vault: &Vault<'_>) -> Option<std::path::PathBuf> {
     let file = vault.locate(&s.optional_text("ca_file")?);
-    match std::fs::read(&file) {
+    match vault.reader.read(&file) {
         Err(error) => s.problem("ca_file", format!("can't be read: {}", error.kind())),
         Ok(bytes) if !bytes.windows(PEM.len()).any(|window| window == PEM) => {
             s.problem("ca_file", "holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)");
         }
-        Ok(_) => {}
+        Ok(bytes) => vault.note(&s.path().key("ca_file"), &bytes),
     }
     Some(file)
 }

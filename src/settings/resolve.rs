@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use config::Value;
 
 use super::access;
+use super::diff::Written;
 use super::door;
 use super::health::{self, Breaker};
 use super::later;
+use super::load::Bound;
 use super::model::{self, Around};
 use super::path::Path;
 use super::provider::{self, Above, REHEARSAL};
@@ -17,12 +19,16 @@ use super::secrets::Vault;
 use super::stream;
 use super::types::{Model, Retry, Settings, Streaming, Target};
 
-/// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place.
-pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Settings {
+/// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place. `bound`: what is
+/// bound already.
+pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound: Option<&Bound>) -> Settings {
     let mut root = Section::new(report, Path::default(), Some(merged));
     let server = door::server(root.section("server"));
     let telemetry = door::telemetry(root.section("telemetry"));
-    let admin = access::admin(root.section("admin"), vault, &server.host);
+    // A reload doesn't move the socket: whoever reaches it now still does.
+    let bound_host = bound.map(|bound| bound.serving.as_str()).filter(|host| !door::is_loopback(host));
+    let exposed = bound_host.unwrap_or(&server.host).to_owned();
+    let admin = access::admin(root.section("admin"), vault, &exposed, bound.map(|bound| bound.admin.as_str()));
     let above = Above {
         breaker: Breaker::read(root.section("breaker"), &Breaker::built_in()),
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),
@@ -36,7 +42,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
     let mut providers = provider::providers(&mut root, vault, &above);
     let mut models = models(&mut root, &providers.names, (&retry, &streaming));
     let model_names: Vec<String> = models.keys().cloned().collect();
-    let auth = access::auth(root.section("auth"), vault, &server.host, &model_names);
+    let auth = access::auth(root.section("auth"), vault, &exposed, &model_names);
 
     let rehearsing = providers.usable.is_empty() && !providers.left_out.is_empty();
     if rehearsing {
@@ -54,6 +60,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>) -> Set
         left_out: providers.left_out,
         rehearsing,
         notes: Vec::new(),
+        written: Written::default(),
     }
 }
 

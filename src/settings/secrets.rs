@@ -3,11 +3,15 @@
 //! A variable or file that isn't there leaves the key out; one that holds what no header can carry is a mistake. No message
 //! shows a secret or any part of one.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path as FilePath, PathBuf};
 
 use crate::base::Secret;
 
+use super::diff::{Digest, digest};
+use super::files::Reader;
+use super::path::Path;
 use super::raw::Section;
 
 /// No credential is longer; a file of more is the wrong file.
@@ -19,6 +23,10 @@ pub(super) struct Vault<'a> {
     pub(super) env: &'a BTreeMap<String, String>,
     /// What relative paths start from.
     pub(super) folder: &'a FilePath,
+    /// Who reads them.
+    pub(super) reader: &'a Reader,
+    /// What references led to, by the path that holds them: not to be kept, only to be compared.
+    pub(super) behind: RefCell<BTreeMap<String, Digest>>,
 }
 
 /// What a reference led to.
@@ -34,6 +42,19 @@ pub(super) enum Found {
 impl Vault<'_> {
     /// Follows the reference that `section` holds, perhaps besides keys of its own.
     pub(super) fn read(&self, section: &mut Section<'_>) -> Found {
+        let found = self.find(section);
+        if let Found::Secret(secret, _) = &found {
+            self.note(section.path(), secret.expose().as_bytes());
+        }
+        found
+    }
+
+    /// Notes what the reference at `path` led to.
+    pub(super) fn note(&self, path: &Path, bytes: &[u8]) {
+        self.behind.borrow_mut().insert(path.to_string(), digest(bytes));
+    }
+
+    fn find(&self, section: &mut Section<'_>) -> Found {
         let before = section.report().count();
         let env = section.optional_text("env");
         let file = section.optional_text("file");
@@ -76,7 +97,7 @@ impl Vault<'_> {
     }
 
     fn by_file(&self, section: &Section<'_>, file: String) -> Found {
-        match std::fs::read(self.locate(&file)) {
+        match self.reader.read(&self.locate(&file)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Found::Absent(file),
             Err(error) => {
                 section.problem("file", format!("can't be read: {}", error.kind()));

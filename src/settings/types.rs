@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::access::glob_matches;
+use super::diff::Written;
 use crate::base::Secret;
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub rehearsing: bool,
     /// What the operator should know though nothing is wrong: settings with no effect yet, keys written in the open, ...
     pub notes: Vec<Note>,
+    /// What was written, to be compared with a later reading.
+    pub written: Written,
 }
 
 /// One thing that `check` and the start-up log tell.

@@ -1,5 +1,6 @@
 //! The settings as an operator meets them: files and variables in, settings or every mistake out.
 
+mod diff;
 mod layers;
 mod properties;
 mod rules;

@@ -32,7 +32,7 @@ impl TestApp {
         std::fs::write(&file, settings).unwrap();
         let mut env: BTreeMap<String, String> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         env.insert("STAGEDOOR__SERVER__PORT".into(), "0".into());
-        let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env };
+        let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env, bound: None };
         let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
