@@ -7,18 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, Arbiter};
-use actix_web::dev::{Extensions, ServerHandle};
+use actix::{Actor, Addr, Arbiter};
+use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::{App as WebApp, HttpServer};
 use arc_swap::ArcSwap;
 use socket2::SockRef;
 
-use crate::actors::{self, Board, Cast, Gauges, Router, Routes};
+use crate::actors::{Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
+use crate::base::Secret;
 use crate::clock::Clock;
-use crate::http;
-use crate::proxy::{self, Desk, Edition, Gateway, Names, Reach, SystemNames, Transport, Unusable};
+use crate::http::{self, Plane};
+use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable};
 use crate::rehearsal::Script;
-use crate::settings::Settings;
+use crate::settings::{Bound, Settings, Source};
 use crate::telemetry::Metrics;
 
 /// Connections that may wait to be accepted.
@@ -49,25 +50,32 @@ pub enum CantRun {
     Server(#[from] std::io::Error),
 }
 
-/// What tests and the demo bring along; by default what the machine has.
+/// What whoever starts it brings along; by default what the machine has.
 #[derive(Clone)]
 pub struct Parts {
     /// Who turns names into addresses.
     pub names: Arc<dyn Names>,
     /// How providers of the dialect `rehearsal` play.
     pub script: Script,
+    /// What the settings were read from, to be read again; None: there is no reload.
+    pub source: Option<Source>,
+    /// The admin key of this start alone, for settings that name none.
+    pub admin_key: Option<Secret>,
 }
 
 impl Default for Parts {
     fn default() -> Self {
-        Self { names: Arc::new(SystemNames), script: Script::default() }
+        Self { names: Arc::new(SystemNames), script: Script::default(), source: None, admin_key: None }
     }
 }
 
 /// A gateway that listens.
 pub struct App {
     address: SocketAddr,
-    server: actix_web::dev::Server,
+    server: Server,
+    /// The admin plane's own, where `admin.listen` gives it one.
+    admin: Option<(SocketAddr, Server)>,
+    reloader: Addr<Reloader>,
     stopper: Stopper,
 }
 
@@ -75,7 +83,7 @@ pub struct App {
 #[derive(Clone)]
 pub struct Stopper {
     gateway: Arc<Gateway>,
-    handle: ServerHandle,
+    handles: Vec<ServerHandle>,
 }
 
 impl App {
@@ -85,18 +93,41 @@ impl App {
     /// Where the address can't be bound or a provider's settings can't be used.
     pub fn build(settings: Settings, parts: Parts) -> Result<Self, CantRun> {
         let clock = Clock::start();
-        let transports = transports(&settings, parts, clock)?;
         let listener = bind(&settings.server.host, settings.server.port)?;
         let address = listener.local_addr()?;
-        let gateway = gateway(settings, transports, clock);
-        let server = serve(&gateway, listener)?;
-        let handle = server.handle();
-        Ok(Self { address, server, stopper: Stopper { gateway, handle } })
+        let admin_listener = match settings.admin.listen.rsplit_once(':') {
+            Some((host, port)) => Some(bind(host, port.parse().unwrap_or_default())?),
+            None => None,
+        };
+        let plane = if admin_listener.is_some() { Plane::Serving } else { Plane::Whole };
+        let (gateway, reloader) = gateway(settings, parts, clock)?;
+        let server = serve(&gateway, &reloader, plane, listener)?;
+        let mut handles = vec![server.handle()];
+        let admin = match admin_listener {
+            Some(listener) => {
+                let address = listener.local_addr()?;
+                let server = serve(&gateway, &reloader, Plane::Admin, listener)?;
+                handles.push(server.handle());
+                Some((address, server))
+            }
+            None => None,
+        };
+        Ok(Self { address, server, admin, reloader, stopper: Stopper { gateway, handles } })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its admin plane listens, if that has an address of its own.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|(address, _)| *address)
+    }
+
+    /// What reads its settings again.
+    pub fn reloader(&self) -> Addr<Reloader> {
+        self.reloader.clone()
     }
 
     /// What stops it.
@@ -114,7 +145,14 @@ impl App {
     /// # Errors
     /// Where the server fails.
     pub async fn run_until_stopped(self) -> Result<(), CantRun> {
-        Ok(self.server.await?)
+        let admin = async {
+            match self.admin {
+                Some((_, server)) => server.await,
+                None => Ok(()),
+            }
+        };
+        let (served, administered) = futures_util::future::join(self.server, admin).await;
+        Ok(served.and(administered)?)
     }
 }
 
@@ -141,12 +179,16 @@ impl Stopper {
         tokio::time::sleep(LAST_WORDS).await;
         // The ends of the last calls go on record before their actors go.
         gateway.settle().await;
-        self.handle.stop(busy() == 0).await;
+        self.end(busy() == 0).await;
     }
 
     /// Stops at once.
     pub async fn stop(&self) {
-        self.handle.stop(false).await;
+        self.end(false).await;
+    }
+
+    async fn end(&self, graceful: bool) {
+        futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(graceful))).await;
     }
 }
 
@@ -155,11 +197,8 @@ impl Stopper {
 /// # Errors
 /// Where a provider's settings can't be used.
 pub fn dry_run(settings: &Settings) -> Result<(), Unusable> {
-    transports(settings, Parts::default(), Clock::start()).map(drop)
-}
-
-fn transports(settings: &Settings, Parts { names, script }: Parts, clock: Clock) -> Result<Vec<Transport>, Unusable> {
-    Transport::all(settings, &Reach { names, script, clock }, |_| None)
+    let Parts { names, script, .. } = Parts::default();
+    Transport::all(settings, &Reach { names, script, clock: Clock::start() }, |_| None).map(drop)
 }
 
 fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {
@@ -184,49 +223,65 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn gateway(settings: Settings, transports: Vec<Transport>, clock: Clock) -> Arc<Gateway> {
-    let board = Board::default();
+fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>), CantRun> {
+    let Parts { names, script, source, admin_key } = parts;
     let table: Arc<ArcSwap<Routes>> = Arc::default();
     let metrics = Arc::new(Metrics::new(Gauges::new(Arc::clone(&table), clock)));
-    let edition = Edition::new(settings, transports, &board, &metrics);
-    actors::put_on_record(&edition.routes);
-    table.store(Arc::clone(&edition.routes));
     // Their own thread: a busy worker never delays what the breakers learn.
     let stage = Arbiter::new().handle();
     let cast = Arc::new(Cast::default());
-    for (slot, targets) in &edition.routes.providers {
-        let settings = &edition.settings.providers[&*slot.name];
-        let actor = actors::Provider::new(settings, Arc::clone(slot), targets, clock, Arc::clone(&metrics));
-        cast.put(slot.place, actors::Provider::start_in_arbiter(&stage, |_| actor));
-    }
-    Arc::new(Gateway {
+    let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics)));
+    let reach = Reach { names, script, clock };
+    let press = Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe) };
+    let edition = press.edition(settings, None)?;
+    Keeper::start_in_arbiter(&stage, |_| Keeper(troupe));
+    let gateway = Arc::new(Gateway {
         edition: ArcSwap::from_pointee(edition),
         metrics,
         clock,
         cast,
+        admin_key,
         workers: std::sync::Mutex::default(),
         draining: AtomicBool::new(false),
         closing: AtomicBool::new(false),
         requests: Arc::new(AtomicUsize::new(0)),
         streams: Arc::new(AtomicUsize::new(0)),
         probing: AtomicBool::new(false),
-    })
+    });
+    let reloader = reloader(&gateway, press, source);
+    // Reading files holds up no breaker.
+    let reloader = Reloader::start_in_arbiter(&Arbiter::new().handle(), |_| reloader);
+    Ok((gateway, reloader))
 }
 
-fn serve(gateway: &Arc<Gateway>, listener: TcpListener) -> Result<actix_web::dev::Server, CantRun> {
-    let server = gateway.edition.load().settings.server.clone();
+fn reloader(gateway: &Arc<Gateway>, press: Press, source: Option<Source>) -> Reloader {
+    let edition = gateway.edition.load();
+    let bound = Bound { serving: edition.settings.server.host.clone(), admin: edition.settings.admin.listen.clone() };
+    let source = source.map(|source| Source { bound: Some(bound), ..source });
+    let own = Arc::clone(gateway);
+    let apply = move |settings| {
+        let edition = press.edition(settings, Some(&own.edition.load()))?;
+        own.edition.store(Arc::new(edition));
+        Ok(())
+    };
+    Reloader::new(&edition.settings, source, Box::new(apply), gateway.clock, Arc::clone(&gateway.metrics))
+}
+
+fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listener: TcpListener) -> Result<Server, CantRun> {
+    let edition = gateway.edition.load();
+    let server = &edition.settings.server;
     let workers = match server.workers {
+        _ if plane == Plane::Admin => 1,
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let shared = Arc::clone(gateway);
+    let (shared, reloader) = (Arc::clone(gateway), reloader.clone());
     let factory = move || {
-        let router = Router::new(shared.clock, Arc::clone(&shared.cast), Arc::clone(&shared.metrics)).start();
-        let desk = Rc::new(Desk::new(Arc::clone(&shared), router));
+        let desk = Rc::new(Desk::new(Arc::clone(&shared)));
         proxy::probe(&desk);
-        WebApp::new().app_data(desk).configure(http::configure)
+        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
-    let send_timeout = server.send_timeout;
+    let accepting = Arc::clone(gateway);
     let built = HttpServer::new(factory)
         .workers(workers)
         .backlog(BACKLOG)
@@ -236,7 +291,9 @@ fn serve(gateway: &Arc<Gateway>, listener: TcpListener) -> Result<actix_web::dev
         .tcp_nodelay(true)
         .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
         .disable_signals()
-        .on_connect(move |connection: &dyn Any, _: &mut Extensions| limit_sending(connection, send_timeout))
+        .on_connect(move |connection: &dyn Any, _: &mut Extensions| {
+            limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
+        })
         .listen(listener)?;
     Ok(built.run())
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
-use crate::base::Moment;
+use crate::base::{Moment, Secret};
 
 /// The machine's time, counted from the process's start.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,12 @@ impl Clock {
 /// Seconds since the Unix epoch.
 pub fn unix_seconds() -> u64 {
     Clock::start().wall().as_secs()
+}
+
+/// A key that nobody can guess: 256 bits of the system's chance.
+pub fn random_key() -> Secret {
+    let bytes: [u8; 32] = rand::rng().random();
+    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A generator seeded by the system.

@@ -56,23 +56,45 @@ pub(super) struct Chronicle {
     seen: Moment,
 }
 
+/// Puts the thresholds on record, and whom they are for.
+macro_rules! in_force {
+    ($own:expr, $health:expr, $at:expr, $message:literal) => {{
+        let models: Vec<_> = $health.targets.iter().map(|target| &*target.model).collect();
+        tracing::info!(
+            seq = $own.seq,
+            provider = &*$own.slot.name,
+            models = models.join(" "),
+            thresholds = tuning::line($health.breaker.thresholds()),
+            settings = $own.settings,
+            when_all_open = $own.slot.when_all_open.name(),
+            at_us = $at.micros(),
+            at_unix_us = unix($own.clock, $at),
+            $message
+        );
+    }};
+}
+
 impl Chronicle {
     /// Opens the record with the thresholds in force.
     pub(super) fn open(slot: Arc<routing::Provider>, health: &ProviderHealth, clock: Clock) -> Self {
-        let thresholds = health.breaker.thresholds();
-        let models: Vec<_> = health.targets.iter().map(|target| &*target.model).collect();
-        let now = clock.now();
-        tracing::info!(
-            provider = &*slot.name,
-            models = models.join(" "),
-            thresholds = tuning::line(thresholds),
-            settings = tuning::fingerprint(thresholds),
-            when_all_open = slot.when_all_open.name(),
-            at_us = now.micros(),
-            at_unix_us = unix(clock, now),
-            "provider watched"
-        );
-        Self { settings: tuning::fingerprint(thresholds), slot, clock, seq: 0, seen: now }
+        let seen = clock.now();
+        let own = Self { settings: tuning::fingerprint(health.breaker.thresholds()), slot, clock, seq: 0, seen };
+        in_force!(own, health, seen, "provider watched");
+        own
+    }
+
+    /// Other settings are in force from here on. What the breakers knew stays.
+    pub(super) fn retuned(&mut self, slot: Arc<routing::Provider>, health: &ProviderHealth, now: Moment) {
+        self.seq += 1;
+        self.slot = slot;
+        self.settings = tuning::fingerprint(health.breaker.thresholds());
+        in_force!(self, health, now, "provider retuned");
+        self.passed(now);
+    }
+
+    /// Moves that an operator has ordered.
+    pub(super) fn ordered(&mut self, moved: &[Moved], health: &ProviderHealth, now: Moment) {
+        self.ticked(moved, health, now);
     }
 
     /// Time was let pass.

@@ -1,12 +1,15 @@
 //! The provider actor: takes the ends of its provider's calls in order, puts them on record, publishes what follows, tells
 //! every move of a breaker to the log and the metrics. The sole writer of its provider's health.
 
+mod orders;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use rand::rngs::SmallRng;
 
+pub use self::orders::{Order, Retune};
 use super::chronicle::{Chronicle, Draw};
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
@@ -221,6 +224,12 @@ impl Handler<Describe> for Provider {
     type Result = MessageResult<Describe>;
 
     fn handle(&mut self, _: Describe, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.describe())
+    }
+}
+
+impl Provider {
+    fn describe(&mut self) -> Description {
         let now = self.clock.now();
         self.tick(now);
         let shown = shown_breaker(&self.health);
@@ -242,7 +251,7 @@ impl Handler<Describe> for Provider {
             missing: target.vitals.missing(),
         });
         let models = models.collect();
-        MessageResult(Description {
+        Description {
             name: Arc::clone(&self.slot.name),
             breaker,
             since,
@@ -259,7 +268,7 @@ impl Handler<Describe> for Provider {
             last_error: health.last_error.clone(),
             keys,
             models,
-        })
+        }
     }
 }
 

@@ -61,6 +61,14 @@ impl Router {
     }
 }
 
+impl Drop for Router {
+    fn drop(&mut self) {
+        // Ends of calls that it takes along.
+        let lost = self.waiting.iter().map(|waiting| waiting.len() as u64).sum();
+        self.metrics.dropped_reports.inc_by(lost);
+    }
+}
+
 impl Actor for Router {
     type Context = Context<Self>;
 

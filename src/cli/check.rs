@@ -7,15 +7,12 @@ use serde_json::json;
 
 use super::FINDING;
 use crate::app::dry_run;
-use crate::settings::{Invalid, NoteKind, Problem, Settings, Source, load};
+use crate::settings::{NoteKind, Settings, Source, load};
 
 pub(super) fn run(file: Option<PathBuf>, as_json: bool) -> ExitCode {
     let result = load(&Source::from_process(file)).and_then(|settings| match dry_run(&settings) {
         Ok(()) => Ok(settings),
-        Err(error) => {
-            let problem = Problem { file: String::new(), path: "providers".into(), message: error.to_string() };
-            Err(Invalid { problems: vec![problem] })
-        }
+        Err(error) => Err(error.into()),
     });
     match &result {
         Ok(settings) if as_json => println!("{}", notes_json(settings)),

@@ -1,14 +1,18 @@
 //! `stagedoor serve`: boots, says what it serves, and drains on SIGTERM or SIGINT.
 
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use actix::Addr;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::check::label;
 use super::{CANT_RUN, failed, settings};
+use crate::actors::{Cause, Reload, Reloader};
 use crate::app::{App, Parts, Stopper};
+use crate::clock::random_key;
 use crate::settings::{LogForm, NoteKind, Settings};
 use crate::telemetry::trace;
 
@@ -28,9 +32,17 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
         if source.variable("HTTPS_PROXY").or(source.variable("https_proxy")).is_some() {
             tracing::warn!("HTTPS_PROXY is set, but not used: upstreams are called directly");
         }
-        let app = App::build(settings, Parts::default())?;
+        // Only whoever is at the terminal may see it: a log is read by others.
+        let admin_key = (settings.admin.key.is_none() && std::io::stdout().is_terminal()).then(random_key);
+        let app = App::build(settings, Parts { source: Some(source), admin_key: admin_key.clone(), ..Parts::default() })?;
         println!("{}", banner.replace("{address}", &shown(app.address())));
-        actix_rt::spawn(stop_on_signals(app.stopper()));
+        if let Some(address) = app.admin_address() {
+            println!("  admin plane and metrics: {}", shown(address));
+        }
+        if let Some(key) = admin_key {
+            println!("  admin key of this start, since admin.key names none: {}", key.expose());
+        }
+        actix_rt::spawn(stop_on_signals(app.stopper(), app.reloader()));
         app.run_until_stopped().await
     });
     match ran {
@@ -56,7 +68,7 @@ fn banner(settings: &Settings) -> String {
     if settings.rehearsing {
         let names: Vec<_> = settings.left_out.values().flatten().map(String::as_str).collect();
         lines.push("  No provider has a key, so the rehearsal provider (a simulated upstream) answers for every model.".into());
-        lines.push(format!("  Set one of {} and restart to reach the real ones.", names.join(", ")));
+        lines.push(format!("  Set one of {} and restart (or put it into .env) to reach the real ones.", names.join(", ")));
     }
     let names = || settings.models.keys().filter(|name| !name.contains('*'));
     let model = names().find(|name| *name == "gpt-4o").or_else(|| names().next()).map_or("MODEL", String::as_str);
@@ -97,7 +109,8 @@ pub(super) async fn stop_signal() {
 }
 
 /// The first SIGTERM or SIGINT drains, a second SIGINT stops at once.
-pub(super) async fn stop_on_signals(stopper: Stopper) {
+/// SIGHUP has the settings read again.
+pub(super) async fn stop_on_signals(stopper: Stopper, reloader: Addr<Reloader>) {
     let (Ok(mut term), Ok(mut int), Ok(mut hup)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()))
     else {
@@ -108,7 +121,7 @@ pub(super) async fn stop_on_signals(stopper: Stopper) {
         tokio::select! {
             _ = term.recv() => break,
             _ = int.recv() => break,
-            _ = hup.recv() => tracing::warn!("SIGHUP: reloading isn't built yet; restart to take new settings"),
+            _ = hup.recv() => reloader.do_send(Reload(Cause::Signal)),
         }
     }
     let drained = stopper.clone();

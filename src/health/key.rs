@@ -46,7 +46,7 @@ impl Rest {
         self.until(now).max(self.quota.room(tokens, now).until)
     }
 
-    /// Holds it back at once, whatever the writer will decide. Never undone: not to be longer than that takes.
+    /// Holds it back at once, whatever the writer will decide. Undone by an operator alone: not to be longer than that takes.
     pub fn hold(&self, until: Moment, refused: bool) {
         self.held.fetch_max(until.micros().saturating_mul(2) | u64::from(refused), Ordering::Relaxed);
     }
@@ -66,6 +66,7 @@ impl Rest {
     fn free(&self) {
         self.refused.store(false, Ordering::Relaxed);
         self.until.store(0, Ordering::Relaxed);
+        self.held.store(0, Ordering::Relaxed);
     }
 
     /// A deadline only ever moves later.
@@ -140,6 +141,15 @@ mod tests {
         key.limited(None, now, &rest);
         assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(5))));
         assert!(!rest.refused(now));
+    }
+
+    #[test]
+    fn what_is_freed_is_held_back_no_more() {
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        rest.hold(S(1), true);
+        key.refused(true, Duration::from_secs(60), S(0), &rest);
+        key.free(&rest);
+        assert_eq!((rest.until(S(0)), rest.refused(S(0))), (None, false));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Who asks: extractors, so that a handler without authorisation does not compile.
 
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use actix::Addr;
 use actix_web::dev::Payload;
 use actix_web::error::InternalError;
 use actix_web::http::header;
@@ -12,6 +14,7 @@ use super::body::unread;
 use super::error::Error;
 use super::respond::REQUEST_ID;
 use crate::access::{Principal, same_secret};
+use crate::actors::Reloader;
 use crate::base::{Moment, is_request_id};
 use crate::proxy::headers::text;
 use crate::proxy::{Desk, Worker};
@@ -32,6 +35,15 @@ pub(super) struct Caller {
     pub(super) visitor: Visitor,
     /// Who it is.
     pub(super) principal: Principal,
+}
+
+/// The operator.
+pub(super) struct Admin {
+    /// The request.
+    pub(super) visitor: Visitor,
+    /// Who reads the settings again.
+    pub(super) reloader: Addr<Reloader>,
+    peer: Option<SocketAddr>,
 }
 
 /// Whoever may scrape.
@@ -88,24 +100,51 @@ impl FromRequest for Caller {
     }
 }
 
+impl FromRequest for Admin {
+    type Error = Refused;
+    type Future = Ready<Result<Self, Refused>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let visitor = Visitor::new(request);
+        // The app factory puts it there, as it does the desk.
+        let reloader = request.app_data::<Addr<Reloader>>().expect("every app has the reloader").clone();
+        ready(match operator(request, &visitor.worker) {
+            Ok(()) => Ok(Self { visitor, reloader, peer: request.peer_addr() }),
+            Err(error) => {
+                let (method, path) = (request.method(), request.path());
+                tracing::warn!(request_id = %visitor.id, peer = ?request.peer_addr(), %method, ?path, "admin plane: refused");
+                Err(visitor.refused(error, payload))
+            }
+        })
+    }
+}
+
+impl Admin {
+    /// Puts an action on record: who did what to what, and whether it was done.
+    pub(super) fn audit(&self, action: &str, object: &str, status: impl Into<u16>) {
+        let status = status.into();
+        tracing::warn!(request_id = %self.visitor.id, peer = ?self.peer, ?action, ?object, status, "admin plane");
+    }
+}
+
+/// Whether the request has the admin key.
+fn operator(request: &HttpRequest, worker: &Worker) -> Result<(), Error> {
+    let key = worker.edition.settings.admin.key.as_ref().or(worker.gateway.admin_key.as_ref()).ok_or_else(Error::no_admin_key)?;
+    let known = bearer(request).is_some_and(|sent| same_secret(key.expose().as_bytes(), sent));
+    if known { Ok(()) } else { Err(Error::no_key()) }
+}
+
 impl FromRequest for Scraper {
     type Error = Refused;
     type Future = Ready<Result<Self, Refused>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
-        let settings = &visitor.worker.edition.settings;
-        let refusal = match (&settings.admin.key, settings.telemetry.metrics_need_admin) {
-            (_, false) => None,
-            (None, true) => Some(Error::no_admin_key()),
-            (Some(admin), true) => {
-                let known = bearer(request).is_some_and(|key| same_secret(admin.expose().as_bytes(), key));
-                (!known).then(Error::no_key)
-            }
-        };
-        ready(match refusal {
-            None => Ok(Self { visitor }),
-            Some(error) => Err(visitor.refused(error, payload)),
+        let closed = visitor.worker.edition.settings.telemetry.metrics_need_admin;
+        let may = if closed { operator(request, &visitor.worker) } else { Ok(()) };
+        ready(match may {
+            Ok(()) => Ok(Self { visitor }),
+            Err(error) => Err(visitor.refused(error, payload)),
         })
     }
 }

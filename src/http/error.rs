@@ -80,7 +80,23 @@ impl Error {
     }
 
     pub(super) fn no_admin_key() -> Self {
-        Self::new(403, PERMISSION, "admin_key_unset", "This needs the admin key, and none is set: set admin.key and restart.")
+        let message = "This needs the admin key, and none is set: set admin.key, then reload by SIGHUP or restart.";
+        Self::new(403, PERMISSION, "admin_key_unset", message)
+    }
+
+    pub(super) fn bad_order() -> Self {
+        let message = r#"Send {"action": "open" | "close" | "reset", "model": NAME or null}."#;
+        Self::bad_parameter("action", message)
+    }
+
+    pub(super) fn provider_not_found(name: &str) -> Self {
+        Self::new(404, REQUEST, "provider_not_found", format!("There is no provider {}. GET /health lists them.", echo(name)))
+    }
+
+    pub(super) fn target_not_found(provider: &str, model: &str) -> Self {
+        let message =
+            format!("The provider {} has no model {} here. GET /health lists its models by its own names.", echo(provider), echo(model));
+        Self::new(404, REQUEST, "target_not_found", message)
     }
 
     pub(super) fn host_not_allowed() -> Self {
@@ -135,7 +151,11 @@ impl Error {
     }
 
     pub(super) fn model_unserved(model: &str, variables: &[String]) -> Self {
-        let message = format!("No provider of the model {} has a key: set {} and restart.", echo(model), variables.join(" or "));
+        let message = format!(
+            "No provider of the model {} has a key: set {} and restart, or put it into .env and reload.",
+            echo(model),
+            variables.join(" or ")
+        );
         Self::new(404, REQUEST, "model_not_found", message)
     }
 

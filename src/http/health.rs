@@ -25,7 +25,7 @@ struct Answer {
 }
 
 #[derive(Serialize)]
-struct Provider {
+pub(super) struct Provider {
     status: &'static str,
     breaker: &'static str,
     since: String,
@@ -142,7 +142,7 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
     json(status_of(serving), &visitor.id, &answer)
 }
 
-fn shown(described: Description, clock: Clock) -> Provider {
+pub(super) fn shown(described: Description, clock: Clock) -> Provider {
     let wall = |moment| rfc3339(clock, moment);
     let all_keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| !key.usable);
     let status = match described.breaker {
@@ -164,7 +164,7 @@ fn shown(described: Description, clock: Clock) -> Provider {
         until: key.until.map(wall),
     });
     let models = described.models.into_iter().map(|model| {
-        let note = model.missing.then_some("the provider says that it has no such model; disabled until a restart");
+        let note = model.missing.then_some("the provider says that it has no such model; disabled until a reload");
         let shown = Model { breaker: model.breaker.name(), calls: model.calls, failures: model.failures, note };
         (model.model.to_string(), shown)
     });

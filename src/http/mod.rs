@@ -1,6 +1,7 @@
 //! The edge: what callers and operators see. Handlers are short and alike: extract, run, respond; every fault takes its wire
 //! shape in `error`.
 
+mod admin;
 mod auth;
 mod body;
 mod error;
@@ -11,4 +12,4 @@ mod respond;
 mod route;
 mod routes;
 
-pub use routes::configure;
+pub use routes::{Plane, configure};

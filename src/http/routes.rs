@@ -1,4 +1,4 @@
-//! The paths. Everything but health, metrics and the front page takes a caller; so does what isn't there, so that a stranger
+//! The paths. On the admin plane all of them take the operator; elsewhere everything but health, metrics and the front page takes a caller; so does what isn't there, so that a stranger
 //! learns nothing from asking.
 
 use actix_web::http::StatusCode;
@@ -8,10 +8,35 @@ use serde_json::json;
 use super::auth::{Caller, Visitor};
 use super::error::Error;
 use super::inference::{chat, models};
-use super::{health, metrics, respond, route};
+use super::{admin, health, metrics, respond, route};
 
-/// Adds all paths to an app whose data holds its worker.
-pub fn configure(app: &mut web::ServiceConfig) {
+/// Which paths an address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plane {
+    /// All.
+    Whole,
+    /// All but the operator's, which have an address of their own.
+    Serving,
+    /// The operator's alone.
+    Admin,
+}
+
+/// Adds a plane's paths to an app whose data holds its desk and the reloader's address.
+pub fn configure(app: &mut web::ServiceConfig, plane: Plane) {
+    if plane != Plane::Serving {
+        app.service(resource("/metrics").route(web::get().to(metrics::scrape)))
+            .service(operators("/admin/reload").route(web::post().to(admin::reload::reload)))
+            .service(operators("/admin/breakers/{provider}").route(web::post().to(admin::breakers::order)))
+            .service(web::scope("/admin").default_service(web::to(admin::unknown)));
+    }
+    if plane == Plane::Admin {
+        app.default_service(web::to(admin::unknown));
+    } else {
+        serving(app);
+    }
+}
+
+fn serving(app: &mut web::ServiceConfig) {
     // The same with and without `/v1`: SDKs differ in what they take for a base URL.
     for prefix in ["/v1", ""] {
         let path = |rest: &str| format!("{prefix}{rest}");
@@ -24,13 +49,16 @@ pub fn configure(app: &mut web::ServiceConfig) {
     app.service(resource("/health").route(web::get().to(health::all)).route(web::head().to(health::all)))
         .service(resource("/health/live").route(web::get().to(health::live)).route(web::head().to(health::live)))
         .service(resource("/health/ready").route(web::get().to(health::ready)).route(web::head().to(health::ready)))
-        .service(resource("/metrics").route(web::get().to(metrics::scrape)))
         .service(resource("/").route(web::get().to(front)).route(web::head().to(front)))
         .default_service(web::to(unknown));
 }
 
 fn resource(path: &str) -> actix_web::Resource {
     web::resource(path.to_owned()).default_service(web::to(wrong_method))
+}
+
+fn operators(path: &str) -> actix_web::Resource {
+    web::resource(path.to_owned()).default_service(web::to(admin::wrong_method))
 }
 
 async fn front(visitor: Visitor) -> HttpResponse {

@@ -26,7 +26,7 @@ use super::transport::Line;
 use crate::dialect::{Quota, Waits, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
-use crate::settings::{AuthScheme, Provider};
+use crate::settings::{AuthScheme, Invalid, Problem, Provider};
 
 /// How long an unused connection is kept for the next call.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -173,6 +173,13 @@ pub enum Unusable {
     /// Its trust anchors can't be read.
     #[error("provider {0}: ca_file {1}: {2}; it must hold PEM certificates")]
     CaFile(String, String, String),
+}
+
+impl From<Unusable> for Invalid {
+    fn from(error: Unusable) -> Self {
+        let (Unusable::BaseUrl(name) | Unusable::Header(name) | Unusable::CaFile(name, ..)) = &error;
+        Self { problems: vec![Problem { file: String::new(), path: format!("providers.{name}"), message: error.to_string() }] }
+    }
 }
 
 /// The path of chat completions.

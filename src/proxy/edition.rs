@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
+use super::client::Unusable;
 use super::recovery::Refusals;
-use super::transport::Transport;
+use super::transport::{Reach, Transport};
 use crate::access::KeyRing;
-use crate::actors::{Board, Routes};
+use crate::actors::{Board, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
 use crate::telemetry::{Metrics, TargetMetrics};
 
@@ -31,7 +34,7 @@ pub struct Edition {
 impl Edition {
     /// Binds settings, and the transports of their providers in the order of their names, to the board; gives what is new
     /// its series.
-    pub fn new(settings: Settings, transports: Vec<Transport>, board: &Board, metrics: &Metrics) -> Self {
+    fn new(settings: Settings, transports: Vec<Transport>, board: &Board, metrics: &Metrics) -> Self {
         let routes = Arc::new(Routes::new(&settings, board));
         let names = board.names();
         let targets = names.iter().flat_map(|(provider, models)| models.iter().map(|model| (provider.clone(), model.clone())));
@@ -60,8 +63,37 @@ impl Edition {
     }
 
     /// How a provider of this edition is called.
-    pub fn transport(&self, name: &str) -> Option<&Transport> {
+    fn transport(&self, name: &str) -> Option<&Transport> {
         let (provider, _) = self.routes.providers.iter().find(|(provider, _)| &*provider.name == name)?;
         self.transports.get(provider.place)?.as_ref()
+    }
+}
+
+/// Where editions are made: holds what outlives them.
+pub struct Press {
+    /// How upstreams are reached.
+    pub reach: Reach,
+    /// What is published of providers and targets.
+    pub board: Board,
+    /// The routing table that the gauges read.
+    pub table: Arc<ArcSwap<Routes>>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The provider actors.
+    pub troupe: Arc<Troupe>,
+}
+
+impl Press {
+    /// Makes an edition, and has the provider actors and the gauges know it. `before`: the one in force.
+    ///
+    /// # Errors
+    /// Where a provider's settings can't be used: nothing has happened then.
+    pub fn edition(&self, settings: Settings, before: Option<&Edition>) -> Result<Edition, Unusable> {
+        let transports = Transport::all(&settings, &self.reach, |name| before?.transport(name))?;
+        let edition = Edition::new(settings, transports, &self.board, &self.metrics);
+        put_on_record(&edition.routes);
+        self.troupe.play(&edition.settings.providers, &edition.routes);
+        self.table.store(Arc::clone(&edition.routes));
+        Ok(edition)
     }
 }

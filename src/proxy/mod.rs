@@ -25,7 +25,7 @@ mod worker;
 pub use body::{BrokenEvent, FaultEvent, Running, StreamBody};
 pub use client::{USER_AGENT, Unusable, Upstream};
 pub use connect::{Names, SystemNames};
-pub use edition::Edition;
+pub use edition::{Edition, Press};
 pub use failover::{Prepared, Served, Stream, Whole, run};
 pub use fault::Fault;
 pub use prober::probe;

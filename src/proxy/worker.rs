@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::Addr;
+use actix::dev::SendError;
+use actix::{Actor, Addr};
 use arc_swap::{ArcSwap, Guard};
 use futures_util::future::join_all;
 use rand::RngExt;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use super::client::Upstream;
 use super::edition::Edition;
 use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
-use crate::base::request_id;
+use crate::base::{Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
 use crate::routing::{Choice, NoTarget, Target, Turns};
@@ -36,6 +37,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// The provider actors.
     pub cast: Arc<Cast>,
+    /// The admin key of this start alone, for settings that name none.
+    pub admin_key: Option<Secret>,
     /// Each worker's router actor, for /health to have it send what waits, and what wakes its streams at the end of the grace.
     pub workers: std::sync::Mutex<Vec<(Addr<Router>, Arc<Notify>)>>,
     /// No new requests are taken.
@@ -51,6 +54,11 @@ pub struct Gateway {
 }
 
 impl Gateway {
+    /// A new router actor, on this thread.
+    fn router(&self) -> Addr<Router> {
+        Router::new(self.clock, Arc::clone(&self.cast), Arc::clone(&self.metrics)).start()
+    }
+
     /// Whether the grace is over.
     pub fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
@@ -106,12 +114,13 @@ pub struct Desk(RefCell<Rc<Worker>>);
 
 impl Desk {
     /// On this thread.
-    pub fn new(gateway: Arc<Gateway>, router: Addr<Router>) -> Self {
-        let closing = Arc::new(Notify::new());
+    pub fn new(gateway: Arc<Gateway>) -> Self {
+        let (router, closing) = (gateway.router(), Arc::new(Notify::new()));
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
-        let own = Rc::new(Own { router, closing, rng: RefCell::new(seeded_rng()), turns: RefCell::default() });
+        let own = Own { router: RefCell::new(router), closing, rng: RefCell::new(seeded_rng()), turns: RefCell::default() };
+        let own = Rc::new(own);
         let edition = gateway.edition.load_full();
         Self(RefCell::new(Rc::new(Worker::new(gateway, edition, own, &[]))))
     }
@@ -142,7 +151,7 @@ pub struct Worker {
 /// What a worker's thread keeps from edition to edition.
 struct Own {
     /// The router actor, on this thread.
-    router: Addr<Router>,
+    router: RefCell<Addr<Router>>,
     closing: Arc<Notify>,
     rng: RefCell<SmallRng>,
     /// Whose turn it is where the router is gone.
@@ -187,10 +196,12 @@ impl Worker {
 
     /// Asks the router actor; where it is gone, decides by the same code on the same board.
     pub(super) async fn pick(&self, ask: impl Fn() -> Pick) -> Result<Choice, NoTarget> {
-        match self.own.router.send(ask()).await {
+        let asked = self.own.router.borrow().send(ask());
+        match asked.await {
             Ok(picked) => picked,
             Err(_) => {
                 self.gateway.metrics.router_fallbacks.inc();
+                self.replace_router();
                 ask().decide(self.gateway.clock, &mut self.own.turns.borrow_mut(), &mut self.own.rng.borrow_mut())
             }
         }
@@ -198,8 +209,29 @@ impl Worker {
 
     /// Tells a call's end.
     pub(super) fn tell(&self, place: usize, told: Told) {
-        if self.own.router.try_send(Tell { place, told }).is_err() {
+        let mut sent = self.own.router.borrow().try_send(Tell { place, told });
+        if let Err(SendError::Closed(tell)) = sent {
+            self.replace_router();
+            sent = self.own.router.borrow().try_send(tell);
+        }
+        if sent.is_err() {
             self.gateway.metrics.dropped_reports.inc();
         }
+    }
+
+    /// Starts another router actor in place of one that died: nothing else of this thread's would.
+    fn replace_router(&self) {
+        let mut router = self.own.router.borrow_mut();
+        if router.connected() {
+            return;
+        }
+        *router = self.gateway.router();
+        if let Ok(mut workers) = self.gateway.workers.lock()
+            && let Some((known, _)) = workers.iter_mut().find(|(_, closing)| Arc::ptr_eq(closing, &self.own.closing))
+        {
+            *known = router.clone();
+        }
+        self.gateway.metrics.router_restarts.inc();
+        tracing::error!("a worker's router actor died and was started again");
     }
 }

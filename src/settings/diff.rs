@@ -48,8 +48,8 @@ impl Written {
         compare(&Path::default(), self.root.as_ref(), newer.root.as_ref(), &mut changed);
         let behind = self.behind.keys().chain(newer.behind.keys());
         for path in behind.filter(|path| self.behind.get(*path) != newer.behind.get(*path)) {
-            let told =
-                |known: &String| path.strip_prefix(known.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+            // A key that was written otherwise is told by that already.
+            let told = |known: &String| is_within(path, known) || is_within(known, path);
             if !changed.iter().any(told) {
                 changed.insert(path.clone());
             }
@@ -60,10 +60,14 @@ impl Written {
     /// Of those, the ones that wait for a restart.
     pub fn waiting(&self, newer: &Self) -> Vec<String> {
         let mut changed = self.changed(newer);
-        changed
-            .retain(|path| AT_START.iter().any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))));
+        changed.retain(|path| AT_START.iter().any(|key| is_within(path, key)));
         changed
     }
+}
+
+/// Whether `path` is `above` or something in it.
+fn is_within(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 impl fmt::Debug for Written {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::access::glob_matches;
 use super::diff::Written;
+use crate::access::glob_matches;
 use crate::base::Secret;
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};

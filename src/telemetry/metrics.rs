@@ -103,6 +103,11 @@ struct ReasonLabel {
     reason: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ActorLabel {
+    actor: &'static str,
+}
+
 /// How an active probe ends.
 const PROBED: [&str; 2] = ["bad", "good"];
 
@@ -175,6 +180,11 @@ pub struct Metrics {
     probes: Family<ProbeLabels, Counter>,
     tokens: Family<TokenLabels, Counter>,
     recoveries: Family<RecoveryLabels, Counter>,
+    reloads: [Counter; 2],
+    /// Provider actors that died and were started again.
+    pub provider_restarts: Counter,
+    /// Router actors that died and were started again.
+    pub router_restarts: Counter,
     known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
@@ -278,6 +288,10 @@ impl Metrics {
         for (way, result) in Way::ALL.into_iter().flat_map(|way| RecoveryResult::ALL.map(|result| (way, result))) {
             drop(recoveries.get_or_create(&RecoveryLabels { way: way.name().into(), result: result.name().into() }));
         }
+        let reloads = Family::<ResultLabel, Counter>::default();
+        registry.register("stagedoor_reloads", "Readings of the settings while serving", reloads.clone());
+        let restarts = Family::<ActorLabel, Counter>::default();
+        registry.register("stagedoor_actor_restarts", "Actors that died and were started again", restarts.clone());
         let mut plain = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -301,6 +315,9 @@ impl Metrics {
             probes,
             tokens,
             recoveries,
+            reloads: ["error", "ok"].map(|result| reloads.get_or_create_owned(&ResultLabel { result })),
+            provider_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "provider" }),
+            router_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "router" }),
             known: ArcSwap::default(),
             overhead,
             dropped_reports,
@@ -389,6 +406,11 @@ impl Metrics {
     pub fn probe(&self, provider: &str, good: bool) {
         let labels = ProbeLabels { provider: provider.into(), result: PROBED[usize::from(good)] };
         self.probes.get_or_create(&labels).inc();
+    }
+
+    /// Counts a reading of the settings while serving.
+    pub fn reloaded(&self, good: bool) {
+        self.reloads[usize::from(good)].inc();
     }
 
     /// The scrape, in Prometheus' text form.

@@ -166,7 +166,8 @@ fn row_44_no_field_or_header_picks_a_host() {
 fn row_47_every_wrong_key_gets_the_same_answer_in_about_the_same_time() {
     let upstream = Upstream::answering(answer("hi"));
     let auth = format!("[auth]\nmode = \"keys\"\n[[auth.keys]]\nname = \"app\"\nkey = {{ value = \"{KEY}\" }}\n");
-    let app = alone(&provider_at("p", &upstream.url(), ""), &auth);
+    let admin = "[admin]\nkey = { value = \"sk-admin-0123456789abcdef01234\" }\n";
+    let app = alone(&provider_at("p", &upstream.url(), ""), &(auth + admin));
     let near = format!("Bearer {}x", &KEY[..KEY.len() - 1]);
     let wrong: Vec<Vec<(&str, &str)>> = vec![
         vec![],

@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
 
 mod acceptance;
+mod actors;
+mod admin;
 mod auth;
 mod breaker;
 mod chat;
@@ -20,6 +22,7 @@ mod pools;
 mod probes;
 mod process;
 mod recovery;
+mod reload;
 mod retries;
 mod support;
 mod surface;

@@ -272,7 +272,6 @@ fn what_has_no_effect_yet_is_noted() {
     assert_eq!(
         paths,
         [
-            "admin.listen",
             "cache.mode",
             "models.small.cache",
             "models.small.stream.resume_buffer",

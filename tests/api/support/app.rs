@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use stagedoor::app::{App, Parts, Stopper};
+use stagedoor::base::Secret;
+use stagedoor::proxy::Gateway;
 use stagedoor::settings::{Source, load};
 
 use super::client::{Client, Reply};
@@ -14,10 +16,17 @@ use super::client::{Client, Reply};
 /// A running gateway; stopped when dropped.
 pub struct TestApp {
     pub address: SocketAddr,
+    /// Where the admin plane listens, if it has an address of its own.
+    pub admin_address: Option<SocketAddr>,
+    /// What its workers share.
+    pub gateway: Arc<Gateway>,
     stopper: Stopper,
     thread: Option<JoinHandle<()>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
+
+/// The admin key of [`TestApp::administered`], as it is sent.
+pub const ADMIN: &str = "Bearer admin-key-of-every-test";
 
 impl TestApp {
     /// From the text of a settings file. The port is set to 0 and logs are off.
@@ -25,30 +34,55 @@ impl TestApp {
         Self::with(settings, &[], Parts::default())
     }
 
+    /// With an admin key.
+    pub fn administered(settings: &str) -> Self {
+        let admin_key = ADMIN.strip_prefix("Bearer ").map(Secret::new);
+        Self::with(settings, &[], Parts { admin_key, ..Parts::default() })
+    }
+
     /// With variables in the environment, and parts of the test's own (a resolver, a rehearsal script).
-    pub fn with(settings: &str, env: &[(&str, &str)], parts: Parts) -> Self {
+    pub fn with(settings: &str, env: &[(&str, &str)], mut parts: Parts) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("settings.toml");
         std::fs::write(&file, settings).unwrap();
         let mut env: BTreeMap<String, String> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         env.insert("STAGEDOOR__SERVER__PORT".into(), "0".into());
         let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env, bound: None };
+        parts.source = Some(source.clone());
         let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));
         let (tell, told) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix_rt::System::new().block_on(async move {
                 let app = App::build(settings, parts).unwrap_or_else(|error| panic!("{error}"));
-                tell.send((app.address(), app.stopper())).unwrap();
+                tell.send((app.address(), app.admin_address(), app.gateway(), app.stopper())).unwrap();
                 app.run_until_stopped().await.unwrap();
             });
         });
-        let (address, stopper) = told.recv_timeout(Duration::from_secs(10)).expect("the gateway starts");
-        Self { address, stopper, thread: Some(thread), _folder: folder }
+        let (address, admin_address, gateway, stopper) = told.recv_timeout(Duration::from_secs(10)).expect("the gateway starts");
+        Self { address, admin_address, gateway, stopper, thread: Some(thread), folder }
     }
 
     /// A client of it.
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// Writes a file into its folder, as an editor does: beside the old one, then in its place.
+    pub fn write(&self, name: &str, text: &str) {
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, file).unwrap();
+    }
+
+    /// Writes other settings and has them put in force; the answer of POST /admin/reload.
+    pub fn reload(&self, settings: &str) -> Reply {
+        self.write("settings.toml", settings);
+        self.admin("/admin/reload", "")
+    }
+
+    /// A POST to the admin plane with the admin key.
+    pub fn admin(&self, path: &str, body: &str) -> Reply {
+        Client::new(self.admin_address.unwrap_or(self.address)).post(path, &[("authorization", ADMIN)], body)
     }
 
     /// One plain chat call.

@@ -11,7 +11,7 @@ pub mod tls;
 mod upstream;
 mod wire;
 
-pub use app::TestApp;
+pub use app::{ADMIN, TestApp};
 pub use client::{Client, Reply, chat_body, stream_body};
 pub use process::Process;
 pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};

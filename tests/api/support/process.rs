@@ -18,7 +18,7 @@ pub struct Process {
     child: Child,
     pub stdout: Told,
     pub stderr: Told,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What a process has written so far to one of its outputs.
@@ -95,7 +95,7 @@ impl Process {
             .unwrap();
         let (stdout, _) = Told::of(child.stdout.take().unwrap());
         let (stderr, _) = Told::of(child.stderr.take().unwrap());
-        Self { child, stdout, stderr, _folder: folder }
+        Self { child, stdout, stderr, folder }
     }
 
     /// `stagedoor VERB --settings FILE`, the file's text given.
@@ -119,6 +119,13 @@ impl Process {
 
     pub fn client(&self) -> Client {
         Client::new(self.address())
+    }
+
+    /// Writes a file into its folder, beside the old one and then in its place.
+    pub fn write(&self, name: &str, text: &str) {
+        let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, file).unwrap();
     }
 
     /// Sends a signal by name.

@@ -1,0 +1,18 @@
+//! The operator's plane. Every path of it takes the admin key, what isn't there too, and every action leaves a line in the log.
+//! No limit of the serving plane holds here: an overloaded or draining gateway still obeys.
+
+pub(super) mod breakers;
+pub(super) mod reload;
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::auth::Admin;
+use super::error::Error;
+
+pub(super) async fn unknown(admin: Admin, request: HttpRequest) -> HttpResponse {
+    Error::unknown_path(request.method().as_str(), request.path()).response(&admin.visitor.id)
+}
+
+pub(super) async fn wrong_method(admin: Admin, request: HttpRequest) -> HttpResponse {
+    Error::wrong_method(request.method().as_str(), request.path()).response(&admin.visitor.id)
+}
