@@ -28,6 +28,11 @@ pub fn estimated_tokens(bytes: usize, asked: Option<u64>, choices: u32, window: 
     (bytes as u64).div_ceil(4).saturating_add(answer.saturating_mul(u64::from(choices)))
 }
 
+/// The tokens that so many bytes of text have at the least: no tokeniser packs more into one, but for white space.
+pub fn least_tokens(text: usize) -> u64 {
+    text as u64 / 8
+}
+
 /// One token bucket: see the module's text.
 #[derive(Clone, Debug)]
 pub struct Bucket {

@@ -4,4 +4,4 @@ mod key;
 mod limit;
 
 pub use key::{KeyRing, Principal, glob_matches, same_secret};
-pub use limit::{Bucket, Limit, Reservation, estimated_tokens};
+pub use limit::{Bucket, Limit, Reservation, estimated_tokens, least_tokens};

@@ -92,6 +92,8 @@ pub struct Pick {
     pub needs: Needs,
     /// A window that was too small for it.
     pub larger_than: Option<u64>,
+    /// Tokens that its prompt has at the least.
+    pub prompt: u64,
     /// Tokens that it may cost.
     pub tokens: u64,
     /// Whether it is compared by first-token time.
@@ -110,6 +112,7 @@ impl Pick {
             tried: &self.tried,
             needs: self.needs,
             larger_than: self.larger_than,
+            prompt: self.prompt,
             tokens: self.tokens,
             only: self.only,
             stream: self.stream,

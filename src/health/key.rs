@@ -15,6 +15,8 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 const LONGEST_OWN_REST: Duration = Duration::from_secs(60);
 /// No upstream may ask for more.
 const LONGEST_REST: Duration = Duration::from_secs(24 * 3600);
+/// A refused key is held back for this long without its writer.
+const HELD_REFUSED: Duration = Duration::from_secs(1);
 /// Two unspecific refusals within this are a refusal.
 const DOUBT: Duration = Duration::from_secs(60);
 
@@ -46,8 +48,17 @@ impl Rest {
         self.until(now).max(self.quota.room(tokens, now).until)
     }
 
-    /// Holds it back at once, whatever the writer will decide. Undone by an operator alone: not to be longer than that takes.
-    pub fn hold(&self, until: Moment, refused: bool) {
+    /// Any thread's word that a 429 has come: it rests at once, for as long as the writer will decide at the least.
+    pub fn hold_limited(&self, wait: Option<Duration>, now: Moment) {
+        self.hold(now.plus(wait.unwrap_or(FIRST_REST).min(LONGEST_REST)), false);
+    }
+
+    /// Any thread's word that it was refused for sure: it is out at once, until the writer has decided for how long.
+    pub fn hold_refused(&self, now: Moment) {
+        self.hold(now.plus(HELD_REFUSED), true);
+    }
+
+    fn hold(&self, until: Moment, refused: bool) {
         self.held.fetch_max(until.micros().saturating_mul(2) | u64::from(refused), Ordering::Relaxed);
     }
 
@@ -67,6 +78,7 @@ impl Rest {
         self.refused.store(false, Ordering::Relaxed);
         self.until.store(0, Ordering::Relaxed);
         self.held.store(0, Ordering::Relaxed);
+        self.quota.forget();
     }
 
     /// A deadline only ever moves later.
@@ -160,6 +172,22 @@ mod tests {
         assert_eq!(rest.until(S(1)), Some(S(90)));
         key.limited(Some(Duration::from_secs(1 << 40)), S(1), &rest);
         assert_eq!(rest.until(S(1)), Some(S(1 + 24 * 3600)));
+    }
+
+    #[test]
+    fn a_hold_is_at_once_and_what_is_decided_follows() {
+        let (mut key, rest) = (KeyHealth::default(), Rest::default());
+        rest.hold_limited(Some(Duration::from_secs(7)), S(0));
+        assert_eq!((rest.until(S(0)), rest.refused(S(0))), (Some(S(7)), false));
+        key.limited(None, S(0), &rest);
+        key.limited(None, S(6), &rest);
+        assert_eq!(rest.until(S(6)), Some(S(16)), "a hold is no rest that counts");
+        rest.hold_refused(S(20));
+        assert!(rest.refused(S(20)) && rest.until(S(21)).is_none());
+        rest.hold_limited(Some(Duration::MAX), S(30));
+        assert_eq!(rest.until(S(30)), Some(S(30 + 24 * 3600)));
+        key.free(&rest);
+        assert_eq!(rest.until(S(30)), None);
     }
 
     #[test]

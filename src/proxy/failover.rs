@@ -16,6 +16,7 @@ use super::live::Live;
 use super::ongoing::Ongoing;
 use super::record::Record;
 use super::worker::Worker;
+use crate::access::least_tokens;
 use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
@@ -179,6 +180,7 @@ impl<'a> Drive<'a> {
             tried: tried.clone(),
             needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
+            prompt: least_tokens(self.request.scan.text_bytes),
             tokens: self.request.tokens,
             stream: self.request.scan.stream,
             only,
@@ -197,6 +199,7 @@ impl<'a> Drive<'a> {
             tried,
             needs: self.request.scan.needs,
             larger_than: self.plan.larger_than,
+            prompt: least_tokens(self.request.scan.text_bytes),
             tokens: self.request.tokens,
             stream: self.request.scan.stream,
             only,

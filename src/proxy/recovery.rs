@@ -17,6 +17,7 @@ use super::ongoing::Ongoing;
 use super::record::Record;
 use super::tale::Tale;
 use super::worker::Worker;
+use crate::access::least_tokens;
 use crate::actors::Pick;
 use crate::dialect::openai::carry::{Carried, carried};
 use crate::dialect::{Counter, Tally};
@@ -140,6 +141,7 @@ impl Mender {
             tried: onward.tried.clone(),
             needs: request.scan.needs,
             larger_than: onward.larger_than,
+            prompt: least_tokens(request.scan.text_bytes),
             tokens: request.tokens,
             stream: true,
             only: onward.only(),

@@ -45,6 +45,7 @@ mod tests {
             tried: &tried,
             needs: Needs::default(),
             larger_than: None,
+            prompt: 0,
             tokens: 0,
             stream: false,
             only: None,

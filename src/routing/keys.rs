@@ -1,11 +1,10 @@
 //! Which of a provider's keys a call is sent with: those that rest, were refused or have no room are out; the rest share the
 //! calls by weight times what each has left, so that a 429 is avoided rather than repaired.
 
-use std::time::Duration;
-
-use super::pick::{Ask, Taken, Why, bits};
+use super::pick::{Ask, Taken, bits};
 use super::target::Target;
 use super::turns::Turns;
+use super::why::Why;
 use crate::access::Reservation;
 use crate::base::Moment;
 use crate::health::{Outcome, Rest, Room, Said};
@@ -18,8 +17,6 @@ const STEPS: u64 = 1_024;
 const PLENTY: u64 = 100;
 /// A key that has less than this part of what the best has left waits until more has come back.
 const LEAST_SHARE: u64 = STEPS / 32;
-/// What the upstream just said of a key holds for this long by itself, until the provider's actor has decided.
-const HEARD: Duration = Duration::from_secs(1);
 
 /// How a key stands for one call to one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +145,12 @@ pub fn heard(taken: &Taken, outcome: &Outcome, now: Moment) {
                 own.quota.forget();
             }
             if let Some(rest) = if *whole_key { whole() } else { own() } {
-                rest.hold(now.plus(wait.unwrap_or(HEARD).min(HEARD)), false);
+                rest.hold_limited(*wait, now);
             }
         }
         Outcome::KeyFault { sure: true } => {
             if let Some(rest) = whole() {
-                rest.hold(now.plus(HEARD), true);
+                rest.hold_refused(now);
             }
         }
         Outcome::KeyFault { sure: false }

@@ -16,6 +16,7 @@ mod policy;
 mod simulation;
 mod target;
 mod turns;
+mod why;
 
 pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
@@ -23,8 +24,9 @@ pub use explain::{Explained, ExplainedKey, explain};
 pub use hedge::beside;
 pub use keys::{heard, settle, told};
 pub use onward::Onward;
-pub use pick::{Ask, Choice, NoTarget, Taken, Tried, Why, pick, servable};
+pub use pick::{Ask, Choice, Taken, Tried, pick, servable};
 pub use plan::{Around, Failed, Next, Plan, Stop};
 pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};
 pub use turns::Turns;
+pub use why::{NoTarget, Why};

@@ -9,6 +9,7 @@ use super::keys::{take_key, usable_keys};
 use super::policy::{Strategy, WhenAllOpen};
 use super::target::{Needs, Target};
 use super::turns::Turns;
+use super::why::{NoTarget, Why};
 use crate::access::Reservation;
 use crate::base::Moment;
 use crate::health::{Admission, Admitted, InFlight, Vitals};
@@ -79,6 +80,8 @@ pub struct Ask<'a> {
     pub needs: Needs,
     /// A window that was too small for it.
     pub larger_than: Option<u64>,
+    /// Tokens that its prompt has at the least.
+    pub prompt: u64,
     /// Tokens that it may cost: see [`crate::access::estimated_tokens`].
     pub tokens: u64,
     /// Whether it is compared by first-token time.
@@ -95,7 +98,7 @@ impl<'a> Ask<'a> {
     /// What any request could ask for: nothing special of a target, no word of its own.
     pub fn any(chain: &'a Chain, tried: &'a Tried, now: Moment) -> Self {
         let needs = Needs::default();
-        Self { chain, tried, needs, larger_than: None, tokens: 0, stream: false, only: None, last_resort: true, now }
+        Self { chain, tried, needs, larger_than: None, prompt: 0, tokens: 0, stream: false, only: None, last_resort: true, now }
     }
 }
 
@@ -127,96 +130,6 @@ pub struct Choice {
     pub reserved: Option<Reservation>,
 }
 
-/// Why a target is out.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Why {
-    /// This request has had it.
-    Tried,
-    /// Its breaker, or its provider's, is open until then.
-    Open(Moment),
-    /// An operator holds its breaker, or its provider's, open.
-    Held,
-    /// Half-open, and its probes are under way.
-    Probing,
-    /// Every key that could be used rests until then, out of quota.
-    KeysResting(Moment),
-    /// Every key was refused; the first of them may be sent again then.
-    KeysRefused(Moment),
-    /// Every key was tried by this request.
-    KeysTried,
-    /// The provider says that it doesn't have the model.
-    Missing,
-    /// The provider has as many calls under way as it may.
-    Full,
-    /// Its window isn't larger than one that was too small.
-    TooSmall,
-    /// It doesn't declare what the request needs.
-    Unfit(&'static str),
-}
-
-impl Why {
-    /// A few words for messages, /v1/route and logs.
-    pub fn text(&self, now: Moment) -> String {
-        let wait = |until: &Moment| format!("{:.1} s", until.since(now).as_secs_f64());
-        match self {
-            Self::Tried => "already tried by this request".into(),
-            Self::Open(until) => format!("breaker open for {}", wait(until)),
-            Self::Held => "breaker held open by an operator".into(),
-            Self::Probing => "breaker half-open, its probes are under way".into(),
-            Self::KeysResting(until) => format!("rate-limited for {}", wait(until)),
-            Self::KeysRefused(_) => "its keys were refused".into(),
-            Self::KeysTried => "no other key".into(),
-            Self::Missing => "the provider says that it has no such model".into(),
-            Self::Full => "at its concurrency limit".into(),
-            Self::TooSmall => "its context window is too small".into(),
-            Self::Unfit(need) => format!("does not declare {need}"),
-        }
-    }
-
-    /// When it may be asked again, where a time is known.
-    pub fn retry_at(&self) -> Option<Moment> {
-        match self {
-            Self::Open(at) | Self::KeysResting(at) | Self::KeysRefused(at) => Some(*at),
-            _ => None,
-        }
-    }
-}
-
-/// No target can be tried.
-#[derive(Debug)]
-pub struct NoTarget {
-    /// Each target of the chain and why it is out, in order.
-    pub why: Vec<(String, Why)>,
-}
-
-impl NoTarget {
-    /// The earliest time at which one could be tried.
-    pub fn retry_at(&self) -> Option<Moment> {
-        self.why.iter().filter_map(|(_, why)| why.retry_at()).min()
-    }
-
-    /// Whether every target that wasn't tried is out of quota.
-    pub fn all_resting(&self) -> bool {
-        let mut untried = self.why.iter().filter(|(_, why)| *why != Why::Tried).peekable();
-        untried.peek().is_some() && untried.all(|(_, why)| matches!(why, Why::KeysResting(_)))
-    }
-
-    /// Whether every target's provider says that it doesn't have the model.
-    pub fn all_missing(&self) -> bool {
-        !self.why.is_empty() && self.why.iter().all(|(_, why)| *why == Why::Missing)
-    }
-
-    /// Whether no target can do what the request needs, however long it waits.
-    pub fn all_unfit(&self) -> bool {
-        !self.why.is_empty() && self.why.iter().all(|(_, why)| matches!(why, Why::Unfit(_) | Why::TooSmall))
-    }
-
-    /// Whether every target was tried or is out of quota.
-    pub fn all_resting_or_tried(&self) -> bool {
-        self.why.iter().all(|(_, why)| matches!(why, Why::KeysResting(_) | Why::KeysTried | Why::Tried))
-    }
-}
-
 /// A target's standing before strategy and chance.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
@@ -232,6 +145,18 @@ pub(super) enum Standing {
 
 /// Chooses a target and claims it. `turns` are the caller's own from pick to pick.
 pub fn pick<R: Rng + ?Sized>(ask: &Ask<'_>, turns: &mut Turns, rng: &mut R) -> Result<Choice, NoTarget> {
+    let too_small = |target: &Target| target.context_window.is_some_and(|window| window < ask.prompt);
+    if ask.chain.targets().any(|(.., target)| too_small(target)) {
+        // An estimate only: where no larger window is to be had, the upstream has the last word.
+        let larger_than = ask.larger_than.max(Some(ask.prompt - 1));
+        if let Ok(choice) = among(&Ask { larger_than, last_resort: false, ..ask.clone() }, turns, rng) {
+            return Ok(choice);
+        }
+    }
+    among(ask, turns, rng)
+}
+
+fn among<R: Rng + ?Sized>(ask: &Ask<'_>, turns: &mut Turns, rng: &mut R) -> Result<Choice, NoTarget> {
     let (mut first, mut ramping) = (0, 0u64);
     for pool in &ask.chain.pools {
         let (mut due, mut ready, mut degraded) = (0u64, 0u64, 0u64);

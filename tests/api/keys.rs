@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::support::faults::{SHORT, alone, attempts, healthy, provider_at, spared};
-use super::support::{TestApp, Upstream, answer, status};
+use super::support::{TestApp, Upstream, answer, chat_body, status};
 
 fn p(upstream: &Upstream) -> String {
     provider_at("p", &upstream.url(), "")
@@ -198,4 +198,21 @@ fn a_providers_own_codes_are_as_its_settings_say() {
     let models = "[models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\nfailover = [\"s\"]\n[models.s]\ntargets = [{ provider = \"s\", model = \"s\" }]\n";
     let app = TestApp::start(&format!("{SHORT}{p}{}{models}", spare.provider("s")));
     assert_eq!((app.chat("m").content().as_str(), attempts(&app, "transient")), ("spare", 1.0));
+}
+
+#[test]
+fn a_prompt_that_cannot_fit_is_not_sent_to_a_window_too_small_for_it() {
+    let (small, large) = (Upstream::answering(status(400, "context_length_exceeded", "")), healthy());
+    let app = TestApp::start(&format!(
+        "{SHORT}{}{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\nfailover = [\"n\"]\ncontext_window = 1000\n[models.n]\ntargets = [{{ provider = \"q\", model = \"b\" }}]\ncontext_window = 9000\n",
+        p(&small),
+        large.provider("q")
+    ));
+    let long = chat_body("m").replace("Hello", &"Hello ".repeat(2_000));
+    let reply = app.client().post("/v1/chat/completions", &[], &long);
+    assert_eq!((reply.content().as_str(), reply.header("x-stagedoor-route"), small.count()), ("spare", Some("q/b"), 0));
+    // Where no window is large enough by our reckoning, the upstreams say so themselves.
+    let longer = chat_body("m").replace("Hello", &"Hello ".repeat(20_000));
+    let reply = app.client().post("/v1/chat/completions", &[], &longer);
+    assert_eq!(reply.header("x-stagedoor-route"), Some("p/up!too_long,q/b"));
 }

@@ -124,6 +124,64 @@ fn a_target_whose_only_key_has_nothing_left_is_passed_over_before_it_says_429() 
     assert_eq!((upstream.count(), spare.count()), (1, 5));
 }
 
+/// All but one of three equal keys' calls, by three callers at once.
+#[test]
+fn a_refused_key_costs_no_request_and_the_others_share_alike() {
+    const CALLERS: usize = 6;
+    for code in ["invalid_api_key", "insufficient_quota"] {
+        let upstream = Upstream::by(move |call| match key(call).as_str() {
+            "two" => status(if code == "insufficient_quota" { 429 } else { 401 }, code, ""),
+            _ => answer("served"),
+        });
+        let app = alone(&pool(&upstream.url(), &[("one", ""), ("two", ""), ("three", "")]), SHORT);
+        std::thread::scope(|scope| {
+            for _ in 0..CALLERS {
+                scope.spawn(|| (0..50).for_each(|_| assert_eq!(app.chat("m").status, 200)));
+            }
+        });
+        let (one, two, three) = (sent(&upstream, "one"), sent(&upstream, "two"), sent(&upstream, "three"));
+        // One, and what each other caller had on its way before the first refusal was heard.
+        assert!((1..=CALLERS).contains(&two), "{two}");
+        assert_eq!(one + three, CALLERS * 50);
+        assert!(one.abs_diff(three) * 10 <= one + three, "{one} and {three}");
+        assert_eq!((breaker(&app).as_str(), app.health()["providers"]["p"]["keys"][1]["status"].as_str()), ("closed", Some("disabled")));
+    }
+}
+
+#[test]
+fn with_one_caller_a_refused_key_is_sent_once() {
+    let upstream = Upstream::by(|call| if key(call) == "two" { status(401, "invalid_api_key", "") } else { answer("served") });
+    let app = alone(&pool(&upstream.url(), &[("one", ""), ("two", ""), ("three", "")]), SHORT);
+    for _ in 0..100 {
+        let reply = app.chat("m");
+        assert_eq!((reply.status, reply.content().as_str()), (200, "served"));
+    }
+    let (one, two, three) = (sent(&upstream, "one"), sent(&upstream, "two"), sent(&upstream, "three"));
+    assert_eq!((two, one + three), (1, 100));
+    assert!(one.abs_diff(three) <= 5, "{one} and {three}");
+}
+
+#[test]
+fn with_every_key_limited_the_least_wait_is_told_and_no_breaker_moves() {
+    let upstream = Upstream::by(|call| {
+        let wait = match key(call).as_str() {
+            "one" => 50,
+            "two" => 9,
+            _ => 30,
+        };
+        status(429, "rate_limit_exceeded", &format!("retry-after: {wait}\r\n"))
+    });
+    let app = alone(&pool(&upstream.url(), &[("one", ""), ("two", ""), ("three", "")]), SHORT);
+    for reply in [app.chat("m"), app.stream("m"), app.chat("m")] {
+        assert_eq!((reply.status, reply.code().as_str()), (429, "upstream_rate_limited"), "{}", reply.text());
+        let wait: u64 = reply.header("retry-after").unwrap().parse().unwrap();
+        assert!((7..=9).contains(&wait), "{wait}");
+    }
+    assert_eq!((upstream.count(), breaker(&app).as_str()), (3, "closed"));
+    let models = app.health()["providers"]["p"]["models"].clone();
+    assert_eq!(models["up"]["breaker"], "closed");
+}
+
 #[test]
 fn the_route_tells_how_each_key_stands() {
     let upstream = Upstream::by(|call| match key(call).as_str() {

@@ -247,6 +247,24 @@ fn filters_before_any_hop() {
 }
 
 #[test]
+fn a_prompt_that_cannot_fit_goes_to_a_larger_window_if_there_is_one() {
+    let p = provider("p", 0);
+    let small = || Target { context_window: Some(8_000), ..target(&p, "small") };
+    let chains = [
+        chain(Strategy::Ordered, vec![vec![small()], vec![Target { context_window: Some(9_000), ..target(&p, "large") }]]),
+        chain(Strategy::Ordered, vec![vec![small()], vec![target(&p, "unknown")]]),
+    ];
+    let tried = Tried::default();
+    for chain in &chains {
+        let number = |prompt| pick(&Ask { prompt, ..ask(chain, &tried, NOW) }, &mut rng()).unwrap().taken.number;
+        assert_eq!((number(0), number(8_000), number(8_001)), (0, 0, 1));
+        let other = Arc::clone(chain.targets().nth(1).unwrap().2);
+        Lever::of(&other.vitals).trip(NOW);
+        assert_eq!(number(8_001), 0, "the estimate may be wrong: the upstream has the last word");
+    }
+}
+
+#[test]
 fn a_missing_model_is_out() {
     let chain = three(Strategy::Ordered);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();

@@ -52,6 +52,7 @@ impl Request {
             tried,
             needs: Needs::default(),
             larger_than: self.plan.larger_than,
+            prompt: 0,
             tokens: 0,
             stream: self.stream,
             only: self.only.as_ref().map(|taken| taken.number),
