@@ -18,6 +18,7 @@ mod faults_stream;
 mod hedging;
 mod keys;
 mod metrics;
+mod picking;
 mod pools;
 mod probes;
 mod process;
