@@ -350,6 +350,26 @@ fn explain_tells_the_order_and_why() {
     assert_eq!(explain(&ask(&chain, &tried, after(18)))[0].state, "due");
 }
 
+#[test]
+fn explain_orders_as_each_strategy_chooses() {
+    let healthiest = three(Strategy::Healthiest);
+    let targets: Vec<_> = healthiest.targets().map(|(.., t)| Arc::clone(t)).collect();
+    for (target, ms) in targets.iter().zip([20, 900, 10]) {
+        observed(target, ms, NOW);
+    }
+    let _busy: Vec<_> = (0..99).map(|_| (targets[0].vitals.enter(), targets[2].vitals.enter())).collect();
+    let tried = Tried::default();
+    let rows = explain(&ask(&healthiest, &tried, NOW));
+    let told: Vec<_> = rows.iter().map(|row| (&*row.model, row.reason.as_str())).collect();
+    assert_eq!(told, [("c", "healthy"), ("a", "healthy"), ("b", "much slower than another: tried now and then")]);
+    assert!(shares(&healthiest, NOW)[1] == 0, "however busy the others are");
+    let p = provider("p", 0);
+    let weighted = [("a", 1), ("b", 3), ("c", 2)].map(|(model, weight)| Target { weight, ..target(&p, model) });
+    let weighted = chain(Strategy::Weighted, vec![weighted.into()]);
+    let rows = explain(&ask(&weighted, &tried, NOW));
+    assert_eq!(rows.iter().map(|row| &*row.model).collect::<String>(), "bca");
+}
+
 proptest! {
     /// Whatever is open, resting or tried: what is picked was eligible, every target is reached before giving up, and
     /// nothing claimed is kept.
