@@ -6,7 +6,7 @@ mod orders;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use rand::rngs::SmallRng;
 
 pub use self::orders::{Order, Retune};
@@ -26,6 +26,10 @@ const MAILBOX: usize = 1024;
 /// How often time is let pass, so that an open period ends in /health and the metrics without a call.
 const TICK: Duration = Duration::from_millis(100);
 
+/// After so long at its mailbox, it lets the other actors of its thread, and its own timer, have a turn: actix asks a mailbox
+/// until it is empty, and one that is told more than it can take never is.
+const TURN: Duration = Duration::from_millis(2);
+
 /// See the module's text.
 #[derive(Debug)]
 pub struct Provider {
@@ -35,6 +39,8 @@ pub struct Provider {
     clock: Clock,
     metrics: Arc<Metrics>,
     rng: SmallRng,
+    /// When its turn began.
+    turn: Moment,
 }
 
 impl Provider {
@@ -50,7 +56,7 @@ impl Provider {
         let vitals = Arc::clone(&slot.vitals);
         let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
         let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock);
-        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng() }
+        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now }
     }
 
     fn tick(&mut self, now: Moment) {
@@ -94,7 +100,12 @@ pub struct Reports(pub Vec<Told>);
 impl Handler<Reports> for Provider {
     type Result = ();
 
-    fn handle(&mut self, Reports(told): Reports, _: &mut Self::Context) {
+    fn handle(&mut self, Reports(told): Reports, ctx: &mut Self::Context) {
+        let now = self.clock.now();
+        if now.since(self.turn) > TURN {
+            self.turn = now;
+            ctx.wait(tokio::task::yield_now().into_actor(self));
+        }
         for told in told {
             let at = told.at;
             let missing = (told.outcome == Outcome::ModelMissing).then(|| Arc::clone(&told.target));

@@ -79,11 +79,13 @@ impl Reloader {
     fn reload(&mut self, cause: Cause) -> Result<Reloaded, Invalid> {
         let Some(source) = &self.source else { return Err(nothing_to_read()) };
         let Reading { result, files } = read(source);
-        if cause == Cause::File && files == self.files {
+        let news = files != self.files;
+        // A folder that came needs to be watched before there is anything in it.
+        self.follow(files);
+        if cause == Cause::File && !news {
             // Touched, or swapped for the same.
             return Ok(Reloaded::default());
         }
-        self.follow(files);
         let outcome = result.and_then(|settings| self.put_in_force(settings));
         self.metrics.reloaded(outcome.is_ok());
         match &outcome {

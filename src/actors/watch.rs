@@ -2,7 +2,7 @@
 //! mounted volume swaps a link. Tells only that something may have changed; whether it did is for a reading to say.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -33,15 +33,16 @@ impl Watch {
         Ok(Self { watcher: watcher?, files, folders: BTreeSet::new() })
     }
 
-    /// Watches for changes of these files from now on. A folder that isn't there can't be watched.
+    /// Watches for changes of these files from now on. Where a folder isn't there, the nearest one above it tells when it comes.
     pub(super) fn follow(&mut self, files: &Files) {
-        let folders = files.folders();
+        let there = |folder: PathBuf| folder.ancestors().map(named).find(|folder| folder.is_dir());
+        let folders: BTreeSet<_> = files.folders().into_iter().filter_map(there).collect();
         for folder in self.folders.difference(&folders) {
             let _ = self.watcher.unwatch(folder);
         }
         self.folders.retain(|folder| folders.contains(folder));
         for folder in folders {
-            if self.folders.contains(&folder) || !folder.is_dir() {
+            if self.folders.contains(&folder) {
                 continue;
             }
             match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
@@ -53,6 +54,11 @@ impl Watch {
         }
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files.clone();
     }
+}
+
+/// The folder by a name that can be opened.
+fn named(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 /// Whether something was written, made, moved or removed; reading the files would otherwise be news of them.

@@ -35,10 +35,8 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
         // Only whoever is at the terminal may see it: a log is read by others.
         let admin_key = (settings.admin.key.is_none() && std::io::stdout().is_terminal()).then(random_key);
         let app = App::build(settings, Parts { source: Some(source), admin_key: admin_key.clone(), ..Parts::default() })?;
-        println!("{}", banner.replace("{address}", &shown(app.address())));
-        if let Some(address) = app.admin_address() {
-            println!("  admin plane and metrics: {}", shown(address));
-        }
+        let operators = app.admin_address().unwrap_or(app.address());
+        println!("{}", banner.replace("{address}", &shown(app.address())).replace("{operators}", &shown(operators)));
         if let Some(key) = admin_key {
             println!("  admin key of this start, since admin.key names none: {}", key.expose());
         }
@@ -76,7 +74,7 @@ fn banner(settings: &Settings) -> String {
     lines.push(format!(
         "  try: curl {{address}}/v1/chat/completions -H 'content-type: application/json'{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
     ));
-    lines.push("  health: {address}/health   models: {address}/v1/models   metrics: {address}/metrics".into());
+    lines.push("  health: {address}/health   models: {address}/v1/models   metrics: {operators}/metrics".into());
     lines.join("\n")
 }
 

@@ -62,11 +62,14 @@ fn operators(path: &str) -> actix_web::Resource {
 }
 
 async fn front(visitor: Visitor) -> HttpResponse {
-    let answer = json!({
+    let mut answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
-        "links": { "chat": "/v1/chat/completions", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health", "metrics": "/metrics" },
+        "links": { "chat": "/v1/chat/completions", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
     });
+    if visitor.worker.edition.settings.admin.listen.is_empty() {
+        answer["links"]["metrics"] = "/metrics".into();
+    }
     respond::json(StatusCode::OK, &visitor.id, &answer)
 }
 

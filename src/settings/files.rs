@@ -24,10 +24,10 @@ impl Files {
         self.0.keys().map(folder).collect()
     }
 
-    /// Whether what is called so in one of the folders may be one of them. A mounted volume's files are links through a
-    /// name that begins with two dots, and it is that one that is swapped.
+    /// Whether what is called so may be one of them, or a folder on the way to one. A mounted volume's files are links
+    /// through a name that begins with two dots, and it is that one that is swapped.
     pub fn may_be(&self, name: &OsStr) -> bool {
-        name.as_encoded_bytes().starts_with(b"..") || self.0.keys().any(|file| file.file_name() == Some(name))
+        name.as_encoded_bytes().starts_with(b"..") || self.0.keys().any(|file| file.iter().any(|part| part == name))
     }
 }
 

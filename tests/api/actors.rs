@@ -1,12 +1,14 @@
 //! Actors that die or are flooded: callers notice neither.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use actix::{Handler, Message};
 use stagedoor::actors::{Provider, Reports, Router};
+use stagedoor::health::{Admitted, Origin, Outcome, Told};
 
 use super::support::faults::{SHORT, breaker, closed_port, healthy, provider_at, spared};
 use super::support::{STREAM_END, STREAM_HEAD, TestApp, Upstream, chat_bytes, chunk, event, read_rest, read_until};
@@ -53,6 +55,26 @@ impl Handler<Tarry> for Provider {
 
 fn place(app: &TestApp, name: &str) -> usize {
     app.gateway.edition.load().routes.providers.iter().find(|(slot, _)| &*slot.name == name).unwrap().0.place
+}
+
+/// The end of a good call of a provider's first target.
+fn good_end(app: &TestApp, name: &str) -> Told {
+    let edition = app.gateway.edition.load();
+    let (slot, targets) = edition.routes.providers.iter().find(|(slot, _)| &*slot.name == name).unwrap();
+    let now = app.gateway.clock.now();
+    Told {
+        origin: Origin::default(),
+        target: Arc::clone(&targets[0].vitals),
+        key: None,
+        outcome: Outcome::Ok,
+        at: now,
+        latency: Duration::from_millis(1),
+        first_token: None,
+        first_token_limit: Duration::from_secs(1),
+        message: String::new(),
+        by_provider: Admitted::at(&slot.vitals, true, now).unwrap(),
+        by_target: Admitted::at(&targets[0].vitals, true, now).unwrap(),
+    }
 }
 
 fn kill_provider(app: &TestApp, name: &str) {
@@ -158,6 +180,15 @@ fn row_60_a_stream_outlives_its_provider_actor_and_its_router() {
     assert_eq!(app.metric("stagedoor_in_flight{provider=\"p\"}"), 0.0);
 }
 
+/// Says that it is over, however that comes: a test that fails may not leave its threads at work.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Quantile 99 of some requests' times.
 fn p99(app: &TestApp, count: usize) -> Duration {
     let mut times: Vec<_> = (0..count)
@@ -192,6 +223,7 @@ fn row_61_a_hundred_thousand_messages_a_second_delay_no_request_and_no_timer() {
                 std::thread::sleep(Duration::from_micros(200));
             }
         });
+        let _over = Over(&over);
         let busy = p99(&app, 200);
         // The actor's own timer ends the open period, and nothing else does: no request is made now.
         app.until("it is open", |app| {
@@ -203,7 +235,6 @@ fn row_61_a_hundred_thousand_messages_a_second_delay_no_request_and_no_timer() {
         let opened = Instant::now();
         app.until("its time is over", |app| app.metric(half_open) > before);
         let late = opened.elapsed().saturating_sub(Duration::from_millis(440));
-        over.store(true, Ordering::Relaxed);
         (busy, late)
     });
     let (sent, refused) = (sent.into_inner(), refused.into_inner());
@@ -230,4 +261,36 @@ fn row_61_what_a_full_mailbox_refuses_is_counted_and_costs_no_request() {
     app.until("each lost report is counted", |app| app.metric("stagedoor_dropped_reports_total") == 3.0);
     release.send(()).unwrap();
     app.until("it takes reports again", |app| app.chat("m").status == 200 && app.health()["providers"]["p"]["window"]["calls"] != 0);
+}
+
+#[test]
+fn row_61_a_mailbox_that_never_empties_holds_up_no_other_actor() {
+    let dead = provider_at("p", &format!("http://{}/v1", closed_port()), "");
+    let breakers = "[breaker]\nconsecutive_failures = 1\nopen_for = \"400ms\"\nopen_for_max = \"400ms\"\n";
+    let (app, _spare) = spared(&dead, &format!("{SHORT}{breakers}").replace("[retry]", "[retry]\nsame_target = 0"));
+    let (p, spare) = (place(&app, "p"), place(&app, "spare"));
+    let (over, told, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let late = std::thread::scope(|scope| {
+        // Both actors share a thread. One is told more than it can take, without a pause.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let reports = Reports((0..20).map(|_| good_end(&app, "spare")).collect());
+                let count = if app.gateway.cast.tell(spare, reports) { &told } else { &refused };
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let _over = Over(&over);
+        let half_open = "stagedoor_breaker_transitions_total{provider=\"p\",model=\"up\",to=\"half_open\",reason=\"period_over\"}";
+        let opens = "stagedoor_breaker_transitions_total{provider=\"p\",model=\"up\",to=\"open\",reason=\"consecutive_failures\"}";
+        let begun = Instant::now();
+        app.chat("m");
+        app.until("it opens", |app| app.metric(opens) == 1.0);
+        app.until("its time is over", |app| app.metric(half_open) == 1.0);
+        let late = begun.elapsed().saturating_sub(Duration::from_millis(440));
+        assert_eq!(app.health()["providers"]["p"]["breaker"], "half_open");
+        late
+    });
+    assert!(app.gateway.cast.at(p).is_some_and(|actor| actor.connected()));
+    println!("{} taken, {} refused, {late:?} late", told.into_inner(), refused.into_inner());
+    assert!(late < Duration::from_millis(500), "{late:?}");
 }

@@ -249,6 +249,39 @@ fn a_file_that_changes_is_read_without_being_told() {
 }
 
 #[test]
+fn a_mounted_volume_whose_link_is_swapped_is_read() {
+    let (one, two) = (Upstream::answering(answer("one")), Upstream::answering(answer("two")));
+    let process = Process::run(&["serve", "--settings", "volume/s.toml"], &[("STAGEDOOR__SERVER__PORT", "0")], |folder| {
+        let volume = folder.join("volume");
+        for (version, upstream) in [("..1", &one), ("..2", &two)] {
+            std::fs::create_dir_all(volume.join(version)).unwrap();
+            std::fs::write(volume.join(version).join("s.toml"), served_by(upstream, SHORT)).unwrap();
+        }
+        std::os::unix::fs::symlink("..1", volume.join("..data")).unwrap();
+        std::os::unix::fs::symlink("..data/s.toml", volume.join("s.toml")).unwrap();
+    });
+    let said = || process.client().post("/v1/chat/completions", &[], &chat_body("m")).content_or_empty();
+    assert_eq!(said(), "one");
+    let volume = process.folder().join("volume");
+    std::os::unix::fs::symlink("..2", volume.join("..data_tmp")).unwrap();
+    std::fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    process.stderr.until("the reload", |text| text.contains("settings reloaded"));
+    assert_eq!(said(), "two");
+}
+
+#[test]
+fn a_settings_folder_that_comes_later_is_found() {
+    let upstream = Upstream::answering(answer("hi"));
+    let process = Process::run(&["serve"], &[("STAGEDOOR__SERVER__PORT", "0")], |_| {});
+    let said = || process.client().post("/v1/chat/completions", &[], &chat_body("m"));
+    assert_eq!(said().status, 404);
+    std::fs::create_dir(process.folder().join("settings")).unwrap();
+    process.write("settings/local.toml", &served_by(&upstream, ""));
+    process.stderr.until("the reload", |text| text.contains("settings reloaded"));
+    assert_eq!(said().content_or_empty(), "hi");
+}
+
+#[test]
 fn a_secret_that_is_rotated_in_its_file_or_in_dotenv_is_sent() {
     let upstream = Upstream::by(|call| answer(&call.header("authorization").unwrap_or_default()));
     for (reference, file, written) in [

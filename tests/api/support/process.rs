@@ -121,6 +121,11 @@ impl Process {
         Client::new(self.address())
     }
 
+    /// Its working folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Writes a file into its folder, beside the old one and then in its place.
     pub fn write(&self, name: &str, text: &str) {
         let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
