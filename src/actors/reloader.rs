@@ -17,6 +17,8 @@ use crate::telemetry::Metrics;
 const QUIET: Duration = Duration::from_millis(250);
 /// But not later than this after its first change.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Of readings that follow each other since folders came to be watched, so many.
+const MORE_READINGS: usize = 3;
 /// Of changes that are told while one is waited for, a few are enough.
 const MAILBOX: usize = 64;
 
@@ -78,10 +80,9 @@ impl Reloader {
 
     fn reload(&mut self, cause: Cause) -> Result<Reloaded, Invalid> {
         let Some(source) = &self.source else { return Err(nothing_to_read()) };
-        let Reading { result, files } = read(source);
+        let Reading { result, files } = watched(source, self.watch.as_mut());
         let news = files != self.files;
-        // A folder that came needs to be watched before there is anything in it.
-        self.follow(files);
+        self.files = files;
         if cause == Cause::File && !news {
             // Touched, or swapped for the same.
             return Ok(Reloaded::default());
@@ -110,13 +111,21 @@ impl Reloader {
         self.notes = notes;
         Ok(done)
     }
+}
 
-    fn follow(&mut self, files: Files) {
-        if let Some(watch) = &mut self.watch {
-            watch.follow(&files);
+/// A reading whose files are watched from before it was made.
+fn watched(source: &Source, watch: Option<&mut Watch>) -> Reading {
+    let mut reading = read(source);
+    if let Some(watch) = watch {
+        // A folder that is watched only now may have changed since it was read; that leads to another folder hardly ever.
+        for _ in 0..MORE_READINGS {
+            if !watch.follow(&reading.files) {
+                break;
+            }
+            reading = read(source);
         }
-        self.files = files;
     }
+    reading
 }
 
 fn tell(cause: Cause, Reloaded { changed, waiting }: &Reloaded) {
@@ -145,13 +154,13 @@ impl Actor for Reloader {
             Ok(watch) => self.watch = Some(watch),
             Err(error) => tracing::warn!(%error, "files can't be watched: reload by SIGHUP or POST /admin/reload"),
         }
-        // What changed since the start was read is found once the folders are watched.
+        // What changed since the start's own reading is told by nobody any more.
         if let Some(source) = &self.source {
-            let Reading { result, files } = read(source);
-            self.follow(files);
-            if result.map_or(true, |settings| settings.written != self.current) {
+            let Reading { result, files } = watched(source, self.watch.as_mut());
+            if result.is_ok_and(|settings| settings.written == self.current) {
+                self.files = files;
+            } else {
                 ctx.notify(Touched);
-                self.files = Files::default();
             }
         }
     }

@@ -34,7 +34,9 @@ impl Watch {
     }
 
     /// Watches for changes of these files from now on. Where a folder isn't there, the nearest one above it tells when it comes.
-    pub(super) fn follow(&mut self, files: &Files) {
+    /// Gives whether a folder is watched that wasn't: what happened in it before that was told to nobody.
+    pub(super) fn follow(&mut self, files: &Files) -> bool {
+        let mut more = false;
         let there = |folder: PathBuf| folder.ancestors().map(named).find(|folder| folder.is_dir());
         let folders: BTreeSet<_> = files.folders().into_iter().filter_map(there).collect();
         for folder in self.folders.difference(&folders) {
@@ -42,17 +44,16 @@ impl Watch {
         }
         self.folders.retain(|folder| folders.contains(folder));
         for folder in folders {
-            if self.folders.contains(&folder) {
-                continue;
-            }
+            // Known ones too: one that was removed and made again is another.
             match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = self.folders.insert(folder),
+                Ok(()) => more |= self.folders.insert(folder),
                 Err(error) => {
                     tracing::warn!(folder = %folder.display(), %error, "the folder can't be watched: reload by SIGHUP or POST /admin/reload");
                 }
             }
         }
         *self.files.lock().unwrap_or_else(PoisonError::into_inner) = files.clone();
+        more
     }
 }
 

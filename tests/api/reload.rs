@@ -279,6 +279,14 @@ fn a_settings_folder_that_comes_later_is_found() {
     process.write("settings/local.toml", &served_by(&upstream, ""));
     process.stderr.until("the reload", |text| text.contains("settings reloaded"));
     assert_eq!(said().content_or_empty(), "hi");
+    // One that goes and comes again is another folder, and is watched again.
+    let other = Upstream::answering(answer("other"));
+    std::fs::remove_dir_all(process.folder().join("settings")).unwrap();
+    std::fs::create_dir(process.folder().join("settings")).unwrap();
+    process.stderr.until("the reload without it", |text| text.matches("settings reloaded").count() == 2);
+    process.write("settings/local.toml", &served_by(&other, ""));
+    process.stderr.until("the reload with it", |text| text.matches("settings reloaded").count() == 3);
+    assert_eq!(said().content_or_empty(), "other");
 }
 
 #[test]
