@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter};
+use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::{App as WebApp, HttpServer};
 use arc_swap::ArcSwap;
@@ -77,6 +77,19 @@ pub struct App {
     admin: Option<(SocketAddr, Server)>,
     reloader: Addr<Reloader>,
     stopper: Stopper,
+    stages: Stages,
+}
+
+/// The threads of the actors that belong to no worker. They end with the gateway: what the actors hold, such as the watch over
+/// the settings' files, is the machine's, and there is not much of it.
+struct Stages([ArbiterHandle; 2]);
+
+impl Drop for Stages {
+    fn drop(&mut self) {
+        for stage in &self.0 {
+            stage.stop();
+        }
+    }
 }
 
 /// Stops a running gateway, from wherever.
@@ -100,7 +113,7 @@ impl App {
             None => None,
         };
         let plane = if admin_listener.is_some() { Plane::Serving } else { Plane::Whole };
-        let (gateway, reloader) = gateway(settings, parts, clock)?;
+        let (gateway, reloader, stages) = gateway(settings, parts, clock)?;
         let server = serve(&gateway, &reloader, plane, listener)?;
         let mut handles = vec![server.handle()];
         let admin = match admin_listener {
@@ -112,7 +125,7 @@ impl App {
             }
             None => None,
         };
-        Ok(Self { address, server, admin, reloader, stopper: Stopper { gateway, handles } })
+        Ok(Self { address, server, admin, reloader, stopper: Stopper { gateway, handles }, stages })
     }
 
     /// Where it listens.
@@ -151,6 +164,7 @@ impl App {
                 None => Ok(()),
             }
         };
+        let _stages = self.stages;
         let (served, administered) = futures_util::future::join(self.server, admin).await;
         Ok(served.and(administered)?)
     }
@@ -223,12 +237,15 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>), CantRun> {
+fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>, Stages), CantRun> {
     let Parts { names, script, source, admin_key } = parts;
     let table: Arc<ArcSwap<Routes>> = Arc::default();
     let metrics = Arc::new(Metrics::new(Gauges::new(Arc::clone(&table), clock)));
     // Their own thread: a busy worker never delays what the breakers learn.
     let stage = Arbiter::new().handle();
+    // Reading files holds up no breaker.
+    let reading = Arbiter::new().handle();
+    let stages = Stages([stage.clone(), reading.clone()]);
     let cast = Arc::new(Cast::default());
     let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics)));
     let reach = Reach { names, script, clock };
@@ -249,9 +266,8 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         probing: AtomicBool::new(false),
     });
     let reloader = reloader(&gateway, press, source);
-    // Reading files holds up no breaker.
-    let reloader = Reloader::start_in_arbiter(&Arbiter::new().handle(), |_| reloader);
-    Ok((gateway, reloader))
+    let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
+    Ok((gateway, reloader, stages))
 }
 
 fn reloader(gateway: &Arc<Gateway>, press: Press, source: Option<Source>) -> Reloader {

@@ -65,7 +65,7 @@ fn set(t: &mut Thresholds, key: &str, value: &str) -> Option<()> {
     Some(())
 }
 
-/// Eight hexadecimal digits that stand for the thresholds: the same in every build (FNV-1a over [`line`]).
+/// Eight hexadecimal digits that stand for the thresholds: the same in every build (FNV-1a over [`line()`]).
 pub fn fingerprint(thresholds: &Thresholds) -> String {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     format!("{:08x}", line(thresholds).bytes().fold(0x811c_9dc5, step))

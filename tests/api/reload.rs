@@ -307,6 +307,25 @@ fn a_secret_that_is_rotated_in_its_file_or_in_dotenv_is_sent() {
 }
 
 #[test]
+fn a_gateway_that_stopped_watches_nothing() {
+    // Of the process's descriptors; tests beside this one hold a few.
+    let watches = || {
+        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        descriptors.filter(|one| std::fs::read_link(one.path()).is_ok_and(|to| to.to_string_lossy().contains("inotify"))).count()
+    };
+    let upstream = Upstream::answering(answer("hi"));
+    let before = watches();
+    for _ in 0..30 {
+        assert_eq!(TestApp::start(&served_by(&upstream, "")).chat("m").status, 200);
+    }
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while watches() >= before + 15 {
+        assert!(std::time::Instant::now() < end, "{} watches are left, {before} before", watches());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
 fn a_hundred_reloads_under_load_fail_no_request() {
     let upstreams = [0, 1].map(|_| {
         Upstream::by(|call| if call.text().contains(r#""stream":true"#) { super::support::stream(&["h", "i"]) } else { answer("hi") })
