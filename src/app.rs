@@ -17,7 +17,7 @@ use crate::actors::{Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
 use crate::base::Secret;
 use crate::clock::Clock;
 use crate::http::{self, Plane};
-use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable};
+use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable, acceptable};
 use crate::rehearsal::Script;
 use crate::settings::{Bound, Settings, Source};
 use crate::telemetry::Metrics;
@@ -263,8 +263,11 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         closing: AtomicBool::new(false),
         requests: Arc::new(AtomicUsize::new(0)),
         streams: Arc::new(AtomicUsize::new(0)),
+        pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });
+    let pressure = Arc::clone(&gateway.pressure);
+    stage.spawn(async move { pressure.watch().await });
     let reloader = reloader(&gateway, press, source);
     let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
     Ok((gateway, reloader, stages))
@@ -307,7 +310,9 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
         .tcp_nodelay(true)
         .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
         .disable_signals()
-        .on_connect(move |connection: &dyn Any, _: &mut Extensions| {
+        .max_connections(acceptable(workers))
+        .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
+            kept.insert(accepting.pressure.connected());
             limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
         })
         .listen(listener)?;

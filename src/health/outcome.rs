@@ -71,9 +71,16 @@ pub enum Failure {
     TooLarge,
     /// A 404 or 405 that speaks of neither model nor content: a wrong base URL, or a proxy's page.
     WrongPlace,
+    /// The gateway had no file descriptor left to call it with.
+    NoDescriptor,
 }
 
 impl Failure {
+    /// Whether it is the gateway's own, so that nothing was learnt of the target.
+    pub fn is_ours(self) -> bool {
+        self == Self::NoDescriptor
+    }
+
     /// Whether the failure accuses the whole provider, not the target alone.
     pub fn accuses_provider(self) -> bool {
         matches!(self, Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout)
@@ -81,7 +88,7 @@ impl Failure {
 
     /// Whether the call never left: nothing was asked of the upstream, so nothing can have been counted there.
     pub fn never_left(self) -> bool {
-        matches!(self, Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout)
+        matches!(self, Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout | Self::NoDescriptor)
     }
 
     /// Whether it won't mend by itself, so that one is enough to trip: a certificate stays wrong.
@@ -102,7 +109,7 @@ impl Failure {
             Self::ResetBeforeHead | Self::ResetInBody | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout => true,
             Self::Truncated | Self::Malformed | Self::TooLarge => true,
             Self::Status(status) | Self::StatusLater(status) => matches!(status, 502 | 504),
-            Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout => false,
+            Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout | Self::NoDescriptor => false,
             Self::ErrorBody | Self::Redirect | Self::ContentType | Self::WrongPlace => false,
         }
     }
@@ -131,6 +138,7 @@ impl Failure {
             Self::ContentType => "content_type".into(),
             Self::TooLarge => "too_large".into(),
             Self::WrongPlace => "wrong_place".into(),
+            Self::NoDescriptor => "no_descriptor".into(),
         }
     }
 }
@@ -157,6 +165,7 @@ impl Failure {
             Self::ContentType,
             Self::TooLarge,
             Self::WrongPlace,
+            Self::NoDescriptor,
         ];
         all.into_iter().find(|failure| failure.name() == name)
     }
@@ -193,6 +202,7 @@ impl Outcome {
     pub fn vote(&self) -> Vote {
         match self {
             Self::Ok => Vote::Success,
+            Self::Transient(failure) if failure.is_ours() => Vote::None,
             Self::Transient(failure) if failure.is_hard() => Vote::HardFailure,
             Self::Transient(_) => Vote::Failure,
             // The target answered, and what it said was about the request: it lives.

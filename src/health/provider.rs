@@ -199,6 +199,7 @@ impl ProviderHealth {
     fn note_error(&mut self, told: &Told) {
         let kind = match &told.outcome {
             Outcome::Ok | Outcome::Abandoned | Outcome::CallerFault | Outcome::TooLong => return,
+            Outcome::Transient(failure) if failure.is_ours() => return,
             Outcome::Transient(failure) => failure.name(),
             Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::ModelMissing => told.outcome.label().to_owned(),
         };
@@ -249,7 +250,7 @@ impl ProviderHealth {
 
     fn provider_outcome(&mut self, told: &Told, draw: f64, moved: &mut Vec<Moved>) {
         let vote = match (&told.outcome, told.outcome.vote()) {
-            (Outcome::Transient(failure), vote) if failure.accuses_provider() => vote,
+            (Outcome::Transient(failure), vote) if failure.accuses_provider() || failure.is_ours() => vote,
             // It spoke with us, whatever it said.
             (Outcome::Transient(_), _) | (_, Vote::Success) => Vote::Success,
             (_, vote) => vote,

@@ -33,6 +33,8 @@ struct Parts {
     retry_after: Option<Duration>,
     /// What the SDKs are told about repeating; None: their own rules hold.
     should_retry: Option<bool>,
+    /// The connection is closed after it.
+    closes: bool,
     /// An upstream's own answer in place of all that.
     passed: Option<(Option<String>, Bytes)>,
 }
@@ -59,7 +61,17 @@ const LIMIT: &str = "rate_limit_error";
 impl Error {
     fn new(status: u16, kind: &'static str, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self(Box::new(Parts { status, kind, code, param: None, message, retry_after: None, should_retry: None, passed: None }))
+        Self(Box::new(Parts {
+            status,
+            kind,
+            code,
+            param: None,
+            message,
+            retry_after: None,
+            should_retry: None,
+            closes: false,
+            passed: None,
+        }))
     }
 
     fn waiting(mut self, wait: Duration) -> Self {
@@ -173,9 +185,17 @@ impl Error {
             .waiting(Duration::from_secs(1))
     }
 
+    /// `what`: the limit that is reached.
     pub(super) fn too_busy(what: &str) -> Self {
-        let message = format!("This gateway has as many requests under way as it may ({what}); ask again shortly.");
+        let message = format!("This gateway has as many requests under way as it can take ({what}); ask again shortly.");
         Self::new(503, UPSTREAM, "overloaded", message).waiting(Duration::from_secs(1))
+    }
+
+    /// The machine leaves too little: the connection's own share goes back to it, too.
+    pub(super) fn short_of(what: &str) -> Self {
+        let mut error = Self::too_busy(what);
+        error.0.closes = true;
+        error
     }
 
     pub(super) fn crashed() -> Self {
@@ -202,6 +222,7 @@ impl Error {
             Fault::RateLimited { message, wait } => {
                 Self::new(429, LIMIT, "upstream_rate_limited", format!("Every target is rate-limited: {message}.")).waiting(*wait)
             }
+            Fault::Overloaded => Self::short_of("file descriptors"),
             Fault::Unfit { message } => {
                 Self::new(400, REQUEST, "no_fitting_target", format!("No target can do what this request needs: {message}.")).final_one()
             }
@@ -238,8 +259,8 @@ impl Error {
         if let Some(should) = self.0.should_retry {
             response.insert_header(("x-should-retry", if should { "true" } else { "false" }));
         }
-        if matches!(self.0.status, 408 | 413) {
-            // The rest of the body would otherwise be read as the next request.
+        // After 408 and 413 the rest of the body would otherwise be read as the next request.
+        if self.0.closes || matches!(self.0.status, 408 | 413) {
             response.force_close();
         }
         let mut response = match &self.0.passed {

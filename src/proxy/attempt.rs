@@ -442,6 +442,7 @@ pub(super) fn describe(failure: Failure) -> String {
         Failure::ContentType => "sent a content type that is no answer",
         Failure::TooLarge => "sent more than the gateway's limits allow",
         Failure::WrongPlace => "doesn't know the path: check its base_url",
+        Failure::NoDescriptor => "couldn't be called: the gateway has no file descriptor left",
     };
     text.into()
 }

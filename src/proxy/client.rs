@@ -337,6 +337,11 @@ fn closed(error: &SendRequestError) -> bool {
     }
 }
 
+/// Whether the process (EMFILE) or the machine (ENFILE) has no file descriptor left, on Linux and the BSDs alike.
+fn out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24))
+}
+
 fn is_close(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
@@ -345,6 +350,10 @@ fn is_close(kind: io::ErrorKind) -> bool {
 fn failure(error: &SendRequestError, note: &Dialled, tls: bool) -> Failure {
     let connecting = note.fresh.get() && !note.connected.get();
     match error {
+        SendRequestError::Connect(ConnectError::Io(error)) if out_of_descriptors(error) => Failure::NoDescriptor,
+        SendRequestError::Connect(ConnectError::Resolver(error)) if error.downcast_ref().is_some_and(out_of_descriptors) => {
+            Failure::NoDescriptor
+        }
         SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Failure::ConnectTimeout,
         SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => Failure::Dns,
         SendRequestError::Connect(ConnectError::Io(error)) if connecting => {
@@ -398,4 +407,25 @@ pub(super) fn tls(provider: &Provider, anchors: Option<&[u8]>) -> Result<Arc<Cli
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_without_a_descriptor_is_the_gateways_own_failure() {
+        let fresh = Dialled::default();
+        fresh.fresh.set(true);
+        let connecting = |code| SendRequestError::Connect(ConnectError::Io(io::Error::from_raw_os_error(code)));
+        let resolving = |code| SendRequestError::Connect(ConnectError::Resolver(Box::new(io::Error::from_raw_os_error(code))));
+        for (code, dial, name) in [
+            (23, Failure::NoDescriptor, Failure::NoDescriptor),
+            (24, Failure::NoDescriptor, Failure::NoDescriptor),
+            (111, Failure::Connect, Failure::Dns),
+        ] {
+            assert_eq!(failure(&connecting(code), &fresh, false), dial, "{code}");
+            assert_eq!(failure(&resolving(code), &fresh, false), name, "{code}");
+        }
+    }
 }

@@ -23,6 +23,7 @@ use crate::dialect::scan::Scan;
 use crate::dialect::{Source, Usage};
 use crate::health::{Origin, Outcome, Pass};
 use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Onward, Plan, Stop, Taken, Target, Tried, servable};
+use crate::telemetry::Refused;
 
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
@@ -279,6 +280,10 @@ impl<'a> Drive<'a> {
                 Some(no_target) if no_target.all_resting() => Fault::RateLimited { message, wait },
                 _ => Fault::NoTarget { message, wait },
             };
+        }
+        if failures.iter().all(|failed| matches!(failed.outcome, Outcome::Transient(failure) if failure.is_ours())) {
+            self.worker.gateway.metrics.refuse(Refused::Descriptors);
+            return Fault::Overloaded;
         }
         let limited = |outcome: &Outcome| matches!(outcome, Outcome::RateLimited { .. });
         if failures.iter().all(|failed| limited(&failed.outcome)) && no_target.is_none_or(NoTarget::all_resting_or_tried) {

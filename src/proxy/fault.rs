@@ -37,6 +37,8 @@ pub enum Fault {
         /// The least wait.
         wait: Duration,
     },
+    /// The gateway itself has no file descriptor left for a call.
+    Overloaded,
     /// No target declares what the request needs.
     Unfit {
         /// Each target and its reason.
@@ -58,6 +60,7 @@ impl Fault {
             Self::AllFailed { timeout: true, .. } => "upstream_timeout",
             Self::NoTarget { .. } => "no_healthy_target",
             Self::RateLimited { .. } => "upstream_rate_limited",
+            Self::Overloaded => "overloaded",
             Self::Unfit { .. } => "no_fitting_target",
             Self::ModelMissing { .. } => "model_missing",
         }

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::client::Upstream;
 use super::edition::Edition;
+use super::pressure::Pressure;
 use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
 use crate::base::{Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -49,6 +50,8 @@ pub struct Gateway {
     pub requests: Arc<AtomicUsize>,
     /// Streams open.
     pub streams: Arc<AtomicUsize>,
+    /// What the machine leaves it.
+    pub pressure: Arc<Pressure>,
     /// Some worker makes the active probes.
     pub probing: AtomicBool,
 }

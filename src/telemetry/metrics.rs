@@ -87,6 +87,11 @@ struct ResultLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ProbeLabels {
     provider: String,
     result: &'static str,
@@ -106,6 +111,24 @@ struct ReasonLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ActorLabel {
     actor: &'static str,
+}
+
+/// Which limit a request was refused by, before anything was done for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `server.max_requests`.
+    MaxRequests,
+    /// `server.max_streams`.
+    MaxStreams,
+    /// Memory is short.
+    Memory,
+    /// File descriptors are short.
+    Descriptors,
+}
+
+impl Refused {
+    /// All of them with their names in /metrics, in the order of their declaration.
+    const KINDS: [&'static str; 4] = ["max_requests", "max_streams", "memory", "descriptors"];
 }
 
 /// How an active probe ends.
@@ -178,6 +201,7 @@ pub struct Metrics {
     retries: Family<ReasonLabel, Counter>,
     hedges: [Counter; Hedged::NAMES.len()],
     probes: Family<ProbeLabels, Counter>,
+    refusals: [Counter; Refused::KINDS.len()],
     tokens: Family<TokenLabels, Counter>,
     recoveries: Family<RecoveryLabels, Counter>,
     reloads: [Counter; 2],
@@ -292,6 +316,8 @@ impl Metrics {
         registry.register("stagedoor_reloads", "Readings of the settings while serving", reloads.clone());
         let restarts = Family::<ActorLabel, Counter>::default();
         registry.register("stagedoor_actor_restarts", "Actors that died and were started again", restarts.clone());
+        let refusals = Family::<KindLabel, Counter>::default();
+        registry.register("stagedoor_limit_refusals", "Requests refused at once by the limit that was reached", refusals.clone());
         let mut plain = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -313,6 +339,7 @@ impl Metrics {
             retries,
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             probes,
+            refusals: Refused::KINDS.map(|kind| refusals.get_or_create_owned(&KindLabel { kind })),
             tokens,
             recoveries,
             reloads: ["error", "ok"].map(|result| reloads.get_or_create_owned(&ResultLabel { result })),
@@ -400,6 +427,11 @@ impl Metrics {
     /// Counts a hedge's end.
     pub fn hedge(&self, result: Hedged) {
         self.hedges[result as usize].inc();
+    }
+
+    /// Counts a request that a limit refused.
+    pub fn refuse(&self, kind: Refused) {
+        self.refusals[kind as usize].inc();
     }
 
     /// Counts an active probe.

@@ -4,4 +4,4 @@ mod histogram;
 pub mod metrics;
 pub mod trace;
 
-pub use metrics::{Hedged, Metrics, RecoveryResult, TargetMetrics};
+pub use metrics::{Hedged, Metrics, RecoveryResult, Refused, TargetMetrics};

@@ -116,6 +116,17 @@ fn what_never_reached_it_accuses_the_whole_provider() {
 }
 
 #[test]
+fn what_is_the_gateways_own_fault_is_held_against_nobody() {
+    let mut stage = Stage::new();
+    stage.fail(0, Failure::Connect, 2);
+    stage.fail(0, Failure::NoDescriptor, 20);
+    assert_eq!((stage.states().0, stage.health.consecutive, stage.health.window.tally(stage.now).failures), (Closed, 2, 2));
+    assert_eq!(stage.health.last_error.as_ref().map(|error| error.kind.as_str()), Some("connect"));
+    stage.fail(0, Failure::Connect, 1);
+    assert_eq!(stage.states().0, Open, "nor is it a sign of life");
+}
+
+#[test]
 fn keys_rest_without_a_vote() {
     let mut stage = Stage::new();
     for _ in 0..20 {

@@ -25,8 +25,9 @@ use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{Edition, Fault, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
+use crate::proxy::{Edition, Fault, Gateway, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
 use crate::routing::{Chain, Pool};
+use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
@@ -66,6 +67,9 @@ async fn prepare(
 ) -> Result<Prepared, Error> {
     if worker.gateway.is_draining() {
         return Err(Error::shutting_down());
+    }
+    if let Some(limit) = worker.gateway.pressure.shortage() {
+        return Err(shed(&worker.gateway, limit));
     }
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
@@ -129,11 +133,22 @@ fn own_pool(chain: &Chain) -> Option<Pool> {
 
 fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
     let (gateway, server) = (&worker.gateway, &worker.edition.settings.server);
-    let (places, most, name) = match stream {
-        true => (&gateway.streams, server.max_streams, "server.max_streams"),
-        false => (&gateway.requests, server.max_requests, "server.max_requests"),
+    let (places, most, limit) = match stream {
+        true => (&gateway.streams, server.max_streams, Refused::MaxStreams),
+        false => (&gateway.requests, server.max_requests, Refused::MaxRequests),
     };
-    Place::take(places, most).ok_or_else(|| Error::too_busy(name))
+    Place::take(places, most).ok_or_else(|| shed(gateway, limit))
+}
+
+/// A request that is one too many.
+fn shed(gateway: &Gateway, limit: Refused) -> Error {
+    gateway.metrics.refuse(limit);
+    match limit {
+        Refused::MaxRequests => Error::too_busy("server.max_requests"),
+        Refused::MaxStreams => Error::too_busy("server.max_streams"),
+        Refused::Memory => Error::short_of("memory"),
+        Refused::Descriptors => Error::short_of("file descriptors"),
+    }
 }
 
 async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
