@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::routes::Routes;
 use crate::base::Moment;
 use crate::clock::Clock;
-use crate::health::{Admitted, Moved, Outcome, ProviderHealth, Reason, Told};
+use crate::health::{Admitted, Force, Moved, Outcome, ProviderHealth, Reason, Told};
 use crate::routing;
 use crate::tuning;
 
@@ -60,6 +60,8 @@ pub(super) struct Chronicle {
 macro_rules! in_force {
     ($own:expr, $health:expr, $at:expr, $message:literal) => {{
         let models: Vec<_> = $health.targets.iter().map(|target| &*target.model).collect();
+        let targets = $health.targets.iter().map(|target| (&*target.model, target.vitals.published()));
+        let resumed = tuning::resumed_line(std::iter::once(("", $health.vitals.published())).chain(targets));
         tracing::info!(
             seq = $own.seq,
             provider = &*$own.slot.name,
@@ -67,6 +69,8 @@ macro_rules! in_force {
             thresholds = tuning::line($health.breaker.thresholds()),
             settings = $own.settings,
             when_all_open = $own.slot.when_all_open.name(),
+            resumed = Some(resumed).filter(|line| !line.is_empty()),
+            seen_us = $own.seen.micros(),
             at_us = $at.micros(),
             at_unix_us = unix($own.clock, $at),
             $message
@@ -92,9 +96,21 @@ impl Chronicle {
         self.passed(now);
     }
 
-    /// Moves that an operator has ordered.
-    pub(super) fn ordered(&mut self, moved: &[Moved], health: &ProviderHealth, now: Moment) {
-        self.ticked(moved, health, now);
+    /// An operator's order, which also forgets what was counted, and the moves that it made.
+    pub(super) fn ordered(&mut self, order: (Force, Option<&str>), moved: &[Moved], health: &ProviderHealth, now: Moment) {
+        self.seq += 1;
+        let (force, upstream_model) = order;
+        tracing::warn!(
+            seq = self.seq,
+            provider = &*self.slot.name,
+            upstream_model,
+            action = force.name(),
+            at_us = now.micros(),
+            at_unix_us = unix(self.clock, now),
+            "operator ordered"
+        );
+        self.moved(moved, Draw::default(), health, now);
+        self.passed(now);
     }
 
     /// Time was let pass.
@@ -219,3 +235,6 @@ fn unix(clock: Clock, at: Moment) -> u64 {
 fn model(health: &ProviderHealth, target: Option<usize>) -> &str {
     target.and_then(|place| health.targets.get(place)).map_or("", |target| &*target.model)
 }
+
+#[cfg(test)]
+pub(crate) mod hour;

@@ -14,6 +14,8 @@ mod watch;
 
 pub use board::Board;
 pub use cast::Cast;
+#[cfg(test)]
+pub(crate) use chronicle::hour::hour;
 pub use chronicle::put_on_record;
 pub use gauges::Gauges;
 pub use provider::{Answered, Describe, Description, KeyState, ModelState, Order, ProbedWell, Provider, Reports, Retune};

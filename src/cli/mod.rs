@@ -1,4 +1,4 @@
-//! The command line: `stagedoor [serve] | check | demo | sim`. Exit codes: 0 good, 1 a finding, 2 wrong use, 3 can't run.
+//! The command line: `stagedoor [serve] | check | demo | sim | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use, 3 can't run.
 
 #![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
 
@@ -6,6 +6,7 @@ mod check;
 mod demo;
 mod serve;
 mod sim;
+mod tune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +17,8 @@ use crate::settings::{Settings, Source, load};
 
 /// A finding: the settings are wrong.
 const FINDING: u8 = 1;
+/// It was asked for what can't be asked for: clap's own code, too.
+const WRONG_USE: u8 = 2;
 /// It can't run as asked.
 const CANT_RUN: u8 = 3;
 
@@ -49,6 +52,8 @@ enum Verb {
     Demo(demo::Options),
     /// Serve a simulated OpenAI-style upstream, with scripted latency and faults
     Sim(sim::Options),
+    /// Replay what a log has on record of breakers, as it was and under other thresholds
+    Tune(tune::Options),
 }
 
 /// Parses, runs, and says how it went.
@@ -61,6 +66,7 @@ pub fn main() -> ExitCode {
         Verb::Check { json } => check::run(file, json),
         Verb::Demo(options) => demo::run(&options),
         Verb::Sim(options) => sim::run(&options),
+        Verb::Tune(options) => tune::run(file, &options),
     }
 }
 

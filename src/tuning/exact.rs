@@ -239,6 +239,32 @@ mod tests {
     }
 
     #[test]
+    fn an_active_probe_an_order_and_new_settings_are_told_again() {
+        let probed = OVER.replace("period_over", "active_probe").replace("10226000", "3000000");
+        let checked = checked(&[WATCHED, &failed(1), &failed(2), MOVED, &probed]);
+        assert_eq!((checked.same, checked.different), (2, 0), "{:?}", checked.differences);
+        let retuned = WATCHED.replace("watched", "retuned").replace("\"seq\":0", "\"seq\":1").replace("failures=2", "failures=1");
+        let checked = self::checked(&[WATCHED, &retuned, &failed(2), MOVED]);
+        assert_eq!((checked.same, checked.different), (1, 0), "{:?}", checked.differences);
+        let ordered = r#"{"message":"operator ordered","seq":2,"provider":"alpha","action":"reset","at_us":19000}"#;
+        let late = failed(3).replace("\"epoch\":0", "\"epoch\":1").replace("\"provider_epoch\":0", "\"provider_epoch\":1");
+        let checked = self::checked(&[WATCHED, &failed(1), ordered, &late, &MOVED.replace("\"seq\":2", "\"seq\":3")]);
+        assert_eq!((checked.same, checked.different), (0, 1), "the reset has forgotten the first failure: {:?}", checked.differences);
+    }
+
+    #[test]
+    fn what_another_actor_left_open_goes_on() {
+        let resumed =
+            WATCHED.replace("\"when_all_open\"", "\"resumed\":\"a=open,false,1,9000,500,consecutive_failures,10000000\",\"when_all_open\"");
+        let over = OVER.replace("\"seq\":3", "\"seq\":1").replace("10226000", "9500");
+        let probe = attempt(2, "ok", "").replace("\"normal\",\"epoch\":0", "\"probe\",\"epoch\":1");
+        let probe2 = attempt(3, "ok", "").replace("\"normal\",\"epoch\":0", "\"probe\",\"epoch\":1");
+        let closed = r#"{"message":"breaker moved","seq":3,"provider":"alpha","model":"a","from":"half_open","to":"closed","reason":"probes_succeeded","at_us":35000,"at_unix_us":1700000000035000}"#;
+        let checked = checked(&[&resumed, &over, &probe, &probe2, closed]);
+        assert_eq!((checked.same, checked.different), (2, 0), "{:?}", checked.differences);
+    }
+
+    #[test]
     fn what_lacks_its_past_is_not_judged() {
         let begun_later = checked(&[&failed(1), &failed(2), MOVED, OVER]);
         let gap = checked(&[WATCHED, &failed(2), MOVED, OVER]);

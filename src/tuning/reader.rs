@@ -136,11 +136,11 @@ impl Reader {
         });
         let resumed = resumed.collect();
         let watched = Watched { at: Moment::from_micros(at), thresholds, when_all_open, targets, resumed };
-        let unix_us = self.unix_us?;
+        let (unix_us, seen) = (self.unix_us?, line.seen_us.map(Moment::from_micros));
         let runs = &mut self.record.providers[provider].runs;
         match (line.seq, runs.last_mut()) {
             (Some(seq), Some(run)) if seq > 0 => {
-                run.events.push(Event { seq, seen: watched.at, kind: EventKind::Retuned(watched) });
+                run.events.push(Event { seq, seen: seen.unwrap_or(watched.at), kind: EventKind::Retuned(watched) });
             }
             _ => runs.push(Run { watched: Some(watched), unix_us, ..Run::default() }),
         }
@@ -207,7 +207,7 @@ impl Reader {
         let run = self.run(provider, unix_us);
         // What isn't told by another line is told by what it moved.
         if run.events.last().is_none_or(|event| event.seq < seq) {
-            run.events.push(Event { seq, seen: at, kind: EventKind::Outside(at) });
+            run.events.push(Event { seq, seen: Moment::START, kind: EventKind::Outside(at) });
         }
         run.moves.push(Move { seq, target, from, to, reason, period, draw, at });
         Some(())

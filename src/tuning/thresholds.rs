@@ -6,22 +6,39 @@ use std::fmt::Write as _;
 use crate::base::{duration, span};
 use crate::health::Thresholds;
 
+/// The keys of `[breaker]` that are thresholds.
+pub(super) const KEYS: [&str; 11] = [
+    "consecutive_failures",
+    "failure_ratio",
+    "minimum_requests",
+    "window",
+    "slow_call",
+    "slow_ratio",
+    "open_for",
+    "open_for_max",
+    "half_open_probes",
+    "close_after",
+    "ramp",
+];
+
 /// A key of `[breaker]` and its value, as written.
 pub(super) fn pairs(thresholds: &Thresholds) -> [(&'static str, String); 11] {
     let t = thresholds;
-    [
-        ("consecutive_failures", t.consecutive_failures.to_string()),
-        ("failure_ratio", t.failure_ratio.to_string()),
-        ("minimum_requests", t.minimum_requests.to_string()),
-        ("window", span(t.window)),
-        ("slow_call", span(t.slow_call)),
-        ("slow_ratio", t.slow_ratio.to_string()),
-        ("open_for", span(t.open_for)),
-        ("open_for_max", span(t.open_for_max)),
-        ("half_open_probes", t.half_open_probes.to_string()),
-        ("close_after", t.close_after.to_string()),
-        ("ramp", span(t.ramp)),
-    ]
+    let values = [
+        t.consecutive_failures.to_string(),
+        t.failure_ratio.to_string(),
+        t.minimum_requests.to_string(),
+        span(t.window),
+        span(t.slow_call),
+        t.slow_ratio.to_string(),
+        span(t.open_for),
+        span(t.open_for_max),
+        t.half_open_probes.to_string(),
+        t.close_after.to_string(),
+        span(t.ramp),
+    ];
+    let mut place = 0..;
+    values.map(|value| (place.next().map_or("", |place| KEYS[place]), value))
 }
 
 /// `consecutive_failures=5 failure_ratio=0.5 … ramp=10s`.
@@ -44,10 +61,11 @@ pub(super) fn read(line: &str) -> Option<Thresholds> {
         set(&mut thresholds, key, value)?;
         count += 1;
     }
-    (count == pairs(&thresholds).len()).then_some(thresholds)
+    (count == KEYS.len()).then_some(thresholds)
 }
 
-fn set(t: &mut Thresholds, key: &str, value: &str) -> Option<()> {
+/// Puts a value as written at a key; None where it is none of the keys, or can't be read.
+pub(super) fn set(t: &mut Thresholds, key: &str, value: &str) -> Option<()> {
     match key {
         "consecutive_failures" => t.consecutive_failures = value.parse().ok()?,
         "failure_ratio" => t.failure_ratio = value.parse().ok()?,
@@ -63,6 +81,17 @@ fn set(t: &mut Thresholds, key: &str, value: &str) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// Whether each of them is one that the settings would take.
+pub(super) fn valid(t: &Thresholds) -> bool {
+    let counts = [t.consecutive_failures, t.minimum_requests, t.close_after, t.half_open_probes.into()];
+    let spans = [t.window, t.slow_call, t.open_for, t.open_for_max];
+    let share = |share: f64| share > 0.0 && share <= 1.0;
+    counts.iter().all(|count| (1..=1_000_000).contains(count))
+        && spans.iter().all(|span| !span.is_zero())
+        && share(t.failure_ratio)
+        && share(t.slow_ratio)
 }
 
 /// Eight hexadecimal digits that stand for the thresholds: the same in every build (FNV-1a over [`line()`]).

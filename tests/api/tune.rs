@@ -9,9 +9,10 @@ use std::time::Duration;
 use stagedoor::tuning::{Reader, Record, check};
 
 use super::support::faults::provider_at;
-use super::support::{Client, Process, STREAM_END, STREAM_HEAD, Upstream, answer, chat_body, chunk, event, status, stream_body};
+use super::support::{Client, Finished, Process, STREAM_END, STREAM_HEAD, Upstream, answer, chat_body, chunk, event, status, stream_body};
 
-const SETTINGS: &str = "[telemetry]\nlog = \"json\"\n[server]\nworkers = 2\n[retry]\nbackoff = \"5ms\"\n\
+const ADMIN: &str = "Bearer admin-key-of-these-tests-0001";
+const SETTINGS: &str = "[admin]\nkey = { value = \"admin-key-of-these-tests-0001\" }\n[telemetry]\nlog = \"json\"\n[server]\nworkers = 2\n[retry]\nbackoff = \"5ms\"\n\
     [breaker]\nconsecutive_failures = 3\nminimum_requests = 6\nwindow = \"500ms\"\nopen_for = \"60ms\"\nopen_for_max = \"150ms\"\n\
     ramp = \"50ms\"\nhalf_open_probes = 2\n";
 
@@ -71,7 +72,8 @@ fn counted(client: Client) -> BTreeMap<[String; 4], u64> {
 /// A run in which the first of two providers flaps, down to its log; and what its metrics had counted.
 fn recorded() -> (String, BTreeMap<[String; 4], u64>) {
     let (upstream, phase) = flapping();
-    let spare = Upstream::by(|call| if call.number.is_multiple_of(7) { status(429, "", "retry-after: 1\r\n") } else { answer("spare") });
+    let spare =
+        Upstream::by(|call| if call.number.is_multiple_of(7) { status(429, "", "retry-after-ms: 20\r\n") } else { answer("spare") });
     let settings = format!(
         "{SETTINGS}{}{}[models.m]\nstrategy = \"ordered\"\ntargets = [{{ provider = \"p\", model = \"up\" }}, {{ provider = \"p\", model = \"up2\" }}, \
          {{ provider = \"q\", model = \"spare\" }}]\n",
@@ -80,10 +82,22 @@ fn recorded() -> (String, BTreeMap<[String; 4], u64>) {
     );
     let process = Process::serve(&settings, &[]);
     let client = process.client();
+    let order = |body: &str| assert_eq!(client.post("/admin/breakers/p", &[("authorization", ADMIN)], body).status, 200);
     for next in [1, 2, 1, 0] {
         ask(client, 25);
         phase.store(next, Ordering::SeqCst);
+        match next {
+            1 => order("{\"action\":\"reset\"}"),
+            2 => {
+                order("{\"action\":\"open\",\"model\":\"up2\"}");
+                process.write("settings.toml", &settings.replace("consecutive_failures = 3", "consecutive_failures = 2"));
+                process.signal("HUP");
+                process.stderr.until("the reload", |log| log.contains("provider retuned"));
+            }
+            _ => {}
+        }
     }
+    order("{\"action\":\"reset\",\"model\":\"up2\"}");
     let closed =
         |text: &str| ["p", "q"].iter().all(|p| !text.contains(&format!("stagedoor_breaker_state{{provider=\"{p}\",model=\"up\"}} 1")));
     while !(closed(&client.get("/metrics").text()) && client.get("/health").json()["providers"]["p"]["status"] == "healthy") {
@@ -108,6 +122,73 @@ fn a_replay_of_the_settings_in_force_makes_the_moves_that_were_made() {
     assert_eq!(checked.iter().map(|provider| provider.unchecked).sum::<usize>(), 0);
     // A run that shows too little proves too little.
     let seen = |reason: &str| counted.keys().any(|[.., known]| known == reason);
-    assert!(moves >= 20 && seen("consecutive_failures") && seen("probe_failed") && seen("probes_succeeded"), "{counted:?}");
+    assert!(
+        moves >= 20 && seen("consecutive_failures") && seen("probe_failed") && seen("probes_succeeded") && seen("operator_open"),
+        "{counted:?}"
+    );
     assert!(log.contains("probe answered"));
+}
+
+/// `stagedoor tune ARGS`, with a log at hand as `log.json`.
+fn tune(args: &[&str], log: &str) -> Finished {
+    Process::run(&[&["tune"], args].concat(), &[], |folder| std::fs::write(folder.join("log.json"), log).unwrap()).finish()
+}
+
+#[test]
+fn tune_reads_a_log_and_compares_settings() {
+    let (log, counted) = recorded();
+    let moves: u64 = counted.values().sum();
+    let told = tune(&["--from", "log.json", "--set", "breaker.consecutive_failures=50", "--set", "providers.q.breaker.ramp=0s"], &log);
+    assert_eq!((told.code, told.stderr.as_str()), (Some(0), ""));
+    assert!(told.stdout.contains(&format!("replay of the settings in force: {moves} transitions, all as recorded")), "{}", told.stdout);
+    for part in [
+        "p/up\n",
+        "  in force",
+        "  as set",
+        "  on record",
+        "[breaker]\nconsecutive_failures = 50\n[providers.q.breaker]\nramp = \"0s\"\n",
+        "UTC",
+    ] {
+        assert!(told.stdout.contains(part), "{part} in {}", told.stdout);
+    }
+    assert!(told.stdout.is_ascii(), "no terminal, no blocks");
+
+    let torn = format!("{{\"message\":\"attempt\"}}\n{}\n{log}", "x".repeat(100_000));
+    let json: serde_json::Value = serde_json::from_str(&tune(&["--from", "log.json", "--search", "--json"], &torn).stdout).unwrap();
+    assert_eq!((&json["replay"]["same"], &json["replay"]["different"]), (&moves.into(), &0.into()));
+    assert_eq!((&json["lines"]["unreadable"], &json["variants"][0]["name"]), (&2.into(), &"in force".into()));
+    let cost = |variant: &serde_json::Value| variant["cost"].as_u64().unwrap();
+    let all = json["variants"].as_array().unwrap();
+    assert!(
+        all[1..].iter().all(|found| cost(found) < cost(&all[0]) && found["settings"].as_str().unwrap().starts_with("[breaker]")),
+        "{all:?}"
+    );
+    assert!(json["recorded"]["p/up"].as_array().unwrap().len() > 2);
+
+    let trip = log.lines().find(|line| line.contains("\"to\":\"open\"")).unwrap();
+    let other = tune(&["--from", "log.json"], &log.replace(trip, &trip.replace("period_us\":", "period_us\":1")));
+    assert_eq!(other.code, Some(1));
+    assert!(other.stdout.contains("1 OTHER THAN RECORDED") && other.stdout.contains("replayed up closed -> open"), "{}", other.stdout);
+}
+
+#[test]
+fn tune_says_what_it_cannot_do() {
+    for (args, code, part) in [
+        (&[][..], 2, "give --from FILE"),
+        (&["--since", "24h"], 2, "--since reads the ledger, which isn't built yet; give --from FILE"),
+        (&["--from", "log.json", "--since", "24h"], 2, "cannot be used with"),
+        (&["--from", "log.json", "--set", "breaker.open_fro=1s"], 2, "open_fro is none of breaker's keys"),
+        (&["--from", "log.json", "--set", "breaker.open_for=soon"], 2, "can't be \"soon\""),
+        (&["--from", "nowhere.json"], 3, "nowhere.json: No such file"),
+        (&["--from", "log.json"], 3, "no call is on record there; 2 lines were read"),
+    ] {
+        let told = tune(args, "{}\nnot json\n");
+        assert_eq!(told.code, Some(code), "{args:?}: {}", told.stderr);
+        assert!(told.stderr.contains(part) && !told.stderr.contains("panicked"), "{args:?}: {}", told.stderr);
+    }
+    assert!(tune(&["--from", "log.json"], "").stderr.contains("the file is empty"));
+    // Standard input is closed here.
+    assert_eq!(tune(&["--from", "-"], "").code, Some(3));
+    let help = tune(&["--help"], "").stdout;
+    assert!(help.contains("nearest to it") && help.contains("cost ="), "{help}");
 }

@@ -50,7 +50,7 @@ impl Handler<Order> for Provider {
         let now = self.clock.now();
         self.tick(now);
         let Some(moved) = self.health.force(force, model.as_deref(), now) else { return MessageResult(None) };
-        self.chronicle.ordered(&moved, &self.health, now);
+        self.chronicle.ordered((force, model.as_deref()), &moved, &self.health, now);
         self.count(&moved);
         MessageResult(Some(self.describe()))
     }

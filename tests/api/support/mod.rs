@@ -13,6 +13,6 @@ mod wire;
 
 pub use app::{ADMIN, TestApp};
 pub use client::{Client, Reply, chat_body, stream_body};
-pub use process::Process;
+pub use process::{Finished, Process};
 pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};
 pub use wire::{Leaving, Waiting, chat_bytes, read_rest, read_until};
