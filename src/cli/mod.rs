@@ -1,9 +1,11 @@
-//! The command line: `stagedoor [serve] | check | demo | sim | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use, 3 can't run.
+//! The command line: `stagedoor [serve] | check | demo | sim | route | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use,
+//! 3 can't run.
 
 #![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
 
 mod check;
 mod demo;
+mod route;
 mod serve;
 mod sim;
 mod tune;
@@ -52,6 +54,8 @@ enum Verb {
     Demo(demo::Options),
     /// Serve a simulated OpenAI-style upstream, with scripted latency and faults
     Sim(sim::Options),
+    /// Ask the running gateway where a request for a model would go now, and why; sends none
+    Route(route::Options),
     /// Replay what a log has on record of breakers, as it was and under other thresholds
     Tune(tune::Options),
 }
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         Verb::Check { json } => check::run(file, json),
         Verb::Demo(options) => demo::run(&options),
         Verb::Sim(options) => sim::run(&options),
+        Verb::Route(options) => route::run(file, &options),
         Verb::Tune(options) => tune::run(file, &options),
     }
 }

@@ -12,4 +12,5 @@ mod respond;
 mod route;
 mod routes;
 
+pub use route::explained;
 pub use routes::{Plane, configure};

@@ -9,7 +9,8 @@ use super::auth::Caller;
 use super::error::Error;
 use super::inference::find;
 use super::respond::json;
-use crate::routing::{Ask, Explained, ExplainedKey, Tried, explain};
+use crate::base::Moment;
+use crate::routing::{Ask, Chain, Explained, ExplainedKey, Tried, explain};
 
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -53,11 +54,19 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         Ok(found) => found,
         Err(error) => return error.response(&caller.visitor.id),
     };
-    let (chain, tried) = (&found.route.chain, Tried::default());
-    let ask = Ask::any(chain, &tried, worker.gateway.clock.now());
+    json(StatusCode::OK, &caller.visitor.id, &answer(&found.route.chain, worker.gateway.clock.now()))
+}
+
+/// The same answer for whoever has a chain but no gateway that serves it: `stagedoor route`.
+pub fn explained(chain: &Chain, now: Moment) -> serde_json::Value {
+    serde_json::json!(answer(chain, now))
+}
+
+fn answer(chain: &Chain, now: Moment) -> Answer<'_> {
+    let tried = Tried::default();
+    let ask = Ask::any(chain, &tried, now);
     let targets = explain(&ask).into_iter().enumerate().map(|(place, row)| shown(place + 1, row)).collect();
-    let answer = Answer { model: &chain.model, targets, left_out: &chain.left_out };
-    json(StatusCode::OK, &caller.visitor.id, &answer)
+    Answer { model: &chain.model, targets, left_out: &chain.left_out }
 }
 
 fn shown(order: usize, row: Explained) -> Row {

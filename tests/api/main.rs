@@ -25,6 +25,7 @@ mod process;
 mod recovery;
 mod reload;
 mod retries;
+mod route;
 mod shedding;
 mod support;
 mod surface;
