@@ -211,7 +211,12 @@ impl Scene {
         calls.sort_by_key(|told| told.at);
         for told in &mut calls {
             self.ended = self.ended.max(told.end);
-            if matches!(told.call.outcome, Outcome::Ok | Outcome::Transient(_)) {
+            let says_something = match told.call.outcome {
+                Outcome::Ok => true,
+                Outcome::Transient(failure) => !failure.is_ours(),
+                _ => false,
+            };
+            if says_something {
                 let own = &mut self.targets[told.target].calls;
                 told.place = Some(own.len() as u32);
                 own.push(witness(told));

@@ -156,9 +156,10 @@ fn what_is_no_threshold_s_affair_is_left_alone() {
         log.call(second, &format!("own{second}"), 1, "alpha/m", "caller_fault");
         log.call(second, &format!("left{second}"), 1, "alpha/m", "abandoned");
         log.call(second, &format!("key{second}"), 1, "alpha/m", "key_fault");
+        log.call(second, &format!("ours{second}"), 1, "alpha/m", "transient no_descriptor");
     }
     let scene = log.scene();
-    assert_eq!((scene.requests.len(), scene.seen), (40, 0), "keys alone are no request here");
+    assert_eq!((scene.requests.len(), scene.seen), (40, 0), "keys, or the gateway's own want, are no request here");
     let now = under(&scene, &["breaker.consecutive_failures=1"]);
     assert_eq!((now.cost(), now.providers[0].calls), (0, 40));
 }
