@@ -214,7 +214,8 @@ impl Scene {
             let says_something = match told.call.outcome {
                 Outcome::Ok => true,
                 Outcome::Transient(failure) => !failure.is_ours(),
-                _ => false,
+                Outcome::RateLimited { .. } | Outcome::KeyFault { .. } | Outcome::TooLong => false,
+                Outcome::CallerFault | Outcome::ModelMissing | Outcome::Abandoned => false,
             };
             if says_something {
                 let own = &mut self.targets[told.target].calls;
