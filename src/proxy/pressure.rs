@@ -140,6 +140,9 @@ mod tests {
         assert_eq!(pressure.shortage(), None);
         pressure.most_connections.store(2, Ordering::Relaxed);
         assert_eq!(pressure.shortage(), Some(Refused::Descriptors));
+        pressure.most_connections.store(3, Ordering::Relaxed);
+        assert_eq!(pressure.shortage(), None, "they all fit");
+        pressure.most_connections.store(2, Ordering::Relaxed);
         drop(held);
         assert_eq!(pressure.shortage(), None);
         pressure.memory.store(true, Ordering::Relaxed);

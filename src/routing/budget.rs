@@ -32,8 +32,8 @@ impl Budget {
         if share == 0 || earned >= MOST {
             return;
         }
-        // May pass the mark by what other threads add at the same moment: a few shares of a call.
-        self.earned.fetch_add(i64::from(share).min(MOST - earned), Ordering::Relaxed);
+        // May pass the mark by a share, and by what other threads add at the same moment.
+        self.earned.fetch_add(i64::from(share), Ordering::Relaxed);
     }
 
     /// Takes one call: what was earned, or what the floor of `least` calls a second still has. False: none is left.
