@@ -109,6 +109,8 @@ pub struct TargetHealth {
     latency: Ewma,
     first_token: Ewma,
     tripped: Option<Moment>,
+    /// When it was last given another try after it was said to be missing: calls begun before say nothing of it any more.
+    renewed: Option<Moment>,
 }
 
 impl TargetHealth {
@@ -235,7 +237,8 @@ impl ProviderHealth {
         let slow = told.is_slow(self.breaker.thresholds());
         let target = &mut self.targets[place];
         // One name behind a wildcard says nothing of the others.
-        if told.outcome == Outcome::ModelMissing && &*target.model != "*" {
+        let begun_since = target.renewed.is_none_or(|renewed| told.at.since(renewed) >= told.latency);
+        if told.outcome == Outcome::ModelMissing && begun_since && &*target.model != "*" {
             target.vitals.publish_missing(true);
         }
         let report = Report { vote: told.outcome.vote(), slow, pass: told.by_target.pass, epoch: told.by_target.epoch };

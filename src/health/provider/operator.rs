@@ -37,6 +37,7 @@ impl ProviderHealth {
         target.tripped = None;
         if force == Force::Reset {
             target.vitals.publish_missing(false);
+            target.renewed = Some(now);
             target.keys.iter_mut().for_each(|(health, rest)| health.free(rest));
         }
         target.vitals.publish(&mut target.breaker, now);

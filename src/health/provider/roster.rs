@@ -73,6 +73,7 @@ impl ProviderHealth {
         self.seat(roster, now);
         for target in &mut self.targets {
             target.vitals.publish_missing(false);
+            target.renewed = Some(now);
             target.vitals.publish(&mut target.breaker, now);
         }
         let own = self.targets.iter_mut().flat_map(|target| &mut target.keys);
@@ -112,6 +113,7 @@ impl TargetHealth {
             latency: Ewma::resume(latency, at),
             first_token: Ewma::resume(first_token, at),
             tripped: None,
+            renewed: None,
         }
     }
 }

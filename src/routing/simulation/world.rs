@@ -105,6 +105,8 @@ impl World {
 
     fn begin(&mut self) {
         for place in 0..self.actors.len() {
+            // The judge knows every breaker before anything moves one.
+            self.judge.moved(place, &mut self.actors[place].health, &Cause::Roster, &[], self.now);
             self.after(self.now, Event::Tick(place), 100);
             if self.rng.random_bool(0.3) {
                 self.after(self.now, Event::Probe(place), 5_000);

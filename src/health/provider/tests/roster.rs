@@ -226,3 +226,30 @@ fn a_call_is_slow_by_the_limit_that_it_had() {
     stage.tell(0, Outcome::Transient(Failure::HeadTimeout));
     assert_eq!(stage.health.window.tally(stage.now).slow, 2, "no first token at all is later than any");
 }
+
+#[test]
+fn a_call_begun_before_a_reload_or_a_reset_says_no_more_that_a_model_is_missing() {
+    for reset in [false, true] {
+        let mut stage = Stage::new();
+        stage.tell(0, Outcome::ModelMissing);
+        assert!(stage.health.targets[0].vitals.missing());
+        // Under way since before ...
+        let late = stage.told(0, Outcome::ModelMissing, None);
+        stage.now = stage.now.plus(Duration::from_secs(1));
+        if reset {
+            stage.health.force(Force::Reset, Some("a"), stage.now).expect("a known model");
+        } else {
+            let thresholds = stage.health.breaker.thresholds().clone();
+            let roster = stage.roster(&MODELS, &[&stage.rest]);
+            stage.health.retune(&thresholds, Duration::from_secs(60), roster, stage.now);
+        }
+        // ... it ends a moment after.
+        let end = stage.now.plus(Duration::from_millis(10));
+        stage.health.record(Told { at: end, latency: Duration::from_millis(1_010), ..late }, 0.0);
+        assert!(!stage.health.targets[0].vitals.missing(), "what was mended meanwhile is asked again");
+        // One that began since has seen how it is now.
+        stage.now = end.plus(Duration::from_millis(10));
+        stage.tell(0, Outcome::ModelMissing);
+        assert!(stage.health.targets[0].vitals.missing());
+    }
+}
