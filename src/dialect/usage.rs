@@ -5,6 +5,7 @@
 
 use std::ops::AddAssign;
 
+use super::scan::members::Members;
 use super::scan::walk::{Fault, Walk};
 
 /// No call uses more tokens than this.
@@ -95,9 +96,15 @@ struct Reader<'a> {
     absurd: bool,
 }
 
+impl<'a> Members<'a> for Reader<'a> {
+    fn walk(&mut self) -> &mut Walk<'a> {
+        &mut self.walk
+    }
+}
+
 impl Reader<'_> {
     fn top(&mut self) -> Result<(), Fault> {
-        self.members(|reader, name| {
+        self.members(|reader, name, _| {
             match name {
                 b"prompt_tokens" | b"input_tokens" => reader.input = reader.number()?.or(reader.input),
                 b"completion_tokens" | b"output_tokens" => reader.output = reader.number()?.or(reader.output),
@@ -106,7 +113,7 @@ impl Reader<'_> {
                 b"prompt_tokens_details" | b"input_tokens_details" | b"completion_tokens_details" | b"output_tokens_details"
                     if reader.walk.peek() == Some(b'{') =>
                 {
-                    reader.members(Self::detail)?;
+                    reader.members(|reader, name, _| reader.detail(name))?;
                 }
                 _ => _ = reader.walk.skip()?,
             }
@@ -131,20 +138,6 @@ impl Reader<'_> {
         let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MOST);
         self.absurd |= !null && number.is_none();
         Ok(number)
-    }
-
-    fn members(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
-        if self.walk.peek() != Some(b'{') {
-            return self.walk.skip().map(|_| ());
-        }
-        let mut more = self.walk.enter()?;
-        while more {
-            let key = self.walk.key()?;
-            let name = self.walk.name(key);
-            member(self, &name)?;
-            more = self.walk.more()?;
-        }
-        Ok(())
     }
 }
 

@@ -163,29 +163,12 @@ impl StreamBody {
                     };
                 }
             }
-            State::Live(live) => match live.poll(beat_at, cx) {
-                Poll::Ready(Piece::Bytes(bytes)) => {
-                    if live.is_whole() {
-                        // Counted before the last byte is handed over.
-                        self.over(200, "");
-                    } else {
-                        self.first_waits = !std::mem::replace(&mut self.flowing, true);
-                    }
-                    return self.sent(bytes);
+            State::Live(live) => {
+                if let Poll::Ready(piece) = live.poll(beat_at, cx) {
+                    let whole = live.is_whole();
+                    return self.relayed(piece, whole, cx);
                 }
-                Poll::Ready(Piece::End) => {
-                    self.over(200, "");
-                    return Poll::Ready(None);
-                }
-                Poll::Ready(Piece::Broken { message, timeout }) => {
-                    self.first.get_or_insert(First { message, timeout });
-                    if self.mend() {
-                        return self.next(cx);
-                    }
-                    return self.broken();
-                }
-                Poll::Pending => {}
-            },
+            }
             State::Mending(mending) => {
                 if let Poll::Ready(Mended { live, record, ground }) = mending.as_mut().poll(cx) {
                     self.record = Some(record);
@@ -199,6 +182,29 @@ impl StreamBody {
         match beat_at {
             Some(at) if self.watch.poll(at, cx).is_ready() => self.sent(Bytes::from_static(HEARTBEAT)),
             _ => Poll::Pending,
+        }
+    }
+
+    /// Hands over a piece of the live stream. `whole`: nothing comes after it.
+    fn relayed(&mut self, piece: Piece, whole: bool, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match piece {
+            Piece::Bytes(bytes) => {
+                if whole {
+                    // Counted before the last byte is handed over.
+                    self.over(200, "");
+                } else {
+                    self.first_waits = !std::mem::replace(&mut self.flowing, true);
+                }
+                self.sent(bytes)
+            }
+            Piece::End => {
+                self.over(200, "");
+                Poll::Ready(None)
+            }
+            Piece::Broken { message, timeout } => {
+                self.first.get_or_insert(First { message, timeout });
+                if self.mend() { self.next(cx) } else { self.broken() }
+            }
         }
     }
 

@@ -96,22 +96,11 @@ pub(super) fn chain(strategy: Strategy, pools: Vec<Vec<Target>>) -> Chain {
         pools: pools.collect(),
         retry: retry(),
         budgets: Arc::default(),
-        streaming: streaming(),
+        streaming: Streaming::default(),
         left_out: Vec::new(),
     }
 }
 
 pub(super) fn retry() -> Retry {
     Retry::default()
-}
-
-fn streaming() -> Streaming {
-    Streaming {
-        recovery: true,
-        hold_tools: false,
-        hold: Duration::ZERO,
-        resume_window: Duration::ZERO,
-        resume_max: Duration::from_secs(300),
-        resume_buffer: 4 << 20,
-    }
 }

@@ -138,3 +138,17 @@ pub struct Streaming {
     /// What is kept of one stream for that, in bytes.
     pub resume_buffer: usize,
 }
+
+impl Default for Streaming {
+    /// The built-in defaults.
+    fn default() -> Self {
+        Self {
+            recovery: true,
+            hold_tools: false,
+            hold: Duration::ZERO,
+            resume_window: Duration::ZERO,
+            resume_max: Duration::from_secs(300),
+            resume_buffer: 4 << 20,
+        }
+    }
+}

@@ -34,7 +34,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound:
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),
     };
     let retry = health::retry(root.section("retry"), &Retry::default());
-    let streaming = stream::read(root.section("stream"), &stream::built_in());
+    let streaming = stream::read(root.section("stream"), &Streaming::default());
     later::cache(root.section("cache"));
     later::store(root.section("store"));
     later::shared(root.section("shared"));

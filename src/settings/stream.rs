@@ -1,21 +1,7 @@
 //! `[stream]` and `[models.X.stream]`: what happens to streams that break, and to callers who lose theirs.
 
-use std::time::Duration;
-
 use super::raw::Section;
 use super::types::Streaming;
-
-/// The built-in `[stream]`.
-pub(super) fn built_in() -> Streaming {
-    Streaming {
-        recovery: true,
-        hold_tools: false,
-        hold: Duration::ZERO,
-        resume_window: Duration::ZERO,
-        resume_max: Duration::from_secs(300),
-        resume_buffer: 4 << 20,
-    }
-}
 
 /// `base` with what the section overrides.
 pub(super) fn read(mut s: Section<'_>, base: &Streaming) -> Streaming {

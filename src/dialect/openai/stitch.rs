@@ -7,6 +7,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::frame::Seen;
+use crate::dialect::scan::members::Members;
 use crate::dialect::scan::walk::{Fault, Walk};
 use crate::dialect::scan::{Edit, quoted, spliced};
 use crate::dialect::usage::Usage;
@@ -73,6 +74,12 @@ struct Stitcher<'a> {
     edits: Vec<Edit<'a>>,
     /// Which of the common fields the event has.
     has: [bool; 3],
+}
+
+impl<'a> Members<'a> for Stitcher<'a> {
+    fn walk(&mut self) -> &mut Walk<'a> {
+        &mut self.walk
+    }
 }
 
 impl<'a> Stitcher<'a> {
@@ -145,21 +152,6 @@ impl<'a> Stitcher<'a> {
         let value = self.walk.skip()?;
         if let Some(text) = self.text.filter(|_| string) {
             self.edits.push((value, Cow::Owned(quoted(text))));
-        }
-        Ok(())
-    }
-
-    /// An object's members by name and by where they begin; any other value is passed.
-    fn members(&mut self, mut member: impl FnMut(&mut Self, &[u8], usize) -> Result<(), Fault>) -> Result<(), Fault> {
-        if self.walk.peek() != Some(b'{') {
-            return self.walk.skip().map(|_| ());
-        }
-        let mut more = self.walk.enter()?;
-        while more {
-            let key = self.walk.key()?;
-            let name = self.walk.name(key);
-            member(self, &name, key.span().start)?;
-            more = self.walk.more()?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::members::Members;
 use super::walk::{Fault, Str, Walk, cut, lossy};
 
 const ERROR_CHARS: usize = 2_000;
@@ -127,12 +128,18 @@ struct ErrorReader<'a> {
     inner: Option<ErrorParts>,
 }
 
+impl<'a> Members<'a> for ErrorReader<'a> {
+    fn walk(&mut self) -> &mut Walk<'a> {
+        &mut self.walk
+    }
+}
+
 impl ErrorReader<'_> {
     fn top(&mut self) -> Result<(), Fault> {
         if self.walk.peek() == Some(b'[') {
             self.walk.enter()?;
         }
-        self.members(|reader, name| {
+        self.members(|reader, name, _| {
             if name != b"error" {
                 return reader.part(name, false);
             }
@@ -142,7 +149,7 @@ impl ErrorReader<'_> {
                 inner.message = Some(lossy(reader.body, text.span(), ERROR_CHARS)).filter(|text| !text.is_empty());
                 return Ok(());
             }
-            reader.members(|reader, name| reader.part(name, true))
+            reader.members(|reader, name, _| reader.part(name, true))
         })
     }
 
@@ -165,21 +172,6 @@ impl ErrorReader<'_> {
             b"code" if plain => parts.code = said,
             b"param" if first == Some(b'"') => parts.param = said,
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// An object's members by name; any other value is passed.
-    fn members(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
-        if self.walk.peek() != Some(b'{') {
-            return self.walk.skip().map(|_| ());
-        }
-        let mut more = self.walk.enter()?;
-        while more {
-            let key = self.walk.key()?;
-            let name = self.walk.name(key);
-            member(self, &name)?;
-            more = self.walk.more()?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! body is read as leniently as vendors write it.
 
 mod answer;
+pub(crate) mod members;
 mod refusal;
 mod request;
 mod rewrite;
