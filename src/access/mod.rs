@@ -1,7 +1,11 @@
 //! Who may come in, what they may use, and how much of it. Pure.
 
+mod glob;
 mod key;
 mod limit;
+mod virtual_key;
 
-pub use key::{KeyRing, Principal, glob_matches, same_secret};
+pub use glob::glob_matches;
+pub use key::{Digest, Entry, KeyRing, Principal, same_secret};
 pub use limit::{Bucket, Limit, Reservation, estimated_tokens, least_tokens};
+pub use virtual_key::{Budget, VirtualKey, Window};

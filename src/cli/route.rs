@@ -10,7 +10,6 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{CANT_RUN, FINDING, WRONG_USE, settings};
-use crate::access::glob_matches;
 use crate::actors::{Board, Routes};
 use crate::base::Moment;
 use crate::http::explained;
@@ -76,9 +75,9 @@ async fn ask(settings: &Settings, url: &str, model: &str) -> Told {
     let Ok(mut request) = client.get(format!("{url}/v1/route")).query(&[("model", model)]) else {
         return Told::Nobody(format!("{url} is no address that can be asked"));
     };
-    let may_use = |key: &&crate::settings::CallerKey| key.models.iter().any(|glob| glob_matches(glob, model));
+    let may_use = |key: &&crate::settings::CallerKey| key.key.may_use(model);
     if let Some(key) = settings.auth.keys.iter().find(may_use).or(settings.auth.keys.first()) {
-        request = request.bearer_auth(key.key.expose());
+        request = request.bearer_auth(key.secret.expose());
     }
     let Ok(mut response) = request.send().await else { return Told::Nobody(format!("no gateway answers at {url}")) };
     let body = match actix_rt::time::timeout(PATIENCE, response.body()).await {

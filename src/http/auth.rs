@@ -3,6 +3,7 @@
 use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::Addr;
 use actix_web::dev::Payload;
@@ -91,7 +92,9 @@ impl FromRequest for Caller {
         let principal = if edition.open {
             if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) }
         } else {
-            bearer(request).and_then(|key| edition.keys.find(key)).cloned().ok_or_else(Error::no_key)
+            let entry = bearer(request).and_then(|key| edition.keys.find(key));
+            let key = entry.and_then(|entry| entry.at(|| visitor.worker.gateway.clock.wall()));
+            key.map(|key| Principal::from(Arc::clone(key))).ok_or_else(Error::no_key)
         };
         ready(match principal {
             Ok(principal) => Ok(Self { visitor, principal }),

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::client::Unusable;
 use super::recovery::Refusals;
 use super::transport::{Reach, Transport};
-use crate::access::KeyRing;
+use crate::access::{Digest, KeyRing};
 use crate::actors::{Board, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
 use crate::telemetry::{Metrics, TargetMetrics};
@@ -44,8 +44,10 @@ impl Edition {
         for ((provider, _), transport) in routes.providers.iter().zip(transports) {
             placed[provider.place] = Some(transport);
         }
-        let keys = settings.auth.keys.iter().map(|key| (key.name.as_str(), key.key.expose(), key.models.as_slice()));
-        let keys = KeyRing::new(keys);
+        let mut keys = KeyRing::default();
+        for caller in &settings.auth.keys {
+            keys.add(Digest::of(caller.secret.expose().as_bytes()), Arc::clone(&caller.key));
+        }
         let open = match settings.auth.mode {
             AuthMode::Open => true,
             AuthMode::Keys => false,

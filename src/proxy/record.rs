@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::worker::{Place, Worker};
+use crate::access::VirtualKey;
 use crate::base::Moment;
 use crate::dialect::{Source, Usage};
 use crate::routing::{Failed, Taken};
@@ -20,8 +21,8 @@ pub struct Record {
     pub id: String,
     /// The public model asked for.
     pub model: Arc<str>,
-    /// The caller's key by name.
-    pub key: Option<Arc<str>>,
+    /// The caller's key; None in open mode.
+    pub key: Option<Arc<VirtualKey>>,
     /// Whether a stream was asked for.
     pub stream: bool,
     /// When its head had come.
@@ -45,7 +46,7 @@ pub struct Record {
 
 impl Record {
     /// Of a request that has just come.
-    pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<str>>, stream: bool, started: Moment) -> Self {
+    pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<VirtualKey>>, stream: bool, started: Moment) -> Self {
         Self {
             worker,
             id,
@@ -115,7 +116,7 @@ impl Record {
                 tracing::$level!(
                     request_id = %self.id,
                     model = ?self.model,
-                    key = self.key.as_deref(),
+                    key = self.key.as_ref().map(|key| &*key.name),
                     provider = served.map(|taken| &*taken.target.provider.name),
                     upstream_model = served.map(|taken| &*taken.target.model),
                     status,

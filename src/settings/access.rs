@@ -1,6 +1,10 @@
 //! Who may come in: `[auth]` with its keys, and `[admin]`. Fails closed: without a key, only loopback is served.
 
-use crate::base::Secret;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::{Budget, VirtualKey, Window};
+use crate::base::{Secret, date};
 
 use super::door::{is_listen, is_loopback};
 use super::raw::{MOST, Section};
@@ -95,7 +99,7 @@ fn caller_key(row: &mut Section<'_>, vault: &Vault<'_>, host: &str, models: &[St
     let name = row.optional_text("name");
     let allowed = row.texts("models", &["*"]);
     allow_list(row, &allowed, models);
-    limits(row);
+    let terms = terms(row);
     if name.as_deref().is_some_and(|n| n.trim().is_empty() || n.len() > 128) {
         row.problem("name", "must have 1 to 128 characters");
     }
@@ -106,7 +110,10 @@ fn caller_key(row: &mut Section<'_>, vault: &Vault<'_>, host: &str, models: &[St
     match vault.read(&mut reference) {
         Found::Secret(key, source) => {
             strong(&reference, &key, host);
-            Caller::Known(CallerKey { name: name.or(source).unwrap_or_else(|| format!("key-{}", index + 1)), key, models: allowed })
+            let name = name.or(source).unwrap_or_else(|| format!("key-{}", index + 1));
+            let id = format!("settings:{name}").into();
+            let terms = VirtualKey { id, name: name.into(), models: allowed, ..terms };
+            Caller::Known(CallerKey { secret: key, key: Arc::new(terms) })
         }
         Found::Absent(what) => {
             let message = format!("{what} isn't there, so this key is left out; set it");
@@ -117,16 +124,27 @@ fn caller_key(row: &mut Section<'_>, vault: &Vault<'_>, host: &str, models: &[St
     }
 }
 
-/// rpm, tpm, concurrency, budget, expires: in the schema, refused by `later` until they are kept.
-fn limits(row: &mut Section<'_>) {
-    for key in ["rpm", "tpm", "concurrency"] {
-        row.whole(key, 0, 0..=MOST);
-    }
-    row.text("expires", "");
+/// rpm, tpm, concurrency, budget, expires. Those of them that aren't kept yet are refused by `later`.
+fn terms(row: &mut Section<'_>) -> VirtualKey {
+    let mut limit = |key| row.whole(key, 0, 0..=MOST);
+    let (rpm, tpm, concurrency) = (limit("rpm"), limit("tpm"), limit("concurrency"));
+    let expires = expires(row);
     let mut budget = row.section("budget");
-    budget.number("usd", 0.0, 0.0..=1e12);
-    budget.choice("window", &[("day", 0), ("week", 1), ("month", 2), ("total", 3)], 2);
-    budget.choice("unpriced", &[("refuse", false), ("allow", true)], false);
+    let usd = budget.number("usd", 0.0, 0.0..=1e9);
+    let window = budget.choice("window", &Window::ALL, Window::Month);
+    let unpriced = budget.choice("unpriced", &[("refuse", false), ("allow", true)], false);
+    let nanos = (usd * 1e9).round() as u64;
+    let budget = (nanos > 0).then_some(Budget { nanos, window, unpriced });
+    VirtualKey { rpm, tpm, concurrency, budget, expires, ..VirtualKey::default() }
+}
+
+fn expires(row: &mut Section<'_>) -> Option<Duration> {
+    let text = row.text("expires", "");
+    let time = date(&text);
+    if !text.is_empty() && time.is_none() {
+        row.problem("expires", "must be a day or a time, such as \"2030-01-31\" or \"2030-01-31T12:00:00Z\"");
+    }
+    time
 }
 
 fn allow_list(row: &Section<'_>, allowed: &[String], models: &[String]) {
@@ -142,10 +160,10 @@ fn allow_list(row: &Section<'_>, allowed: &[String], models: &[String]) {
 }
 
 fn unlike_the_others(row: &Section<'_>, key: &CallerKey, others: &[CallerKey]) {
-    if others.iter().any(|other| other.name == key.name) {
+    if others.iter().any(|other| other.key.name == key.key.name) {
         row.problem("name", "another key has this name; give each its own, logs and metrics tell them apart by it");
     }
-    if others.iter().any(|other| other.key.expose() == key.key.expose()) {
+    if others.iter().any(|other| other.secret.expose() == key.secret.expose()) {
         row.warn("key", "another key has the same secret; calls with it count as the first one's");
     }
 }

@@ -26,7 +26,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("auth.keys.tpm", Until::Refused, "the limit would not be kept"),
     ("auth.keys.concurrency", Until::Refused, "the limit would not be kept"),
     ("auth.keys.budget.usd", Until::Refused, "the budget would not be kept"),
-    ("auth.keys.expires", Until::Refused, "the key would not expire"),
     ("stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
     ("stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
     ("stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),

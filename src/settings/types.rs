@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::diff::Written;
-use crate::access::glob_matches;
+use crate::access::{VirtualKey, glob_matches};
 use crate::base::Secret;
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
@@ -120,12 +121,10 @@ pub enum AuthMode {
 /// One of `[[auth.keys]]`.
 #[derive(Clone, Debug)]
 pub struct CallerKey {
-    /// The key's name in logs and metrics.
-    pub name: String,
-    /// The key.
-    pub key: Secret,
-    /// Public model names it may use; globs.
-    pub models: Vec<String>,
+    /// What callers send.
+    pub secret: Secret,
+    /// Its terms. Its id is `settings:` and its name.
+    pub key: Arc<VirtualKey>,
 }
 
 /// `[admin]`.

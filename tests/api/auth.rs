@@ -128,3 +128,16 @@ fn metrics_may_ask_for_the_admin_key() {
     assert_eq!((unset.client().get("/metrics").status, unset.client().get("/metrics").code().as_str()), (403, "admin_key_unset"));
     assert_eq!(unset.client().get("/health").status, 200, "no key is asked for it");
 }
+
+#[test]
+fn a_key_is_refused_once_it_has_expired() {
+    let upstream = Upstream::answering(answer("hi"));
+    let row = |name: &str, key: &str, expires: &str| {
+        format!("[[auth.keys]]\nname = \"{name}\"\nkey = {{ value = \"{key}\" }}\nexpires = \"{expires}\"\n")
+    };
+    let app = TestApp::start(&(row("old", APP, "2020-01-01") + &row("new", TEAM, "2999-01-01T12:00:00Z") + &models(&upstream, &["m"])));
+    let refused = chat(&app, APP, "m");
+    assert_eq!((refused.status, refused.code().as_str()), (401, "invalid_api_key"));
+    assert_eq!(chat(&app, TEAM, "m").status, 200);
+    assert_eq!(upstream.count(), 1);
+}

@@ -35,7 +35,7 @@ const LARGE: usize = 1 << 20;
 
 pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     let Caller { visitor: Visitor { worker, id, started }, principal } = caller;
-    let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.name.clone(), false, started);
+    let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
     let answer = async {
         let mut payload = payload.into_inner();
         match prepare(&worker, &principal, &request, &mut payload, &mut record).await {

@@ -85,7 +85,7 @@ fn a_caller_key_that_is_not_there_is_left_out() {
     assert!(bench.load().auth.keys.is_empty());
     assert!(bench.notes(NoteKind::LeftOut)[0].starts_with("auth.keys[0].key: A isn't there"));
     let settings = bench.env("A", STRONG).load();
-    assert_eq!((settings.auth.keys[0].name.as_str(), settings.auth.keys[0].models.as_slice()), ("k", &["*".to_owned()][..]));
+    assert_eq!((&*settings.auth.keys[0].key.name, settings.auth.keys[0].key.models.as_slice()), ("k", &["*".to_owned()][..]));
 }
 
 #[test]
