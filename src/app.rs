@@ -263,6 +263,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         closing: AtomicBool::new(false),
         requests: Arc::new(AtomicUsize::new(0)),
         streams: Arc::new(AtomicUsize::new(0)),
+        shelf: Arc::default(),
         pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::respond::identify;
 use crate::dialect::scan::{Refusal, answer};
-use crate::proxy::Fault;
+use crate::proxy::{Fault, Unreadable};
 
 /// Of what a caller sent, an error repeats this many characters at most.
 const ECHO: usize = 100;
@@ -171,6 +171,31 @@ impl Error {
         Self::new(404, REQUEST, "model_not_found", message)
     }
 
+    pub(super) fn stream_not_found(id: &str) -> Self {
+        let message = format!(
+            "There is no stream {} of this key to come back to: it was begun without resuming (x-stagedoor-resume, stream.resume_window), its window is over, or it was stopped.",
+            echo(id)
+        );
+        Self::new(404, REQUEST, "stream_not_found", message)
+    }
+
+    /// `id`: the stream's.
+    pub(super) fn unreadable(why: Unreadable, id: &str) -> Self {
+        match why {
+            Unreadable::Closed => Self::stream_not_found(id),
+            Unreadable::Gone(buffer) => {
+                let message = format!(
+                    "The events after this Last-Event-ID are no longer kept: the stream has outgrown what is kept of it (stream.resume_buffer, {buffer} bytes, or what all streams keep together). Send the request again."
+                );
+                Self::new(410, REQUEST, "stream_outgrown", message).final_one()
+            }
+            Unreadable::Ahead(last) => {
+                let message = format!("Last-Event-ID is ahead of this stream, whose last event so far is {last}.");
+                Self::bad_parameter("last-event-id", message)
+            }
+        }
+    }
+
     pub(super) fn unknown_path(method: &str, path: &str) -> Self {
         let message = format!("There is nothing at {} {}. GET / lists what there is.", echo(method), echo(path));
         Self::new(404, REQUEST, "unknown_url", message)
@@ -303,6 +328,16 @@ pub(super) fn fault_event(fault: &Fault) -> Bytes {
 pub(super) fn broken_event(message: &str, timeout: bool) -> Bytes {
     let code = if timeout { "upstream_timeout" } else { "stream_interrupted" };
     Error::new(502, UPSTREAM, code, format!("The answer broke off: {message}.")).event()
+}
+
+/// A reader of a stream can't go on.
+pub(super) fn unreadable_event(why: Unreadable) -> Bytes {
+    Error::unreadable(why, "").event()
+}
+
+/// A stream was ended by its caller, on another connection.
+pub(super) fn stopped_event() -> Bytes {
+    Error::new(499, REQUEST, "stream_stopped", "This stream was stopped by DELETE /v1/streams.").event()
 }
 
 /// A caller's own words, quoted, cut, and with nothing in them that a terminal would obey.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::auth::{Caller, Visitor};
 use super::error::Error;
-use super::inference::{chat, models};
+use super::inference::{chat, models, streams};
 use super::{admin, health, metrics, respond, route};
 
 /// Which paths an address serves.
@@ -43,6 +43,7 @@ fn serving(app: &mut web::ServiceConfig) {
         app.service(resource(&path("/chat/completions")).route(web::post().to(chat::chat)))
             .service(resource(&path("/models")).route(web::get().to(models::list)))
             .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)))
+            .service(resource(&path("/streams/{id}")).route(web::get().to(streams::read)).route(web::delete().to(streams::stop)))
             .service(resource(&path("/route")).route(web::get().to(route::show)));
     }
     // By HEAD too: some load balancers ask so.

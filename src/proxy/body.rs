@@ -21,7 +21,7 @@ use super::worker::Worker;
 use crate::base::Moment;
 
 /// A comment that every SSE client passes over.
-const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
+pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
 
 /// A request that is still on its way through the chain.
 pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
@@ -80,6 +80,16 @@ impl StreamBody {
         let mut body = Self::new(worker, request, State::Running(running), None, events);
         body.last_sent = Moment::START;
         body
+    }
+
+    /// The same, silent where there is nothing to say.
+    pub(super) fn without_heartbeats(&mut self) {
+        self.beat = Duration::ZERO;
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Over)
     }
 
     fn new(
@@ -142,7 +152,8 @@ impl StreamBody {
         }
     }
 
-    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// The next bytes for the caller.
+    pub(super) fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if std::mem::take(&mut self.first_waits) {
             // actix writes once the body has nothing more at hand; an upstream that sends without a pause would hold the
             // first word back until its last.

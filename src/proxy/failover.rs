@@ -47,6 +47,8 @@ pub struct Prepared {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether its stream is continued if it breaks.
     pub recovery: bool,
+    /// How long its stream can be come back to with nobody reading it; None: not at all.
+    pub resume: Option<Duration>,
     /// By when it must be answered, or its stream have begun.
     pub deadline: Moment,
 }

@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use super::client::Upstream;
 use super::edition::Edition;
 use super::pressure::Pressure;
+use super::resume::Shelf;
 use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
 use crate::base::{Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -50,6 +51,8 @@ pub struct Gateway {
     pub requests: Arc<AtomicUsize>,
     /// Streams open.
     pub streams: Arc<AtomicUsize>,
+    /// Streams that can be come back to.
+    pub shelf: Arc<Shelf>,
     /// What the machine leaves it.
     pub pressure: Arc<Pressure>,
     /// Some worker makes the active probes.

@@ -19,16 +19,13 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.request_headers", Until::NoEffect, "of these, only `timeout` and `recovery` are understood"),
+    ("server.request_headers", Until::NoEffect, "of these, only `timeout`, `recovery` and `resume` are understood"),
     ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
     ("auth.keys.rpm", Until::Refused, "the limit would not be kept"),
     ("auth.keys.tpm", Until::Refused, "the limit would not be kept"),
     ("auth.keys.concurrency", Until::Refused, "the limit would not be kept"),
     ("auth.keys.budget.usd", Until::Refused, "the budget would not be kept"),
-    ("stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
-    ("stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
-    ("stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
     ("cache.only_deterministic", Until::NoEffect, "nothing is cached"),
     ("cache.mode", Until::NoEffect, "nothing is cached"),
     ("cache.ttl", Until::NoEffect, "nothing is cached"),
@@ -48,9 +45,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
     ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
     ("models.*.cache", Until::NoEffect, "nothing is cached"),
-    ("models.*.stream.resume_window", Until::NoEffect, "a dropped client can't reattach"),
-    ("models.*.stream.resume_max", Until::NoEffect, "a dropped client can't reattach"),
-    ("models.*.stream.resume_buffer", Until::NoEffect, "a dropped client can't reattach"),
 ];
 
 /// `[cache]` and `[models.X.cache]`: checked, not kept.

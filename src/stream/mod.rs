@@ -3,9 +3,11 @@
 
 mod recover;
 mod relay;
+mod ring;
 mod seam;
 pub mod sse;
 
 pub use recover::{Barred, MOST_SAID, Said, Way};
 pub use relay::{Input, Phase, Relay, Step};
+pub use ring::{Behind, Ring};
 pub use seam::{Heard, Seam};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use actix_web::body::MessageBody;
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -16,16 +17,16 @@ use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
 use super::super::body::{read_json, unread};
-use super::super::error::{Error, broken_event, fault_event};
+use super::super::error::{Error, broken_event, fault_event, unreadable_event};
 use super::super::respond::{describe, identify};
 use super::find;
-use super::wishes::{recovery, timeout};
+use super::wishes::{recovery, resume, timeout};
 use crate::access::{Principal, estimated_tokens};
 use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{Edition, Fault, Gateway, Place, Prepared, Record, Served, StreamBody, Watch, Worker, run};
+use crate::proxy::{Edition, Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, run};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
@@ -91,6 +92,7 @@ async fn prepare(
         scan,
         headers: passing(request.headers()),
         recovery: recovery(worker, request, chain.streaming.recovery)?,
+        resume: resume(worker, request, &chain.streaming)?,
         deadline: record.started.plus(total),
         chain,
     })
@@ -131,7 +133,7 @@ fn own_pool(chain: &Chain) -> Option<Pool> {
     chain.pools.iter().find(|pool| pool.model == chain.model).cloned()
 }
 
-fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
+pub(super) fn place(worker: &Worker, stream: bool) -> Result<Place, Error> {
     let (gateway, server) = (&worker.gateway, &worker.edition.settings.server);
     let (places, most, limit) = match stream {
         true => (&gateway.streams, server.max_streams, Refused::MaxStreams),
@@ -186,15 +188,17 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
 
 async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     let own = Rc::clone(worker);
+    let owner = record.key.clone();
     let prepared = Rc::new(prepared);
     let request = Rc::clone(&prepared);
     let mut running = Box::pin(async move {
         let result = run(&own, &request, &mut record).await;
         (result, record)
     });
-    let beat = worker.edition.settings.server.heartbeat;
-    let beat_at = (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat));
-    let Some((result, record)) = until(worker, beat_at, running.as_mut()).await else {
+    if let Some(window) = prepared.resume {
+        return resumable(worker, prepared, owner, window, running).await;
+    }
+    let Some((result, record)) = until(worker, beat_at(worker), running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
         let id = Arc::clone(&prepared.id);
         let body = StreamBody::running(Rc::clone(worker), prepared, running, (fault_event, broken_event));
@@ -202,18 +206,50 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
     };
     match result {
         Ok(Served::Stream(stream)) => {
-            let mut told = HeaderMap::new();
-            describe(&mut told, &record, upstream_model(&prepared, &record).as_deref());
-            worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+            let told = stream_head(worker, &prepared, &record);
             let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, (fault_event, broken_event));
             event_stream(body, |headers| *headers = told)
         }
-        Ok(Served::Whole(_)) => refused(&Error::crashed(), record),
-        Err(fault) => failed(&fault, record),
+        other => no_stream(other, record),
     }
 }
 
-fn event_stream(body: StreamBody, head: impl FnOnce(&mut HeaderMap)) -> HttpResponse {
+/// A stream that its caller can come back to: read by an actor, for the caller as for others.
+async fn resumable(worker: &Rc<Worker>, prepared: Rc<Prepared>, owner: Owner, window: Duration, running: Running) -> HttpResponse {
+    let wire = Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event };
+    let id = Arc::clone(&prepared.id);
+    let (opening, replay) = begin(worker, prepared, owner, window, running, wire);
+    match until(worker, beat_at(worker), opening).await {
+        Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
+        Some(Ok(Err((result, record)))) => no_stream(result, record),
+        // The actor died.
+        Some(Err(_)) => Error::crashed().response(&id),
+        None => event_stream(replay.beating(), |headers| identify(headers, &id)),
+    }
+}
+
+/// When a client that got nothing yet gets its first heartbeat.
+fn beat_at(worker: &Worker) -> Option<Moment> {
+    let beat = worker.edition.settings.server.heartbeat;
+    (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat))
+}
+
+fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderMap {
+    let mut told = HeaderMap::new();
+    describe(&mut told, record, upstream_model(prepared, record).as_deref());
+    worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+    told
+}
+
+fn no_stream(result: Result<Served, Fault>, record: Record) -> HttpResponse {
+    match result {
+        Err(fault) => failed(&fault, record),
+        // A whole answer is only ever made where one was asked for.
+        Ok(_) => refused(&Error::crashed(), record),
+    }
+}
+
+pub(super) fn event_stream(body: impl MessageBody + 'static, head: impl FnOnce(&mut HeaderMap)) -> HttpResponse {
     let mut response = HttpResponse::Ok().body(body);
     let headers = response.headers_mut();
     head(headers);

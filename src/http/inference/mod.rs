@@ -2,6 +2,7 @@
 
 pub(super) mod chat;
 pub(super) mod models;
+pub(super) mod streams;
 mod wishes;
 
 use super::error::Error;

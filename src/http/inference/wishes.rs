@@ -9,8 +9,10 @@ use actix_web::http::header::HeaderName;
 use super::super::error::Error;
 use crate::base::duration;
 use crate::proxy::Worker;
+use crate::routing::Streaming;
 
 static TIMEOUT: HeaderName = HeaderName::from_static("x-stagedoor-timeout");
+static RESUME: HeaderName = HeaderName::from_static("x-stagedoor-resume");
 static RECOVERY: HeaderName = HeaderName::from_static("x-stagedoor-recovery");
 
 /// The value of a header, where callers may send it by this name. What isn't text is an empty value.
@@ -36,4 +38,17 @@ pub(super) fn recovery(worker: &Worker, request: &HttpRequest, usual: bool) -> R
         Some("error") => Ok(false),
         Some(_) => Err(Error::bad_parameter("x-stagedoor-recovery", "x-stagedoor-recovery must be continue or error.")),
     }
+}
+
+/// How long a stream can be come back to: `x-stagedoor-resume`, up to `resume_max`, else what the settings say. None: it can't.
+pub(super) fn resume(worker: &Worker, request: &HttpRequest, usual: &Streaming) -> Result<Option<Duration>, Error> {
+    let window = match wish(worker, request, &RESUME, "resume") {
+        None => usual.resume_window,
+        Some(value) => {
+            let message = "x-stagedoor-resume must be a duration with a unit, such as 2m or 30s; 0s: off.";
+            let asked = duration(value).ok_or_else(|| Error::bad_parameter("x-stagedoor-resume", message))?;
+            asked.min(usual.resume_max)
+        }
+    };
+    Ok(Some(window).filter(|window| !window.is_zero()))
 }

@@ -274,13 +274,11 @@ fn what_has_no_effect_yet_is_noted() {
         [
             "cache.mode",
             "models.small.cache",
-            "models.small.stream.resume_buffer",
             "providers.p.api_version",
             "providers.p.http2",
             "providers.p.responses",
             "server.request_headers",
             "store.ledger",
-            "stream.resume_window",
             "telemetry.log_bodies",
         ]
     );

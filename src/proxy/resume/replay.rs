@@ -1,0 +1,112 @@
+//! The body of one reader of a kept stream: what it hasn't had yet, then what comes, until the end. Its leaving ends nothing
+//! but itself.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+
+use super::super::body::HEARTBEAT;
+use super::super::watch::Watch;
+use super::super::worker::{Place, Worker};
+use super::kept::{FIRST, Kept, Unreadable};
+use crate::base::Moment;
+
+/// How it looks on the wire that a reader can't go on: the error event.
+pub type UnreadableEvent = fn(Unreadable) -> Bytes;
+
+/// See the module's text.
+pub struct Replay {
+    worker: Rc<Worker>,
+    kept: Arc<Kept>,
+    seat: u64,
+    /// The last event that it had.
+    after: u64,
+    over: bool,
+    beat: Duration,
+    last_sent: Moment,
+    watch: Watch,
+    event: UnreadableEvent,
+    /// Its place among the streams that the settings allow, where the stream's own isn't its.
+    _place: Option<Place>,
+}
+
+impl Replay {
+    /// Of a reader who has everything up to the event `after`.
+    ///
+    /// # Errors
+    /// Where the stream can't be read from there.
+    pub fn new(worker: Rc<Worker>, kept: Arc<Kept>, after: u64, event: UnreadableEvent, place: Place) -> Result<Self, Unreadable> {
+        let seat = kept.join(after)?;
+        Ok(Self::seated(worker, kept, (seat, after), event, Some(place)))
+    }
+
+    /// Of the caller who began the stream.
+    pub(super) fn first(worker: Rc<Worker>, kept: Arc<Kept>, event: UnreadableEvent) -> Self {
+        Self::seated(worker, kept, (FIRST, 0), event, None)
+    }
+
+    fn seated(worker: Rc<Worker>, kept: Arc<Kept>, (seat, after): (u64, u64), event: UnreadableEvent, place: Option<Place>) -> Self {
+        let clock = worker.gateway.clock;
+        let (beat, last_sent, watch) = (worker.edition.settings.server.heartbeat, clock.now(), Watch::new(clock));
+        Self { worker, kept, seat, after, over: false, beat, last_sent, watch, event, _place: place }
+    }
+
+    /// The same, which begins with a heartbeat.
+    #[must_use]
+    pub fn beating(mut self) -> Self {
+        self.last_sent = Moment::START;
+        self
+    }
+
+    fn sent(&mut self, bytes: Bytes) -> Poll<Option<Bytes>> {
+        if !self.beat.is_zero() {
+            self.last_sent = self.worker.gateway.clock.now();
+        }
+        Poll::Ready(Some(bytes))
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        match self.kept.poll(self.seat, self.after, cx) {
+            Poll::Ready(Some(Ok(event))) => {
+                self.after += 1;
+                self.sent(event)
+            }
+            Poll::Ready(Some(Err(unreadable))) => {
+                self.over = true;
+                Poll::Ready(Some((self.event)(unreadable)))
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if self.beat.is_zero() => Poll::Pending,
+            Poll::Pending => match self.watch.poll(self.last_sent.plus(self.beat), cx) {
+                Poll::Ready(()) => self.sent(Bytes::from_static(HEARTBEAT)),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.kept.leave(self.seat, self.worker.gateway.clock.now());
+    }
+}
+
+impl MessageBody for Replay {
+    type Error = std::convert::Infallible;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        self.get_mut().next(cx).map(|bytes| bytes.map(Ok))
+    }
+}
