@@ -24,6 +24,7 @@ mod probes;
 mod process;
 mod recovery;
 mod reload;
+mod resume;
 mod retries;
 mod route;
 mod shedding;

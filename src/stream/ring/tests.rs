@@ -80,9 +80,16 @@ fn what_does_not_fit_is_gone_and_the_newest_is_there() {
 #[derive(Clone, Debug)]
 enum Step {
     /// An event of so many characters comes, in pieces of so many bytes, with room for so much.
-    Write { text: usize, chunk: usize, most: usize },
+    Write {
+        text: usize,
+        chunk: usize,
+        most: usize,
+    },
     /// A reader takes what there is, up to so many events.
-    Read { reader: usize, events: usize },
+    Read {
+        reader: usize,
+        events: usize,
+    },
     Clear,
 }
 

@@ -162,7 +162,8 @@ fn parse(got: &[u8]) -> Reply {
     Reply { status, body: rest[..rest.len().min(length)].to_vec(), whole: rest.len() >= length, headers }
 }
 
-fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
+/// A chunked body's bytes as far as they are there, and whether it has ended.
+pub fn unchunked(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|window| window == b"\r\n") {
         let size = std::str::from_utf8(&rest[..end]).ok().and_then(|text| usize::from_str_radix(text, 16).ok());

@@ -12,7 +12,7 @@ mod upstream;
 mod wire;
 
 pub use app::{ADMIN, TestApp};
-pub use client::{Client, Reply, chat_body, stream_body};
+pub use client::{Client, Reply, chat_body, stream_body, unchunked};
 pub use process::{Finished, Process};
 pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};
 pub use wire::{Leaving, Waiting, chat_bytes, read_rest, read_until};
