@@ -33,7 +33,7 @@ pub use fault::Fault;
 pub use pressure::{Connected, Pressure, acceptable};
 pub use prober::probe;
 pub use record::Record;
-pub use resume::{Kept, Opening, Owner, Replay, Shelf, Unreadable, UnreadableEvent, Wire, begin};
+pub use resume::{Kept, Opening, Owner, Replay, Shelf, Unreadable, UnreadableEvent, Wire, begin, owner};
 pub use transport::{Reach, Transport};
 pub use watch::Watch;
 pub use worker::{Desk, Gateway, Place, Worker};

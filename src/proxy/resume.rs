@@ -9,4 +9,4 @@ mod shelf;
 pub use kept::{Kept, Unreadable};
 pub use pump::{Opening, Wire, begin};
 pub use replay::{Replay, UnreadableEvent};
-pub use shelf::{Owner, Shelf};
+pub use shelf::{Owner, Shelf, owner};

@@ -26,7 +26,9 @@ use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{Edition, Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, run};
+use crate::proxy::{
+    Edition, Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run,
+};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
@@ -188,7 +190,7 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
 
 async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     let own = Rc::clone(worker);
-    let owner = record.key.clone();
+    let owner = owner(record.key.as_ref());
     let prepared = Rc::new(prepared);
     let request = Rc::clone(&prepared);
     let mut running = Box::pin(async move {

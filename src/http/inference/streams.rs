@@ -11,7 +11,7 @@ use super::super::auth::Caller;
 use super::super::error::{Error, stopped_event, unreadable_event};
 use super::super::respond::identify;
 use super::chat::{event_stream, place};
-use crate::proxy::Replay;
+use crate::proxy::{Replay, owner};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -29,7 +29,7 @@ pub(in crate::http) async fn read(caller: Caller, request: HttpRequest, id: web:
 
 fn replay(caller: &Caller, request: &HttpRequest, id: &str) -> Result<Replay, Error> {
     let worker = &caller.visitor.worker;
-    let kept = worker.gateway.shelf.find(&caller.principal.name, id).ok_or_else(|| Error::stream_not_found(id))?;
+    let kept = worker.gateway.shelf.find(&owner(caller.principal.key()), id).ok_or_else(|| Error::stream_not_found(id))?;
     let after = last_event_id(request.headers().get(&LAST_EVENT_ID))?;
     let place = place(worker, true)?;
     Replay::new(Rc::clone(worker), kept, after, unreadable_event, place).map_err(|unreadable| Error::unreadable(unreadable, id))
@@ -46,7 +46,7 @@ fn last_event_id(header: Option<&HeaderValue>) -> Result<u64, Error> {
 }
 
 pub(in crate::http) async fn stop(caller: Caller, id: web::Path<String>) -> HttpResponse {
-    let Some(kept) = caller.visitor.worker.gateway.shelf.find(&caller.principal.name, &id) else {
+    let Some(kept) = caller.visitor.worker.gateway.shelf.find(&owner(caller.principal.key()), &id) else {
         return Error::stream_not_found(&id).response(&caller.visitor.id);
     };
     kept.stop(stopped_event());

@@ -11,14 +11,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use dashmap::DashMap;
 
 use super::kept::Kept;
+use crate::access::VirtualKey;
 
 /// What all of them keep together, in bytes.
 const TOGETHER: usize = 256 << 20;
 /// What one that flows keeps even then.
 const LEAST: usize = 64 << 10;
 
-/// Who began a stream: the key's name; None in open mode.
+/// Who began a stream: the key's id; None in open mode.
 pub type Owner = Option<Arc<str>>;
+
+/// Who may come back to what is begun with this key.
+pub fn owner(key: Option<&Arc<VirtualKey>>) -> Owner {
+    key.map(|key| Arc::clone(&key.id))
+}
 
 /// See the module's text. Shared by all workers; touched only by streams that can be come back to.
 #[derive(Debug)]
