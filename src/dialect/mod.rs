@@ -1,16 +1,26 @@
 //! What is said on the wire: bodies scanned in one pass, events classified, faults told apart by tables.
 
+pub mod anthropic;
+pub mod chat;
+mod draft;
 pub mod fault;
+mod node;
 pub mod openai;
 mod quota;
 mod retry_after;
 pub mod scan;
+pub mod seam;
 mod tally;
 mod tokens;
 mod usage;
+mod wire;
 
 pub use quota::Quota;
 pub use retry_after::{Waits, retry_after};
 pub use tally::Tally;
 pub use tokens::Counter;
 pub use usage::{Source, Usage, usage};
+pub use wire::Wire;
+
+#[cfg(test)]
+mod tests;

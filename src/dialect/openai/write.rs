@@ -1,0 +1,433 @@
+//! Chat Completions written from the neutral shape: requests to upstreams, answers and refusals to callers.
+//!
+//! A request holds only what OpenAI's own API accepts; what it can't say is dropped by name where that is harmless, else the
+//! target is unfit. An answer holds every field that OpenAI's SDKs require, and of other vendors' the two that carry thoughts
+//! (`reasoning_content`, and with their proof `thinking_blocks`), which callers may hand back.
+//! <https://platform.openai.com/docs/api-reference/chat>
+
+use bytes::Bytes;
+
+use super::types::{finish_name, role_name, thinks};
+use crate::dialect::chat::{Answer, Cache, Choice, Effort, Format, Message, Part, Request, Source, Spent, Thinking, Tool, ToolChoice};
+use crate::dialect::draft::Draft;
+use crate::dialect::scan::ErrorParts;
+use crate::dialect::seam::{Unfit, Written};
+
+pub(super) fn request(request: &Request<'_>) -> Result<Written, Unfit> {
+    let mut writer = Writer { d: Draft::with_room(4096), dropped: Vec::new(), unfit: None, thinks: thinks(&request.model) };
+    writer.request(request);
+    match writer.unfit {
+        Some(unfit) => Err(unfit),
+        None => Ok(Written { body: writer.d.done(), dropped: writer.dropped }),
+    }
+}
+
+struct Writer {
+    d: Draft,
+    dropped: Vec<String>,
+    unfit: Option<Unfit>,
+    /// Whether the model thinks before it answers.
+    thinks: bool,
+}
+
+impl Writer {
+    fn drop(&mut self, name: &str) {
+        if self.dropped.iter().all(|known| known != name) {
+            self.dropped.push(name.to_owned());
+        }
+    }
+
+    fn unfit(&mut self, what: impl Into<String>) {
+        self.unfit.get_or_insert(Unfit::new(what));
+    }
+
+    fn request(&mut self, request: &Request<'_>) {
+        for other in &request.others {
+            if other.harmless { self.drop(&other.name) } else { self.unfit(format!("`{}`", other.name)) }
+        }
+        self.d.begin(b'{');
+        self.d.key("model").text(&request.model);
+        self.d.key("messages").begin(b'[');
+        request.messages.iter().for_each(|message| self.message(message));
+        self.d.end(b']');
+        self.tools(request);
+        self.sampling(request);
+        self.format(request.format.as_ref());
+        self.thinking(request);
+        if let Some(user) = &request.user {
+            self.d.key("user").text(user);
+        }
+        if request.stream {
+            self.d.key("stream").truth(true);
+            self.d.key("stream_options").object(|d| _ = d.key("include_usage").truth(true));
+        }
+        self.d.end(b'}');
+    }
+
+    fn sampling(&mut self, request: &Request<'_>) {
+        if let Some(most) = request.max_tokens {
+            self.d.key(if self.thinks { "max_completion_tokens" } else { "max_tokens" }).count(most);
+        }
+        let numbers = [
+            ("temperature", &request.temperature),
+            ("top_p", &request.top_p),
+            ("seed", &request.seed),
+            ("presence_penalty", &request.presence_penalty),
+            ("frequency_penalty", &request.frequency_penalty),
+        ];
+        for (name, value) in numbers {
+            match value {
+                // They refuse what tampers with chance.
+                Some(_) if self.thinks && name != "seed" => self.drop(name),
+                Some(value) => _ = self.d.key(name).raw(value),
+                None => {}
+            }
+        }
+        if request.top_k.is_some() {
+            self.drop("top_k");
+        }
+        if !request.stop.is_empty() {
+            self.d.key("stop").list(|d| request.stop.iter().for_each(|text| _ = d.text(text)));
+        }
+        if let Some(choices) = request.choices {
+            self.d.key("n").count(choices);
+        }
+        if let Some(top) = request.logprobs {
+            self.d.key("logprobs").truth(true);
+            self.d.key("top_logprobs").count(top);
+        }
+    }
+
+    fn thinking(&mut self, request: &Request<'_>) {
+        let effort = match (request.effort, request.thinking) {
+            (Some(effort), _) => Some(effort),
+            (None, Some(Thinking::Off)) | (None, None) => None,
+            (None, Some(Thinking::Adaptive | Thinking::Budget(_))) => return self.drop("thinking"),
+        };
+        match effort {
+            Some(effort) if self.thinks => {
+                let most = effort.min(Effort::XHigh);
+                self.d.key("reasoning_effort").text(most.name());
+            }
+            Some(Effort::None) | None => {}
+            Some(_) => self.drop("reasoning_effort"),
+        }
+    }
+
+    fn format(&mut self, format: Option<&Format<'_>>) {
+        match format {
+            None => {}
+            Some(Format::Object) => _ = self.d.key("response_format").raw(r#"{"type":"json_object"}"#),
+            Some(Format::Schema { name, description, schema, strict }) => {
+                self.d.key("response_format").object(|d| {
+                    d.key("type").text("json_schema");
+                    d.key("json_schema").object(|d| {
+                        d.key("name").text(name.as_deref().unwrap_or("answer"));
+                        if let Some(description) = description {
+                            d.key("description").text(description);
+                        }
+                        d.key("schema").raw(schema);
+                        if let Some(strict) = strict {
+                            d.key("strict").truth(*strict);
+                        }
+                    });
+                });
+            }
+        }
+    }
+
+    fn tools(&mut self, request: &Request<'_>) {
+        if request.tools.is_empty() {
+            return;
+        }
+        if request.tools.iter().any(|tool| tool.cache.is_some()) {
+            self.drop("cache_control");
+        }
+        self.d.key("tools").list(|d| request.tools.iter().for_each(|each| tool(d, each)));
+        match &request.tool_choice {
+            None => {}
+            Some(ToolChoice::Auto) => _ = self.d.key("tool_choice").text("auto"),
+            Some(ToolChoice::Never) => _ = self.d.key("tool_choice").text("none"),
+            Some(ToolChoice::Any) => _ = self.d.key("tool_choice").text("required"),
+            Some(ToolChoice::Named(name)) => {
+                self.d.key("tool_choice").object(|d| {
+                    d.key("type").text("function");
+                    d.key("function").object(|d| _ = d.key("name").text(name));
+                });
+            }
+        }
+        if let Some(parallel) = request.parallel_calls {
+            self.d.key("parallel_tool_calls").truth(parallel);
+        }
+    }
+
+    /// A message, and before it one for each result of a tool: only there can they stand.
+    fn message(&mut self, message: &Message<'_>) {
+        let mut results = 0;
+        for part in &message.parts {
+            if let Part::Result { id, parts, failed, cache } = part {
+                results += 1;
+                if *failed {
+                    self.drop("is_error");
+                }
+                self.uncached(*cache);
+                self.d.begin(b'{');
+                self.d.key("role").text("tool");
+                self.d.key("tool_call_id").text(id);
+                self.content(parts, true);
+                self.d.end(b'}');
+            }
+        }
+        if results > 0 && results == message.parts.len() {
+            return;
+        }
+        self.d.begin(b'{');
+        self.d.key("role").text(role_name(message.role));
+        if let Some(name) = &message.name {
+            self.d.key("name").text(name);
+        }
+        self.content(&message.parts, false);
+        self.calls(&message.parts);
+        self.d.end(b'}');
+    }
+
+    fn calls(&mut self, parts: &[Part<'_>]) {
+        let calls = || parts.iter().filter(|part| matches!(part, Part::Call { .. }));
+        if calls().next().is_some() {
+            self.d.key("tool_calls").list(|d| calls().for_each(|part| call(d, part)));
+        }
+        for part in parts {
+            match part {
+                Part::Call { cache, .. } => self.uncached(*cache),
+                // Nobody but their vendor takes them back.
+                Part::Thinking { .. } | Part::Redacted(_) => self.drop("messages[].thinking"),
+                _ => {}
+            }
+        }
+    }
+
+    fn uncached(&mut self, cache: Option<Cache>) {
+        if cache.is_some() {
+            self.drop("cache_control");
+        }
+    }
+
+    /// `content`: a text where it is one, null where there is none. `result`: of a tool, which gives back text only.
+    fn content(&mut self, parts: &[Part<'_>], result: bool) {
+        let own = |part: &&Part<'_>| !matches!(part, Part::Call { .. } | Part::Result { .. } | Part::Thinking { .. } | Part::Redacted(_));
+        let parts: Vec<_> = parts.iter().filter(own).collect();
+        match parts[..] {
+            [] if result => _ = self.d.key("content").text(""),
+            [] => _ = self.d.key("content").null(),
+            [Part::Text { text, cache }] => {
+                self.d.key("content").text(text);
+                self.uncached(*cache);
+            }
+            _ => {
+                self.d.key("content").begin(b'[');
+                for part in parts {
+                    if result && !matches!(part, Part::Text { .. }) {
+                        self.unfit("a tool's result that isn't text");
+                    }
+                    self.part(part);
+                }
+                self.d.end(b']');
+            }
+        }
+    }
+
+    fn part(&mut self, part: &Part<'_>) {
+        match part {
+            Part::Text { text, cache } => {
+                self.uncached(*cache);
+                self.d.object(|d| _ = d.key("type").text("text").key("text").text(text));
+            }
+            Part::Refusal(text) => {
+                self.d.object(|d| _ = d.key("type").text("refusal").key("refusal").text(text));
+            }
+            Part::Image { source, detail, cache } => {
+                self.uncached(*cache);
+                let Some(url) = self.url(source) else { return };
+                self.d.object(|d| {
+                    d.key("type").text("image_url");
+                    d.key("image_url").object(|d| {
+                        d.key("url").text(&url);
+                        if let Some(detail) = detail {
+                            d.key("detail").text(detail);
+                        }
+                    });
+                });
+            }
+            Part::Audio { format, data } => {
+                self.d.object(|d| {
+                    d.key("type").text("input_audio");
+                    d.key("input_audio").object(|d| _ = d.key("data").text(data).key("format").text(format));
+                });
+            }
+            Part::File { source, name, cache } => {
+                self.uncached(*cache);
+                self.file(source, name.as_deref());
+            }
+            Part::Call { .. } | Part::Result { .. } | Part::Thinking { .. } | Part::Redacted(_) => {}
+        }
+    }
+
+    fn url(&mut self, source: &Source<'_>) -> Option<String> {
+        match source {
+            Source::Inline { media, data } => Some(format!("data:{media};base64,{data}")),
+            Source::Url(url) => Some(url.clone().into_owned()),
+            Source::Stored(_) | Source::Text(_) => {
+                self.unfit("a picture in another vendor's store");
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, source: &Source<'_>, name: Option<&str>) {
+        let (field, value) = match source {
+            Source::Inline { media, data } => ("file_data", format!("data:{media};base64,{data}")),
+            Source::Stored(id) => ("file_id", id.clone().into_owned()),
+            Source::Text(text) => {
+                // A plain text needs no wrapping.
+                return self.part(&Part::Text { text: text.clone(), cache: None });
+            }
+            Source::Url(_) => return self.unfit("a document by its URL"),
+        };
+        self.d.object(|d| {
+            d.key("type").text("file");
+            d.key("file").object(|d| {
+                d.key(field).text(&value);
+                match name {
+                    Some(name) => _ = d.key("filename").text(name),
+                    // Required beside the data.
+                    None if field == "file_data" => _ = d.key("filename").text("document"),
+                    None => {}
+                }
+            });
+        });
+    }
+}
+
+fn tool(d: &mut Draft, tool: &Tool<'_>) {
+    d.object(|d| {
+        d.key("type").text("function");
+        d.key("function").object(|d| {
+            d.key("name").text(&tool.name);
+            if let Some(description) = &tool.description {
+                d.key("description").text(description);
+            }
+            if let Some(schema) = &tool.schema {
+                d.key("parameters").raw(schema);
+            }
+            if let Some(strict) = tool.strict {
+                d.key("strict").truth(strict);
+            }
+        });
+    });
+}
+
+fn call(d: &mut Draft, part: &Part<'_>) {
+    let Part::Call { id, name, arguments, .. } = part else { return };
+    d.object(|d| {
+        d.key("id").text(id);
+        d.key("type").text("function");
+        d.key("function").object(|d| _ = d.key("name").text(name).key("arguments").text(arguments));
+    });
+}
+
+pub(super) fn answer(answer: &Answer<'_>, now: u64) -> Bytes {
+    let mut d = Draft::with_room(1024);
+    d.object(|d| {
+        d.key("id").text(&answer.id);
+        d.key("object").text("chat.completion");
+        d.key("created").count(answer.created.unwrap_or(now));
+        d.key("model").text(&answer.model);
+        d.key("choices").list(|d| answer.choices.iter().enumerate().for_each(|(place, choice)| write_choice(d, place as u64, choice)));
+        if let Some(spent) = &answer.spent {
+            d.key("usage");
+            usage(d, spent);
+        }
+    });
+    d.done()
+}
+
+fn write_choice(d: &mut Draft, place: u64, choice: &Choice<'_>) {
+    d.object(|d| {
+        d.key("index").count(place);
+        d.key("message").object(|d| message(d, &choice.parts));
+        d.key("logprobs").null();
+        d.key("finish_reason").text(finish_name(choice.finish));
+        if let Some(stop) = &choice.stop {
+            d.key("stop_reason").text(stop);
+        }
+    });
+}
+
+fn message(d: &mut Draft, parts: &[Part<'_>]) {
+    let join = |pick: for<'p> fn(&'p Part<'p>) -> Option<&'p str>| {
+        let mut texts = parts.iter().filter_map(pick).peekable();
+        texts.peek().is_some().then(|| texts.collect::<String>())
+    };
+    let optional = |d: &mut Draft, name: &str, text: Option<String>| match text {
+        Some(text) => _ = d.key(name).text(&text),
+        None => _ = d.key(name).null(),
+    };
+    d.key("role").text("assistant");
+    optional(d, "content", join(|part| if let Part::Text { text, .. } = part { Some(text) } else { None }));
+    optional(d, "refusal", join(|part| if let Part::Refusal(text) = part { Some(text) } else { None }));
+    if let Some(thoughts) = join(|part| if let Part::Thinking { text, .. } = part { Some(text) } else { None }) {
+        d.key("reasoning_content").text(&thoughts);
+    }
+    let proven = |part: &&Part<'_>| matches!(part, Part::Thinking { signature: Some(_), .. } | Part::Redacted(_));
+    if parts.iter().any(|part| proven(&part)) {
+        d.key("thinking_blocks").list(|d| parts.iter().filter(proven).for_each(|part| thinking_block(d, part)));
+    }
+    if parts.iter().any(|part| matches!(part, Part::Call { .. })) {
+        d.key("tool_calls").list(|d| parts.iter().for_each(|part| call(d, part)));
+    }
+}
+
+fn thinking_block(d: &mut Draft, part: &Part<'_>) {
+    match part {
+        Part::Thinking { text, signature: Some(signature) } => {
+            d.object(|d| _ = d.key("type").text("thinking").key("thinking").text(text).key("signature").text(signature));
+        }
+        Part::Redacted(data) => _ = d.object(|d| _ = d.key("type").text("redacted_thinking").key("data").text(data)),
+        _ => {}
+    }
+}
+
+/// A `usage` object.
+pub(super) fn usage(d: &mut Draft, spent: &Spent) {
+    let used = &spent.usage;
+    d.object(|d| {
+        d.key("prompt_tokens").count(used.input);
+        d.key("completion_tokens").count(used.output);
+        d.key("total_tokens").count(used.total());
+        d.key("prompt_tokens_details").object(|d| {
+            d.key("cached_tokens").count(used.cached);
+            if spent.cache_write > 0 {
+                d.key("cache_write_tokens").count(spent.cache_write);
+            }
+        });
+        d.key("completion_tokens_details").object(|d| _ = d.key("reasoning_tokens").count(used.reasoning));
+    });
+}
+
+/// OpenAI's error object.
+pub(super) fn refusal(parts: &ErrorParts) -> Bytes {
+    let mut d = Draft::with_room(256);
+    d.object(|d| {
+        d.key("error").object(|d| {
+            d.key("message").text(parts.message.as_deref().unwrap_or("The upstream refused the request and didn't say why."));
+            d.key("type").text(parts.kind.as_deref().unwrap_or("invalid_request_error"));
+            for (name, value) in [("param", &parts.param), ("code", &parts.code)] {
+                match value {
+                    Some(value) => _ = d.key(name).text(value),
+                    None => _ = d.key(name).null(),
+                }
+            }
+        });
+    });
+    d.done()
+}

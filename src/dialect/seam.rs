@@ -1,0 +1,100 @@
+//! What a dialect must be able to do to be spoken to any other: read and write requests, answers and streams from and to the
+//! neutral shape. N readers and N writers, never N x N.
+//!
+//! Only where caller and target speak differently is any of this asked: the same dialect's bytes pass untouched.
+
+use bytes::Bytes;
+
+use super::chat::{Answer, Delta, Request};
+use super::scan::ErrorParts;
+
+/// A dialect.
+pub trait Seam: Sync {
+    /// Reads a request. The body was scanned: it is JSON.
+    ///
+    /// # Errors
+    /// Where it says what can't be said otherwise than by its own dialect.
+    fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit>;
+
+    /// Writes a request.
+    ///
+    /// # Errors
+    /// Where the dialect, or the model that it asks, can't say something that changes what is answered.
+    fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit>;
+
+    /// Reads a whole answer, a 200's.
+    ///
+    /// # Errors
+    /// Where it is none.
+    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread>;
+
+    /// Writes a whole answer. `now`: seconds since 1970, where the answer doesn't say when it was made.
+    fn write_answer(&self, answer: &Answer<'_>, now: u64) -> Bytes;
+
+    /// A reader of one streamed answer.
+    fn stream_reader(&self) -> Box<dyn StreamReader>;
+
+    /// A writer of one streamed answer. `now`: as above.
+    fn stream_writer(&self, now: u64) -> Box<dyn StreamWriter>;
+
+    /// Writes a vendor's refusal of a request, which came with `status`.
+    fn write_refusal(&self, status: u16, parts: &ErrorParts) -> Bytes;
+}
+
+/// Reads the events of a stream.
+pub trait StreamReader {
+    /// Reads an event's data and tells what it says, piece by piece. What the shape doesn't have is passed.
+    ///
+    /// # Errors
+    /// Where it isn't JSON.
+    fn read<'d>(&mut self, data: &'d [u8], tell: &mut dyn FnMut(Delta<'d>)) -> Result<(), Misread>;
+}
+
+/// Writes the events of a stream.
+pub trait StreamWriter {
+    /// Writes a piece as events, behind what is there. It may wait for others that belong to the same event.
+    fn write(&mut self, delta: &Delta<'_>, out: &mut Vec<u8>);
+}
+
+/// A request that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The body.
+    pub body: Bytes,
+    /// What was left out as harmless, by the names that the caller knows.
+    pub dropped: Vec<String>,
+}
+
+/// Why a request can't be asked of a target: something in it would be lost that changes the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfit {
+    /// What, to follow "can't carry".
+    pub what: String,
+}
+
+impl Unfit {
+    /// Because of this.
+    pub fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into() }
+    }
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "can't carry {}", self.what)
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// What came isn't what the dialect says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misread;
+
+impl std::fmt::Display for Misread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("it is not what its dialect says")
+    }
+}
+
+impl std::error::Error for Misread {}
