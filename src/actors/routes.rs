@@ -8,7 +8,7 @@ use crate::routing::{Chain, KeySlot, Needs, Pool, Provider, Target, Timeouts};
 use crate::settings::{Model, Price, Settings};
 
 /// One public model.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Its chain.
     pub chain: Arc<Chain>,
@@ -83,6 +83,21 @@ impl Routes {
         })
     }
 
+    /// The same for one worker's thread alone: counting references to it touches no memory that other threads write. What
+    /// is published stays shared.
+    pub fn own(&self) -> Self {
+        let mut copies = Copies::default();
+        let providers = self
+            .providers
+            .iter()
+            .map(|(provider, targets)| (copies.provider(provider), targets.iter().map(|target| copies.target(target)).collect()));
+        let providers = providers.collect();
+        let exact = self.exact.iter().map(|(name, route)| (name.clone(), copies.route(route)));
+        let exact = exact.collect();
+        let wildcards = self.wildcards.iter().map(|(before, after, route)| (before.clone(), after.clone(), copies.route(route)));
+        Self { providers, exact, wildcards: wildcards.collect(), unserved: self.unserved.clone() }
+    }
+
     /// The public names that can be served, in order.
     pub fn served(&self) -> impl Iterator<Item = (&str, &Arc<Route>)> {
         let wild = self.wildcards.iter().map(|(.., route)| (&*route.chain.model, route));
@@ -92,6 +107,44 @@ impl Routes {
     /// What would have to be set for a known model that nobody can serve.
     pub fn unserved(&self, name: &str) -> Option<&[String]> {
         self.unserved.get(name).map(Vec::as_slice)
+    }
+}
+
+/// What was copied already, by the original's address: models that share a target share its copy.
+#[derive(Default)]
+struct Copies {
+    providers: HashMap<*const Provider, Arc<Provider>>,
+    targets: HashMap<*const Target, Arc<Target>>,
+}
+
+impl Copies {
+    fn provider(&mut self, provider: &Arc<Provider>) -> Arc<Provider> {
+        let copy = self.providers.entry(Arc::as_ptr(provider));
+        let fresh = || {
+            let keys = provider.keys.iter().map(|key| KeySlot { name: (&*key.name).into(), ..key.clone() });
+            Arc::new(Provider { name: (&*provider.name).into(), keys: keys.collect(), ..Provider::clone(provider) })
+        };
+        Arc::clone(copy.or_insert_with(fresh))
+    }
+
+    fn target(&mut self, target: &Arc<Target>) -> Arc<Target> {
+        if let Some(copy) = self.targets.get(&Arc::as_ptr(target)) {
+            return Arc::clone(copy);
+        }
+        let (provider, model) = (self.provider(&target.provider), (&*target.model).into());
+        let copy = Arc::new(Target { provider, model, ..Target::clone(target) });
+        self.targets.insert(Arc::as_ptr(target), Arc::clone(&copy));
+        copy
+    }
+
+    fn route(&mut self, route: &Route) -> Arc<Route> {
+        let pools = route.chain.pools.iter().map(|pool| Pool {
+            model: (&*pool.model).into(),
+            strategy: pool.strategy,
+            targets: pool.targets.iter().map(|target| self.target(target)).collect(),
+        });
+        let chain = Chain { pools: pools.collect(), model: (&*route.chain.model).into(), ..Chain::clone(&route.chain) };
+        Arc::new(Route { chain: Arc::new(chain), ..route.clone() })
     }
 }
 
@@ -200,5 +253,51 @@ fn overridden(timeouts: &Timeouts, model: &Model) -> Timeouts {
         first_token: over.first_token.unwrap_or(timeouts.first_token),
         idle: over.idle.unwrap_or(timeouts.idle),
         total: over.total.unwrap_or(timeouts.total),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Source, load};
+
+    fn table() -> Routes {
+        let folder = tempfile::tempdir().unwrap();
+        let text = r#"
+            [providers.p]
+            dialect = "openai"
+            base_url = "http://127.0.0.1:9/v1"
+            keys = [{ value = "sk-test-of-the-routing-table" }]
+            [models.a]
+            targets = [{ provider = "p", model = "m" }]
+            failover = ["b"]
+            [models.b]
+            targets = [{ provider = "p", model = "n" }]
+            [models."p/*"]
+            targets = [{ provider = "p", model = "*" }]
+        "#;
+        std::fs::write(folder.path().join("alone.toml"), text).unwrap();
+        let source = Source { folder: folder.path().to_owned(), settings_file: Some("alone.toml".into()), ..Source::default() };
+        Routes::new(&load(&source).unwrap(), &Board::default())
+    }
+
+    fn target(routes: &Routes, model: &str, number: usize) -> Arc<Target> {
+        let found = routes.find(model).unwrap();
+        Arc::clone(found.route.chain.targets().nth(number).unwrap().2)
+    }
+
+    #[test]
+    fn a_workers_own_table_shares_what_is_published_and_nothing_that_is_counted() {
+        let all = table();
+        let own = all.own();
+        for (model, number) in [("a", 0), ("a", 1), ("b", 0), ("p/x", 0)] {
+            let (one, other) = (target(&all, model, number), target(&own, model, number));
+            assert!(!Arc::ptr_eq(&one, &other) && !Arc::ptr_eq(&one.provider, &other.provider), "{model}");
+            assert!(!Arc::ptr_eq(&one.model, &other.model) && one.model == other.model, "{model}");
+            assert!(Arc::ptr_eq(&one.vitals, &other.vitals) && Arc::ptr_eq(&one.provider.vitals, &other.provider.vitals), "{model}");
+            assert!(Arc::ptr_eq(&one.provider.keys[0].rest, &other.provider.keys[0].rest), "{model}");
+        }
+        assert!(Arc::ptr_eq(&target(&own, "a", 1), &target(&own, "b", 0)), "models that share a target share its copy");
+        assert!(own.find("c").is_none() && own.served().count() == 3);
     }
 }

@@ -44,9 +44,15 @@ async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> 
     let by = worker.gateway.clock.now().plus(server.body_timeout);
     let mut watch = Watch::new(worker.gateway.clock);
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    let mut waits = false;
     loop {
         let piece = poll_fn(|cx| match payload.poll_next_unpin(cx) {
             Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+            Poll::Pending if !std::mem::replace(&mut waits, true) => {
+                // What came in one packet with the head is handed over right after this question: no timer for it.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Pending => watch.poll(by, cx).map(|()| Err(Error::body_too_slow(server.body_timeout))),
         });
         let Some(piece) = piece.await? else { break };

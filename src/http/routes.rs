@@ -22,26 +22,39 @@ pub enum Plane {
 }
 
 /// Adds a plane's paths to an app whose data holds its desk and the reloader's address.
+///
+/// The router compares a request's path with one pattern after the other, those with a variable part by a regular
+/// expression: what is asked most stands first.
 pub fn configure(app: &mut web::ServiceConfig, plane: Plane) {
-    if plane != Plane::Serving {
-        app.service(resource("/metrics").route(web::get().to(metrics::scrape)))
-            .service(operators("/admin/reload").route(web::post().to(admin::reload::reload)))
-            .service(operators("/admin/breakers/{provider}").route(web::post().to(admin::breakers::order)))
-            .service(web::scope("/admin").default_service(web::to(admin::unknown)));
+    match plane {
+        Plane::Serving => serving(app),
+        Plane::Whole => {
+            serving(app);
+            operating(app);
+        }
+        Plane::Admin => {
+            operating(app);
+            app.default_service(web::to(admin::unknown));
+        }
     }
-    if plane == Plane::Admin {
-        app.default_service(web::to(admin::unknown));
-    } else {
-        serving(app);
-    }
+}
+
+fn operating(app: &mut web::ServiceConfig) {
+    app.service(resource("/metrics").route(web::get().to(metrics::scrape)))
+        .service(operators("/admin/reload").route(web::post().to(admin::reload::reload)))
+        .service(operators("/admin/breakers/{provider}").route(web::post().to(admin::breakers::order)))
+        .service(web::scope("/admin").default_service(web::to(admin::unknown)));
 }
 
 fn serving(app: &mut web::ServiceConfig) {
     // The same with and without `/v1`: SDKs differ in what they take for a base URL.
+    let both = |rest: &str| ["/v1", ""].map(|prefix| format!("{prefix}{rest}"));
+    for path in both("/chat/completions") {
+        app.service(resource(&path).route(web::post().to(chat::chat)));
+    }
     for prefix in ["/v1", ""] {
         let path = |rest: &str| format!("{prefix}{rest}");
-        app.service(resource(&path("/chat/completions")).route(web::post().to(chat::chat)))
-            .service(resource(&path("/models")).route(web::get().to(models::list)))
+        app.service(resource(&path("/models")).route(web::get().to(models::list)))
             .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)))
             .service(resource(&path("/streams/{id}")).route(web::get().to(streams::read)).route(web::delete().to(streams::stop)))
             .service(resource(&path("/route")).route(web::get().to(route::show)));

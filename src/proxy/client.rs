@@ -53,27 +53,35 @@ pub struct Head {
     content_encoding: Option<HeaderValue>,
     retry_after: Option<HeaderValue>,
     retry_after_ms: Option<HeaderValue>,
+    x_ms_retry_after_ms: Option<HeaderValue>,
     quota: Option<Box<Quota>>,
 }
 
 impl Head {
     fn read(headers: &HeaderMap) -> Self {
-        let mut quota: Option<Box<Quota>> = None;
+        // One look at each header: six look-ups by name would cost more.
+        let mut head = Self::default();
         for (name, value) in headers {
-            if Quota::concerns(name.as_str())
-                && let Ok(value) = value.to_str()
-            {
-                quota.get_or_insert_default().note(name.as_str(), value);
-            }
+            let place = match name {
+                name if *name == header::CONTENT_TYPE => &mut head.content_type,
+                name if *name == header::CONTENT_LENGTH => &mut head.content_length,
+                name if *name == header::CONTENT_ENCODING => &mut head.content_encoding,
+                name if *name == header::RETRY_AFTER => &mut head.retry_after,
+                name if *name == X_MS_RETRY_AFTER_MS => &mut head.x_ms_retry_after_ms,
+                name if *name == RETRY_AFTER_MS => &mut head.retry_after_ms,
+                name => {
+                    if Quota::concerns(name.as_str())
+                        && let Ok(value) = value.to_str()
+                    {
+                        head.quota.get_or_insert_default().note(name.as_str(), value);
+                    }
+                    continue;
+                }
+            };
+            // Of several the first holds.
+            place.get_or_insert_with(|| value.clone());
         }
-        Self {
-            quota,
-            content_type: headers.get(header::CONTENT_TYPE).cloned(),
-            content_length: headers.get(header::CONTENT_LENGTH).cloned(),
-            content_encoding: headers.get(header::CONTENT_ENCODING).cloned(),
-            retry_after: headers.get(header::RETRY_AFTER).cloned(),
-            retry_after_ms: headers.get(&RETRY_AFTER_MS).or_else(|| headers.get(&X_MS_RETRY_AFTER_MS)).cloned(),
-        }
+        head
     }
 
     /// Its content type.
@@ -106,7 +114,8 @@ impl Head {
     /// The wait that it asks for.
     pub fn wait(&self, wall: Duration) -> Option<Duration> {
         let text = |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|v| v.to_str().ok().map(str::to_owned));
-        let (millis, after) = (text(&self.retry_after_ms), text(&self.retry_after));
+        let millis = text(&self.retry_after_ms).or_else(|| text(&self.x_ms_retry_after_ms));
+        let after = text(&self.retry_after);
         retry_after(Waits { millis: millis.as_deref(), after: after.as_deref() }, wall)
     }
 }

@@ -23,19 +23,29 @@ pub(super) struct Ongoing {
     pub(super) first_token: Option<Duration>,
     /// Tokens that it cost, as its answer says.
     pub(super) used: Option<u64>,
-    origin: Origin,
+    request_id: Arc<str>,
     reserved: Option<Reservation>,
     /// Of two calls side by side, whether the other has won.
     lost: Option<Rc<Cell<bool>>>,
-    claims: Option<(Admitted, Admitted, (InFlight, InFlight))>,
+    /// Gone with the call's end.
+    claims: Option<Claims>,
+}
+
+/// What a call holds until its end, and is on record as.
+struct Claims {
+    origin: Origin,
+    by_provider: Admitted,
+    by_target: Admitted,
+    in_flight: (InFlight, InFlight),
 }
 
 impl Ongoing {
     pub(super) fn new(worker: Rc<Worker>, choice: Choice, origin: Origin) -> Self {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight, reserved } = choice;
-        let claims = Some((by_provider, by_target, in_flight));
-        Self { worker, taken, started, first_token: None, used: None, origin, reserved, lost: None, claims }
+        let request_id = Arc::clone(&origin.request_id);
+        let claims = Some(Claims { origin, by_provider, by_target, in_flight });
+        Self { worker, taken, started, first_token: None, used: None, request_id, reserved, lost: None, claims }
     }
 
     /// The same beside another: dropped after `lost` is true, it was outpaced.
@@ -46,11 +56,11 @@ impl Ongoing {
 
     /// Its first content is there: a probe has shown what it was for.
     pub(super) fn answers(&mut self) {
-        let Some((by_provider, by_target, _)) = &mut self.claims else { return };
+        let Some(Claims { origin, by_provider, by_target, .. }) = &mut self.claims else { return };
         let (by_provider, by_target) = (by_provider.answered(), by_target.answered());
         if by_provider.is_some() || by_target.is_some() {
             let target = &self.taken.target;
-            let told = Answered { origin: self.origin.clone(), by_provider, by_target };
+            let told = Answered { origin: origin.clone(), by_provider, by_target };
             // A full mailbox drops the report, and the permits with it.
             if !self.worker.gateway.cast.tell(target.provider.place, told) {
                 self.worker.gateway.metrics.dropped_reports.inc();
@@ -60,7 +70,7 @@ impl Ongoing {
 
     /// The id of the request that it is made for.
     pub(super) fn request_id(&self) -> &str {
-        &self.origin.request_id
+        &self.request_id
     }
 
     /// The call goes on elsewhere: what is left here has nothing to tell any more.
@@ -71,7 +81,7 @@ impl Ongoing {
             started: self.started,
             first_token: self.first_token,
             used: self.used,
-            origin: self.origin.clone(),
+            request_id: Arc::clone(&self.request_id),
             reserved: self.reserved.take(),
             lost: None,
             claims: self.claims.take(),
@@ -80,7 +90,7 @@ impl Ongoing {
 
     /// Tells the call's end.
     pub(super) fn end(&mut self, outcome: Outcome, message: &str) {
-        let Some((by_provider, by_target, in_flight)) = self.claims.take() else { return };
+        let Some(Claims { origin, by_provider, by_target, in_flight }) = self.claims.take() else { return };
         // Not counted in flight any more once its end is known; the permits go with the report.
         drop(in_flight);
         let now = self.worker.gateway.clock.now();
@@ -91,7 +101,7 @@ impl Ongoing {
         let target = &self.taken.target;
         self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
         let told = Told {
-            origin: self.origin.clone(),
+            origin,
             target: Arc::clone(&target.vitals),
             key: self.taken.key.and_then(|place| target.provider.keys.get(place)).map(|key| Arc::clone(&key.rest)),
             outcome,

@@ -67,28 +67,27 @@ impl Record {
 
     /// Adds a failed attempt to the route.
     pub fn failed(&mut self, failed: &Failed) {
-        self.hop(&failed.target);
+        self.hop([&*failed.target]);
         let _ = write!(self.route, "!{}", failed.name.strip_prefix("status_").unwrap_or(&failed.name));
     }
 
     /// Adds an attempt that another's answer came before.
     pub fn outpaced(&mut self, taken: &Taken) {
-        self.hop(&taken.target.name());
+        self.hop(parts(taken));
         self.route.push_str("!outpaced");
     }
 
     /// Notes who serves it.
     pub fn served(&mut self, taken: &Taken) {
-        let name = taken.target.name();
-        self.hop(&name);
+        self.hop(parts(taken));
         self.served_by = Some(taken.clone());
     }
 
-    fn hop(&mut self, target: &str) {
+    fn hop<'a>(&mut self, target: impl IntoIterator<Item = &'a str>) {
         if !self.route.is_empty() {
             self.route.push(',');
         }
-        self.route.push_str(target);
+        self.route.extend(target);
     }
 
     /// The gateway's own time so far, in microseconds.
@@ -136,6 +135,11 @@ impl Record {
         }
         if level_is_info { line!(info) } else { line!(warn) }
     }
+}
+
+/// A target's name, not put together first.
+fn parts(taken: &Taken) -> [&str; 3] {
+    [&taken.target.provider.name, "/", &taken.target.model]
 }
 
 impl Drop for Record {

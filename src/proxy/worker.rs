@@ -19,7 +19,7 @@ use super::client::Upstream;
 use super::edition::Edition;
 use super::pressure::Pressure;
 use super::resume::Shelf;
-use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Tell};
+use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Routes, Tell};
 use crate::base::{Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::health::Told;
@@ -149,6 +149,8 @@ pub struct Worker {
     pub gateway: Arc<Gateway>,
     /// What the settings say, to the end of every request that began with them.
     pub edition: Arc<Edition>,
+    /// The same's routing table, this worker's own.
+    pub routes: Routes,
     /// The providers as it calls them, by their place.
     upstreams: Vec<Option<Rc<Upstream>>>,
     own: Rc<Own>,
@@ -172,7 +174,8 @@ impl Worker {
             Some(Rc::new(transport.as_ref()?.upstream(before).ok()?))
         });
         let upstreams = upstreams.collect();
-        Self { gateway, edition, upstreams, own }
+        let routes = edition.routes.own();
+        Self { gateway, edition, routes, upstreams, own }
     }
 
     /// The provider at a place as this worker calls it; None where its edition doesn't have it.

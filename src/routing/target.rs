@@ -7,7 +7,7 @@ use crate::access::Limit;
 use crate::health::{Rest, Vitals};
 
 /// A provider as routing sees it: its published vitals and its key pool, no secret.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Provider {
     /// Its name in the settings.
     pub name: Arc<str>,
@@ -24,7 +24,7 @@ pub struct Provider {
 }
 
 /// A credential of a pool, without the credential.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct KeySlot {
     /// Its name in /health and logs.
     pub name: Arc<str>,
@@ -37,7 +37,7 @@ pub struct KeySlot {
 }
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// Who is called.
     pub provider: Arc<Provider>,

@@ -393,7 +393,9 @@ impl Metrics {
         if let Some(known) = self.known.load().models.get(model) {
             let Usage { input, output, cached, reasoning } = *used;
             for (counter, tokens) in known.tokens.iter().zip([input, cached, output, reasoning]) {
-                counter.inc_by(tokens);
+                if tokens > 0 {
+                    counter.inc_by(tokens);
+                }
             }
         }
     }

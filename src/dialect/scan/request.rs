@@ -332,16 +332,16 @@ impl Reader<'_> {
         if self.null()? {
             return Ok(None);
         }
-        let must = format!("an integer from {least} to {most}");
+        let must = || format!("an integer from {least} to {most}");
         if !matches!(self.walk.peek(), Some(b'-' | b'0'..=b'9')) {
-            return Err(self.wrong("invalid_type", param, &must));
+            return Err(self.wrong("invalid_type", param, &must()));
         }
         let span = self.walk.skip()?;
         let number = self.walk.raw(span.clone());
         let code = if memchr::memchr3(b'.', b'e', b'E', number).is_some() { "invalid_type" } else { "invalid_value" };
         let value = std::str::from_utf8(number).ok().and_then(|digits| digits.parse().ok());
         match value.filter(|value| (least..=most).contains(value)) {
-            None => Err(Refusal::field(code, param, &must, self.body, span)),
+            None => Err(Refusal::field(code, param, &must(), self.body, span)),
             value => Ok(value),
         }
     }

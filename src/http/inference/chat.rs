@@ -27,7 +27,7 @@ use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
 use crate::proxy::{
-    Edition, Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run,
+    Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run,
 };
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
@@ -79,9 +79,9 @@ async fn prepare(
     let body = read_json(worker, request, payload).await?;
     let scan = scanned(body.clone()).await?;
     record.stream = scan.stream;
-    let found = find(&worker.edition, principal, &scan.model.value)?;
+    let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
-    let chain = chain_for(&worker.edition, principal, &found, &scan)?;
+    let chain = chain_for(worker, principal, &found, &scan)?;
     if scan.stream {
         record.place = Some(place(worker, true)?);
     }
@@ -109,7 +109,7 @@ async fn scanned(body: Bytes) -> Result<Scan, Error> {
 }
 
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
-fn chain_for(edition: &Edition, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
+fn chain_for(worker: &Worker, principal: &Principal, found: &Found, scan: &Scan) -> Result<Arc<Chain>, Error> {
     let chain = &found.route.chain;
     let Some(own) = &scan.models else {
         if chain.pools.iter().all(|pool| principal.may_use(&pool.model) || pool.model == chain.model) {
@@ -120,7 +120,7 @@ fn chain_for(edition: &Edition, principal: &Principal, found: &Found, scan: &Sca
     };
     let mut pools: Vec<Pool> = own_pool(chain).into_iter().collect();
     for name in &own.names {
-        let found = find(edition, principal, name)?;
+        let found = find(worker, principal, name)?;
         if found.wildcard.is_some() {
             return Err(Error::bad_parameter("models", "A wildcard's model can't be part of `models`; name it as `model`."));
         }

@@ -58,14 +58,14 @@ fn created(caller: &Caller) -> u64 {
 }
 
 pub(in crate::http) async fn list(caller: Caller) -> HttpResponse {
-    let served = caller.visitor.worker.edition.routes.served();
+    let served = caller.visitor.worker.routes.served();
     let data = served.filter(|(name, _)| caller.principal.may_use(name)).map(|(name, route)| model(name, route, created(&caller)));
     let list = List { object: "list", data: data.collect() };
     json(StatusCode::OK, &caller.visitor.id, &list)
 }
 
 pub(in crate::http) async fn one(caller: Caller, name: web::Path<String>) -> HttpResponse {
-    match find(&caller.visitor.worker.edition, &caller.principal, &name) {
+    match find(&caller.visitor.worker, &caller.principal, &name) {
         Ok(found) => json(StatusCode::OK, &caller.visitor.id, &model(&name, &found.route, created(&caller))),
         Err(error) => error.response(&caller.visitor.id),
     }
