@@ -79,16 +79,21 @@ impl Usage {
 
 /// Reads a `usage` object, from its own bytes. None where it doesn't say what was used, or nothing that can be believed.
 pub fn usage(object: &[u8]) -> Option<Usage> {
-    let mut reader = Reader { walk: Walk::new(object), input: None, output: None, cached: 0, reasoning: 0, absurd: false };
-    reader.top().ok()?;
-    let Reader { input, output, cached, reasoning, absurd, .. } = reader;
-    // An embedding has no answer, so its usage has no output.
-    let usage = Usage { input: input.or(output.map(|_| 0))?, output: output.unwrap_or(0), cached, reasoning };
-    (!absurd).then_some(Usage { cached: usage.cached.min(usage.input), reasoning: usage.reasoning.min(usage.output), ..usage })
+    read(&mut Walk::new(object)).ok()?
 }
 
-struct Reader<'a> {
-    walk: Walk<'a>,
+/// The same of the object that a walk stands on; the walk then stands behind it.
+///
+/// # Errors
+/// Where it isn't JSON.
+pub(in crate::dialect) fn read(walk: &mut Walk<'_>) -> Result<Option<Usage>, Fault> {
+    let mut reader = Reader { walk, input: None, output: None, cached: 0, reasoning: 0, absurd: false };
+    reader.top()?;
+    Ok(reader.told())
+}
+
+struct Reader<'r, 'a> {
+    walk: &'r mut Walk<'a>,
     input: Option<u64>,
     output: Option<u64>,
     cached: u64,
@@ -96,13 +101,20 @@ struct Reader<'a> {
     absurd: bool,
 }
 
-impl<'a> Members<'a> for Reader<'a> {
+impl<'a> Members<'a> for Reader<'_, 'a> {
     fn walk(&mut self) -> &mut Walk<'a> {
-        &mut self.walk
+        self.walk
     }
 }
 
-impl Reader<'_> {
+impl Reader<'_, '_> {
+    fn told(self) -> Option<Usage> {
+        let Self { input, output, cached, reasoning, absurd, .. } = self;
+        // An embedding has no answer, so its usage has no output.
+        let usage = Usage { input: input.or(output.map(|_| 0))?, output: output.unwrap_or(0), cached, reasoning };
+        (!absurd).then_some(Usage { cached: usage.cached.min(usage.input), reasoning: usage.reasoning.min(usage.output), ..usage })
+    }
+
     fn top(&mut self) -> Result<(), Fault> {
         self.members(|reader, name, _| {
             match name {

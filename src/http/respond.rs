@@ -23,21 +23,21 @@ pub(super) fn json(status: StatusCode, id: &str, answer: &impl Serialize) -> Htt
     response
 }
 
-/// Adds what every answer's head says.
+/// Adds what every answer's head says; `headers` has none of it yet.
 pub(super) fn identify(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
-        headers.insert(REQUEST_ID.clone(), id);
+        headers.append(REQUEST_ID.clone(), id);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::VARY, HeaderValue::from_static("authorization"));
+    headers.append(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.append(header::VARY, HeaderValue::from_static("authorization"));
 }
 
-/// Adds what every inference answer's head says, good or not.
+/// Adds what every inference answer's head says besides, good or not. `headers` has none of it yet: adding to them costs
+/// half of replacing.
 pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model: Option<&str>) {
-    identify(headers, &record.id);
     let mut add = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-            headers.insert(name, value);
+            headers.append(name, value);
         }
     };
     if let Some(taken) = &record.served_by {
@@ -46,9 +46,9 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     }
     if record.attempts > 0 {
         add(ROUTE, &record.route);
-        headers.insert(ATTEMPTS, HeaderValue::from(record.attempts));
+        headers.append(ATTEMPTS, HeaderValue::from(record.attempts));
     }
     let overhead = record.overhead_us();
-    headers.insert(OVERHEAD, HeaderValue::from(overhead));
-    headers.insert(PROCESSING, HeaderValue::from((overhead + record.upstream_us) / 1_000));
+    headers.append(OVERHEAD, HeaderValue::from(overhead));
+    headers.append(PROCESSING, HeaderValue::from((overhead + record.upstream_us) / 1_000));
 }

@@ -27,7 +27,7 @@ use crate::base::Moment;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage};
-use crate::dialect::{Quota, Source, Tally, Usage, usage};
+use crate::dialect::{Quota, Source, Tally, Usage};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
 use crate::stream::Input;
@@ -227,9 +227,8 @@ impl<'a> Attempt<'a> {
             let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
             scanned.map_err(|_| Failing::from(Failure::Malformed))?
         };
-        let span = seen.as_ref().ok().and_then(|seen| seen.usage.clone());
+        let told = seen.as_ref().ok().and_then(|seen| seen.usage);
         self.check_answer(response, &body, seen)?;
-        let told = span.and_then(|span| usage(&body[span]));
         self.ongoing.used = told.map(|usage| usage.total());
         let used = told.map_or_else(|| (self.estimate(&body), Source::Estimated), |usage| (usage, Source::Exact));
         Ok(Whole { body, used })

@@ -297,10 +297,10 @@ impl Http {
         let mut request = self.client.request(method, uri);
         let headers = request.headers_mut();
         if !call.body.is_empty() {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.append(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in call.headers.iter().chain(&self.headers) {
             headers.insert(name.clone(), value.clone());
         }

@@ -145,14 +145,13 @@ impl<'a> Drive<'a> {
             self.plan.calling();
             let hedge_at = self.hedge_at(&choice);
             self.record.attempts += 1;
-            let clock = self.worker.gateway.clock;
-            let before = clock.now();
             let ongoing = self.ongoing(choice, false);
+            let before = ongoing.started;
             let (taken, ended) = match hedge_at {
                 None => (ongoing.taken.clone(), self.attempt(ongoing).run().await),
                 Some(at) => Box::pin(self.hedged(ongoing, at)).await,
             };
-            self.record.upstream_us += clock.now().since(before).as_micros() as u64;
+            self.record.upstream_us += self.worker.gateway.clock.now().since(before).as_micros() as u64;
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);

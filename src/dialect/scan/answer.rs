@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::members::Members;
 use super::walk::{Fault, Str, Walk, cut, lossy};
+use crate::dialect::usage::{self, Usage};
 
 const ERROR_CHARS: usize = 2_000;
 
@@ -23,8 +24,8 @@ pub struct Answer {
     pub output: bool,
     /// The value of `error`, unless null.
     pub error: Option<Range<usize>>,
-    /// The `usage` object.
-    pub usage: Option<Range<usize>>,
+    /// What its `usage` object says, where that can be believed.
+    pub usage: Option<Usage>,
     /// The `model` string, quotes included.
     pub model: Option<Range<usize>>,
     /// The `id` string, quotes included.
@@ -75,15 +76,18 @@ pub fn answer(body: &[u8]) -> Result<Answer, NotJson> {
 
 impl Answer {
     fn member(&mut self, walk: &mut Walk<'_>, key: Str) -> Result<(), Fault> {
-        let first = walk.peek();
+        let (name, first) = (walk.name(key), walk.peek());
+        if &*name == b"usage" && first == Some(b'{') {
+            self.usage = usage::read(walk)?;
+            return Ok(());
+        }
         let value = walk.skip()?;
-        match (&*walk.name(key), first) {
+        match (&*name, first) {
             (b"choices", _) => self.choices = first == Some(b'['),
             (b"data", _) => self.data = first == Some(b'['),
             (b"results", _) => self.results = first == Some(b'['),
             (b"output", _) => self.output = first == Some(b'['),
             (b"error", _) => self.error = (first != Some(b'n')).then_some(value),
-            (b"usage", Some(b'{')) => self.usage = Some(value),
             (b"model", Some(b'"')) => self.model = Some(value),
             (b"id", Some(b'"')) => self.id = Some(value),
             _ => {}

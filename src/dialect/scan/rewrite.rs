@@ -59,6 +59,11 @@ pub(in crate::dialect) fn spliced(body: &Bytes, mut edits: Vec<Edit<'_>>) -> Byt
 pub(in crate::dialect) fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
+    if text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\') {
+        out.push_str(text);
+        out.push('"');
+        return out;
+    }
     for character in text.chars() {
         match character {
             '"' | '\\' => out.extend(['\\', character]),

@@ -163,7 +163,8 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
         Ok(Served::Whole(whole)) => {
             let mut response = HttpResponse::Ok().body(whole.body);
             let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            identify(headers, &record.id);
             describe(headers, &record, upstream_model(&prepared, &record).as_deref());
             worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
             record.end(200, "");
@@ -238,6 +239,7 @@ fn beat_at(worker: &Worker) -> Option<Moment> {
 
 fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderMap {
     let mut told = HeaderMap::new();
+    identify(&mut told, &record.id);
     describe(&mut told, record, upstream_model(prepared, record).as_deref());
     worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
     told

@@ -6,12 +6,12 @@ use super::*;
 
 #[test]
 fn a_whole_answer() {
-    let body = r#"{"id":"c-1","object":"chat.completion","model":"m\"","choices":[{"message":{"content":"é"}}],"usage":{"total_tokens":3},"error":null} "#;
+    let body = r#"{"id":"c-1","object":"chat.completion","model":"m\"","choices":[{"message":{"content":"é"}}],"usage":{"prompt_tokens":2,"completion_tokens":1},"error":null} "#;
     let found = answer(body.as_bytes()).unwrap();
     assert!(found.choices && !found.data && !found.results && !found.output && found.error.is_none());
     assert_eq!(&body[found.id.unwrap()], "\"c-1\"");
     assert_eq!(&body[found.model.unwrap()], r#""m\"""#);
-    assert_eq!(&body[found.usage.unwrap()], r#"{"total_tokens":3}"#);
+    assert_eq!(found.usage, Some(Usage { input: 2, output: 1, ..Usage::default() }));
 }
 
 #[test]
