@@ -50,7 +50,7 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         return Error::bad_parameter("model", "Name a model: GET /v1/route?model=NAME.").response(&caller.visitor.id);
     };
     let worker = &caller.visitor.worker;
-    let found = match find(&worker, &caller.principal, &name) {
+    let found = match find(worker, &caller.principal, &name) {
         Ok(found) => found,
         Err(error) => return error.response(&caller.visitor.id),
     };

@@ -26,9 +26,7 @@ use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{
-    Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run,
-};
+use crate::proxy::{Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
