@@ -3,8 +3,8 @@
 use std::any::Any;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
@@ -28,6 +28,8 @@ const BACKLOG: u32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// What was handed to the server in the end, error events too, has this long to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How often prices may change.
+const QUARTER: Duration = Duration::from_secs(900);
 /// How often a drain looks whether all have gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -269,9 +271,22 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     });
     let pressure = Arc::clone(&gateway.pressure);
     stage.spawn(async move { pressure.watch().await });
+    let repriced = Arc::downgrade(&gateway);
+    reading.spawn(keep_prices(repriced));
     let reloader = reloader(&gateway, press, source);
     let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
     Ok((gateway, reloader, stages))
+}
+
+/// Puts prices in force anew at each quarter of an hour: some vendors' change with the hour or the day.
+async fn keep_prices(gateway: Weak<Gateway>) {
+    while let Some(clock) = gateway.upgrade().map(|gateway| gateway.clock) {
+        let into = Duration::from_secs(clock.wall().as_secs() % QUARTER.as_secs());
+        tokio::time::sleep(QUARTER - into).await;
+        if let Some(gateway) = gateway.upgrade() {
+            gateway.edition.load().reprice(clock.wall());
+        }
+    }
 }
 
 fn reloader(gateway: &Arc<Gateway>, press: Press, source: Option<Source>) -> Reloader {

@@ -12,6 +12,7 @@ const FLOORS: &[&str] = &[
     "tuning",
     "stream",
     "dialect",
+    "ledger",
     "clock",
     "telemetry",
     "settings",
@@ -24,7 +25,7 @@ const FLOORS: &[&str] = &[
     "cli",
 ];
 /// How many of them are pure.
-const PURE: usize = 7;
+const PURE: usize = 8;
 /// What the pure floors don't name.
 const IMPURE: &[&str] = &[
     "tokio",

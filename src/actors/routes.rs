@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::board::Board;
+use crate::base::{PriceTag, Tariff};
 use crate::routing::{Chain, KeySlot, Needs, Pool, Provider, Target, Timeouts};
-use crate::settings::{Model, Price, Settings};
+use crate::settings::{Model, Settings};
 
 /// One public model.
 #[derive(Clone, Debug)]
@@ -17,7 +19,15 @@ pub struct Route {
     /// Its own targets, for /v1/models.
     pub targets: Vec<TargetInfo>,
     /// The most that all attempts of a request may take.
-    pub total: std::time::Duration,
+    pub total: Duration,
+}
+
+impl Route {
+    /// The tariff of its first own target that has one.
+    pub fn tariff(&self) -> Option<Arc<Tariff>> {
+        let own = self.chain.pools.iter().filter(|pool| pool.model == self.chain.model);
+        own.flat_map(|pool| &pool.targets).find_map(|target| target.price.tariff())
+    }
 }
 
 /// A target as /v1/models shows it.
@@ -27,8 +37,6 @@ pub struct TargetInfo {
     pub provider: String,
     /// The provider's own name for the model.
     pub model: String,
-    /// Its price, where written.
-    pub price: Option<Price>,
 }
 
 /// A public name found in the table.
@@ -48,14 +56,16 @@ pub struct Routes {
     exact: BTreeMap<String, Arc<Route>>,
     /// Wildcard rows by what stands before and after their `*`, longest first.
     wildcards: Vec<(String, String, Arc<Route>)>,
+    /// Those whose price is the table's.
+    by_table: Vec<Arc<Target>>,
     /// Public names none of whose chain has a provider, with the variables that would give them one.
     unserved: BTreeMap<String, Vec<String>>,
 }
 
 impl Routes {
-    /// Binds the settings to the board.
-    pub fn new(settings: &Settings, board: &Board) -> Self {
-        let mut binder = Binder::new(settings, board);
+    /// Binds the settings to the board, with the prices of that time of day.
+    pub fn new(settings: &Settings, board: &Board, wall: Duration) -> Self {
+        let mut binder = Binder::new(settings, board, wall);
         let pools: HashMap<&str, Pool> = settings.models.iter().map(|(name, model)| (name.as_str(), binder.pool(model))).collect();
         let (mut exact, mut wildcards, mut unserved) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for (name, model) in &settings.models {
@@ -69,7 +79,16 @@ impl Routes {
             }
         }
         wildcards.sort_by_key(|(before, after, _)| std::cmp::Reverse(before.len() + after.len()));
-        Self { providers: binder.providers, exact, wildcards, unserved }
+        Self { providers: binder.providers, exact, wildcards, by_table: binder.by_table, unserved }
+    }
+
+    /// Puts the prices of a time of day in force: some vendors' change with it.
+    pub fn reprice(&self, settings: &Settings, wall: Duration) {
+        for target in &self.by_table {
+            if let Some(provider) = settings.providers.get(&*target.provider.name) {
+                target.price.put(settings.prices.tariff(provider, &target.model, wall));
+            }
+        }
     }
 
     /// The row that serves a public name.
@@ -95,7 +114,9 @@ impl Routes {
         let exact = self.exact.iter().map(|(name, route)| (name.clone(), copies.route(route)));
         let exact = exact.collect();
         let wildcards = self.wildcards.iter().map(|(before, after, route)| (before.clone(), after.clone(), copies.route(route)));
-        Self { providers, exact, wildcards: wildcards.collect(), unserved: self.unserved.clone() }
+        let (wildcards, unserved) = (wildcards.collect(), self.unserved.clone());
+        // Prices are put anew in the table that this is a copy of: the tags are shared.
+        Self { providers, exact, wildcards, by_table: Vec::new(), unserved }
     }
 
     /// The public names that can be served, in order.
@@ -163,7 +184,7 @@ fn route(settings: &Settings, board: &Board, model: &Model, pools: &HashMap<&str
     };
     let targets = model.targets.iter().filter(|t| settings.providers.contains_key(&t.provider));
     let total = chain.targets().map(|(.., target)| target.timeouts.total).max().unwrap_or_default();
-    let targets = targets.map(|t| TargetInfo { provider: t.provider.clone(), model: t.model.clone(), price: t.price });
+    let targets = targets.map(|t| TargetInfo { provider: t.provider.clone(), model: t.model.clone() });
     Route { chain: Arc::new(chain), context_window: model.context_window, targets: targets.collect(), total }
 }
 
@@ -179,11 +200,13 @@ fn missing_variables(settings: &Settings, model: &Model) -> Vec<String> {
 struct Binder<'a> {
     settings: &'a Settings,
     board: &'a Board,
+    wall: Duration,
     providers: Vec<(Arc<Provider>, Vec<Arc<Target>>)>,
+    by_table: Vec<Arc<Target>>,
 }
 
 impl<'a> Binder<'a> {
-    fn new(settings: &'a Settings, board: &'a Board) -> Self {
+    fn new(settings: &'a Settings, board: &'a Board, wall: Duration) -> Self {
         let providers = settings.providers.values().map(|provider| {
             let slot = |key: &crate::settings::ProviderKey| KeySlot {
                 name: key.name.as_str().into(),
@@ -202,7 +225,7 @@ impl<'a> Binder<'a> {
             });
             (bound, Vec::new())
         });
-        Self { settings, board, providers: providers.collect() }
+        Self { settings, board, wall, providers: providers.collect(), by_table: Vec::new() }
     }
 
     fn pool(&mut self, model: &Model) -> Pool {
@@ -215,6 +238,8 @@ impl<'a> Binder<'a> {
         let (provider, known) = self.providers.iter_mut().find(|(provider, _)| *provider.name == written.provider)?;
         let settings = &self.settings.providers[&written.provider];
         let posted = self.board.target(&written.provider, &written.model, provider.keys.iter().map(|key| &*key.name));
+        let by_table = || self.settings.prices.tariff(settings, &written.model, self.wall);
+        let price = written.price.map(Tariff::flat).or_else(by_table);
         let target = Arc::new(Target {
             provider: Arc::clone(provider),
             place: posted.place,
@@ -222,22 +247,21 @@ impl<'a> Binder<'a> {
             vitals: posted.vitals,
             key_rests: posted.key_rests,
             weight: written.weight,
-            price: written.price.map(comparable_price),
+            price: Arc::new(PriceTag::new(price)),
             capabilities: written.capabilities.as_deref().map(declared),
             context_window: model.context_window,
             timeouts: overridden(&settings.timeouts, model),
             goes_on: settings.continuations.of(&written.model).0.is_some(),
         });
+        if written.price.is_none() && written.model != "*" {
+            self.by_table.push(Arc::clone(&target));
+        }
         // Models that share a target share its breaker, and so its place.
         if known.iter().all(|other| other.place != target.place) {
             known.push(Arc::clone(&target));
         }
         Some(target)
     }
-}
-
-fn comparable_price(price: Price) -> u64 {
-    ((price.input + price.output) * 1e9).clamp(0.0, 1e18) as u64
 }
 
 fn declared(capabilities: &[String]) -> Needs {
@@ -278,7 +302,7 @@ mod tests {
         "#;
         std::fs::write(folder.path().join("alone.toml"), text).unwrap();
         let source = Source { folder: folder.path().to_owned(), settings_file: Some("alone.toml".into()), ..Source::default() };
-        Routes::new(&load(&source).unwrap(), &Board::default())
+        Routes::new(&load(&source).unwrap(), &Board::default(), Duration::ZERO)
     }
 
     fn target(routes: &Routes, model: &str, number: usize) -> Arc<Target> {
@@ -294,6 +318,7 @@ mod tests {
             let (one, other) = (target(&all, model, number), target(&own, model, number));
             assert!(!Arc::ptr_eq(&one, &other) && !Arc::ptr_eq(&one.provider, &other.provider), "{model}");
             assert!(!Arc::ptr_eq(&one.model, &other.model) && one.model == other.model, "{model}");
+            assert!(Arc::ptr_eq(&one.price, &other.price));
             assert!(Arc::ptr_eq(&one.vitals, &other.vitals) && Arc::ptr_eq(&one.provider.vitals, &other.provider.vitals), "{model}");
             assert!(Arc::ptr_eq(&one.provider.keys[0].rest, &other.provider.keys[0].rest), "{model}");
         }

@@ -3,11 +3,15 @@
 mod date;
 mod ids;
 mod moment;
+mod money;
 mod secret;
 mod span;
+mod tariff;
 
 pub use date::{date, written_date};
 pub use ids::{is_request_id, request_id};
 pub use moment::Moment;
+pub use money::{Dollars, nanos};
 pub use secret::Secret;
 pub use span::{duration, number_and_unit, span};
+pub use tariff::{PriceTag, Rates, Tariff};

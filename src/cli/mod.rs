@@ -1,10 +1,11 @@
-//! The command line: `stagedoor [serve] | check | demo | sim | route | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use,
+//! The command line: `stagedoor [serve] | check | demo | sim | route | prices | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use,
 //! 3 can't run.
 
 #![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
 
 mod check;
 mod demo;
+mod prices;
 mod route;
 mod serve;
 mod sim;
@@ -56,6 +57,9 @@ enum Verb {
     Sim(sim::Options),
     /// Ask the running gateway where a request for a model would go now, and why; sends none
     Route(route::Options),
+    /// Put a newer price table in force
+    #[command(subcommand)]
+    Prices(prices::Verb),
     /// Replay what a log has on record of breakers, as it was and under other thresholds
     Tune(tune::Options),
 }
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Verb::Demo(options) => demo::run(&options),
         Verb::Sim(options) => sim::run(&options),
         Verb::Route(options) => route::run(file, &options),
+        Verb::Prices(verb) => prices::run(&verb),
         Verb::Tune(options) => tune::run(file, &options),
     }
 }

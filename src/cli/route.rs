@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{CANT_RUN, FINDING, WRONG_USE, settings};
 use crate::actors::{Board, Routes};
 use crate::base::Moment;
+use crate::clock::Clock;
 use crate::http::explained;
 use crate::settings::Settings;
 
@@ -93,7 +94,7 @@ async fn ask(settings: &Settings, url: &str, model: &str) -> Told {
 
 /// As a gateway that has just started would decide.
 fn by_settings(settings: &Settings, options: &Options, why: &str) -> ExitCode {
-    let routes = Routes::new(settings, &Board::default());
+    let routes = Routes::new(settings, &Board::default(), Clock::start().wall());
     if let Some(found) = routes.find(&options.model) {
         let title = format!("by the settings alone, with no call made yet: {why}");
         show(options, explained(&found.route.chain, Moment::START), "settings", &title);

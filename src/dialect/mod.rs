@@ -19,7 +19,7 @@ pub use quota::Quota;
 pub use retry_after::{Waits, retry_after};
 pub use tally::Tally;
 pub use tokens::Counter;
-pub use usage::{Source, Usage, usage};
+pub use usage::{Source, Usage, usage, with_cost};
 pub use wire::Wire;
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use super::tokens::Counter;
 use super::usage::{Source, Usage, usage};
 
 /// See the module's text.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Tally {
     /// Of upstreams that are through.
     before: Option<(Usage, Source)>,
+    /// What they cost together; None where that of one isn't known.
+    spent: Option<i64>,
     /// What the present one said last.
     told: Option<Usage>,
     /// What it said in words.
@@ -20,7 +22,7 @@ pub struct Tally {
 impl Tally {
     /// Of a request whose prompt has about so many tokens.
     pub fn new(prompt: u64) -> Self {
-        Self { prompt, ..Self::default() }
+        Self { prompt, before: None, spent: Some(0), told: None, counter: Counter::new() }
     }
 
     /// The upstream sent a `usage` object. The last that can be believed counts: some send a running one.
@@ -38,9 +40,15 @@ impl Tally {
         self.counter.add(pieces.into());
     }
 
-    /// Another upstream takes over, with about so many tokens in its prompt.
-    pub fn next(&mut self, prompt: u64) {
-        *self = Self { before: Some(self.total()), prompt, ..Self::default() };
+    /// Another upstream takes over, with about so many tokens in its prompt; what the one before it cost, where that is known.
+    pub fn next(&mut self, prompt: u64, cost: Option<i64>) {
+        let spent = self.spent.zip(cost).map(|(spent, cost)| spent.saturating_add(cost));
+        *self = Self { before: Some(self.total()), spent, ..Self::new(prompt) };
+    }
+
+    /// What the upstreams before the present one cost together, in nano-dollars; None where that of one isn't known.
+    pub fn spent(&self) -> Option<i64> {
+        self.spent
     }
 
     /// What the present upstream said that its own part cost.
@@ -48,10 +56,15 @@ impl Tally {
         self.told
     }
 
+    /// The present upstream's own part, and how well it is known.
+    pub fn own(&self) -> (Usage, Source) {
+        let estimate = || Usage { input: self.prompt, output: self.counter.tokens(), ..Usage::default() };
+        self.told.map_or_else(|| (estimate(), Source::Estimated), |told| (told, Source::Exact))
+    }
+
     /// All of it, and how well it is known.
     pub fn total(&self) -> (Usage, Source) {
-        let estimate = || Usage { input: self.prompt, output: self.counter.tokens(), ..Usage::default() };
-        let (own, source) = self.told.map_or_else(|| (estimate(), Source::Estimated), |told| (told, Source::Exact));
+        let (own, source) = self.own();
         match self.before {
             None => (own, source),
             Some((mut sum, before)) => {
@@ -82,7 +95,14 @@ mod tests {
     fn every_upstream_counts_for_itself() {
         let mut tally = Tally::new(10);
         tally.words("hello world");
-        tally.next(12);
+        tally.next(12, Some(5));
+        tally.next(0, Some(6));
+        assert_eq!(tally.spent(), Some(11));
+        tally.next(0, None);
+        assert_eq!(tally.spent(), None, "a sum with an unknown part is unknown");
+        let mut tally = Tally::new(10);
+        tally.words("hello world");
+        tally.next(12, Some(5));
         tally.words(" again");
         assert_eq!(tally.total(), (Usage { input: 22, output: 3, ..Usage::default() }, Source::Estimated));
         tally.usage(br#"{"prompt_tokens":13,"completion_tokens":2}"#);

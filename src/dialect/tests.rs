@@ -210,7 +210,7 @@ fn spent(wire: Wire) -> BoxedStrategy<Spent> {
                 Wire::Anthropic => (cached, cache_write),
             };
             let input = if wire == Wire::Anthropic { input + cached + cache_write } else { input };
-            Spent { usage: Usage { input, output, cached, reasoning: reasoning.min(output) }, cache_write }
+            Spent { usage: Usage { input, output, cached, cache_write, reasoning: reasoning.min(output), ..Usage::default() }, cache_write }
         })
         .boxed()
 }

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::base::Dollars;
 use crate::proxy::Record;
 
 pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,6 +15,7 @@ const MODEL: HeaderName = HeaderName::from_static("x-stagedoor-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-stagedoor-attempts");
 const ROUTE: HeaderName = HeaderName::from_static("x-stagedoor-route");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-stagedoor-overhead-us");
+const COST: HeaderName = HeaderName::from_static("x-stagedoor-cost");
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// An answer of the gateway's own, as JSON.
@@ -43,6 +45,9 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     if let Some(taken) = &record.served_by {
         add(PROVIDER, &taken.target.provider.name);
         add(MODEL, upstream_model.unwrap_or(&taken.target.model));
+    }
+    if let Some(cost) = record.shown_cost() {
+        add(COST, &Dollars(cost).to_string());
     }
     if record.attempts > 0 {
         add(ROUTE, &record.route);

@@ -23,11 +23,11 @@ use super::stitch::Stitch;
 use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
-use crate::base::Moment;
+use crate::base::{Dollars, Moment, Tariff};
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream;
-use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage};
-use crate::dialect::{Quota, Source, Tally, Usage};
+use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
+use crate::dialect::{Quota, Source, Tally, Usage, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
 use crate::stream::Input;
@@ -231,10 +231,26 @@ impl<'a> Attempt<'a> {
         self.check_answer(response, &body, seen)?;
         self.ongoing.used = told.map(|usage| usage.total());
         let used = told.map_or_else(|| (self.estimate(&body), Source::Estimated), |usage| (usage, Source::Exact));
-        Ok(Whole { body, used })
+        let target = &self.ongoing.taken.target;
+        let cost = self.worker.cost(target, self.request.upstream_model(target), &used.0);
+        let shown = cost.filter(|_| told.is_some() && self.worker.edition.settings.telemetry.cost_in_usage);
+        let body = match (shown, shown.and_then(|_| usage_span(&body))) {
+            (Some(cost), Some(span)) => {
+                let object = with_cost(&body[span.clone()], Dollars(cost));
+                [&body[..span.start], &object, &body[span.end..]].concat().into()
+            }
+            _ => body,
+        };
+        Ok(Whole { body, used, cost })
     }
 
-    /// What an answer cost that doesn't say it.
+    /// What the target's tokens cost, to be kept.
+    fn tariff(&self) -> Option<Arc<Tariff>> {
+        let target = &self.ongoing.taken.target;
+        self.worker.tariff(target, self.request.upstream_model(target))
+    }
+
+    /// What an answer used that doesn't say it.
     fn estimate(&self, body: &[u8]) -> Usage {
         Usage { input: self.request.scan.prompt_tokens(), output: unstream::tokens(body), ..Usage::default() }
     }
@@ -383,7 +399,9 @@ impl<'a> Attempt<'a> {
             None => (Tally::new(scan.prompt_tokens()), self.tale()),
         };
         let hold_tools = self.request.chain.streaming.hold_tools;
-        Reading { max_event, choices: scan.n, hide_usage: !scan.include_usage, hold_tools, tally, tale, stitch }
+        let shown = scan.include_usage && self.worker.edition.settings.telemetry.cost_in_usage;
+        let priced = if shown { self.tariff() } else { None };
+        Reading { max_event, choices: scan.n, hide_usage: !scan.include_usage, hold_tools, tally, priced, tale, stitch }
     }
 
     /// What is said is kept only where somebody else could go on with it.
@@ -396,9 +414,11 @@ impl<'a> Attempt<'a> {
         let now = self.first_content.unwrap_or_else(|| self.now());
         self.ongoing.first_token = Some(now.since(self.ongoing.started));
         self.ongoing.answers();
+        // A wildcard's price goes by the request's name for the model, which the stream doesn't keep.
+        let wild = if &*self.ongoing.taken.target.model == "*" { self.tariff() } else { None };
         let ongoing = self.ongoing.handed_over();
         let watch = std::mem::replace(&mut self.watch, Watch::new(self.worker.gateway.clock));
-        Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, watch, finished)))
+        Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, wild, (watch, finished))))
     }
 }
 

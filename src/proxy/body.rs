@@ -148,7 +148,7 @@ impl StreamBody {
     /// What was used so far is the request's, however it ends.
     fn note_usage(&mut self) {
         if let (State::Live(live), Some(record)) = (&self.state, &mut self.record) {
-            record.used = Some(live.used());
+            record.spent(live.used(), live.cost());
         }
     }
 

@@ -2,12 +2,14 @@
 //! keeps the edition it began with, so it never sees half of one and half of another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::client::Unusable;
 use super::recovery::Refusals;
 use super::transport::{Reach, Transport};
+use super::wild_prices::WildPrices;
 use crate::access::{Digest, KeyRing};
 use crate::actors::{Board, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
@@ -25,6 +27,8 @@ pub struct Edition {
     pub open: bool,
     /// Each target's metrics, by its provider's place and its own; those of earlier editions too.
     pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
+    /// What models cost that only their requests name.
+    pub(super) wild_prices: WildPrices,
     /// What its targets have been seen to refuse.
     pub(super) refusals: Refusals,
     /// By the provider's place; None where it isn't in this edition.
@@ -34,8 +38,8 @@ pub struct Edition {
 impl Edition {
     /// Binds settings, and the transports of their providers in the order of their names, to the board; gives what is new
     /// its series.
-    fn new(settings: Settings, transports: Vec<Transport>, board: &Board, metrics: &Metrics) -> Self {
-        let routes = Arc::new(Routes::new(&settings, board));
+    fn new(settings: Settings, transports: Vec<Transport>, board: &Board, wall: Duration, metrics: &Metrics) -> Self {
+        let routes = Arc::new(Routes::new(&settings, board, wall));
         let names = board.names();
         let targets = names.iter().flat_map(|(provider, models)| models.iter().map(|model| (provider.clone(), model.clone())));
         metrics.add(settings.models.keys().cloned(), targets);
@@ -59,9 +63,16 @@ impl Edition {
             keys,
             open,
             target_metrics: names.iter().map(handles).collect(),
+            wild_prices: WildPrices::default(),
             refusals: Refusals::default(),
             transports: placed,
         }
+    }
+
+    /// Puts the prices of a time of day in force.
+    pub fn reprice(&self, wall: Duration) {
+        self.routes.reprice(&self.settings, wall);
+        self.wild_prices.forget();
     }
 
     /// How a provider of this edition is called.
@@ -92,7 +103,7 @@ impl Press {
     /// Where a provider's settings can't be used: nothing has happened then.
     pub fn edition(&self, settings: Settings, before: Option<&Edition>) -> Result<Edition, Unusable> {
         let transports = Transport::all(&settings, &self.reach, |name| before?.transport(name))?;
-        let edition = Edition::new(settings, transports, &self.board, &self.metrics);
+        let edition = Edition::new(settings, transports, &self.board, self.reach.clock.wall(), &self.metrics);
         put_on_record(&edition.routes);
         self.troupe.play(&edition.settings.providers, &edition.routes);
         self.table.store(Arc::clone(&edition.routes));

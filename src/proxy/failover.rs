@@ -68,8 +68,10 @@ impl Prepared {
 pub struct Whole {
     /// Its body, as it came.
     pub body: Bytes,
-    /// What it cost, and how well that is known.
+    /// What it used, and how well that is known.
     pub used: (Usage, Source),
+    /// What that cost, in nano-dollars, where its price is known.
+    pub cost: Option<i64>,
 }
 
 /// What a target answered.
@@ -155,7 +157,7 @@ impl<'a> Drive<'a> {
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);
-                    self.record.used = Some(whole.used);
+                    self.record.spent(whole.used, whole.cost);
                     return Ok(Served::Whole(whole));
                 }
                 Ended::Stream(live) => {

@@ -2,6 +2,7 @@
 //! or a clock.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use super::reader::{Progress, Reader};
 use super::recovery::Broke;
 use super::watch::Watch;
 use super::worker::Worker;
-use crate::base::Moment;
-use crate::dialect::{Source, Usage};
+use crate::base::{Moment, Tariff};
+use crate::dialect::{Source, Tally, Usage};
 use crate::health::Outcome;
+use crate::ledger::{cost, plus};
 use crate::routing::Taken;
 use crate::stream::Input;
 
@@ -47,6 +49,8 @@ pub(super) struct Live {
     incoming: Option<Incoming>,
     reader: Reader,
     ongoing: Ongoing,
+    /// What its tokens cost, where its target's own tag doesn't say it.
+    wild: Option<Arc<Tariff>>,
     watch: Watch,
     last_piece: Moment,
     state: State,
@@ -60,9 +64,17 @@ enum State {
 }
 
 impl Live {
-    pub(super) fn new(worker: Rc<Worker>, incoming: Incoming, reader: Reader, ongoing: Ongoing, watch: Watch, finished: bool) -> Self {
+    /// `finished`: its whole body is in the reader.
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        incoming: Incoming,
+        reader: Reader,
+        ongoing: Ongoing,
+        wild: Option<Arc<Tariff>>,
+        (watch, finished): (Watch, bool),
+    ) -> Self {
         let last_piece = worker.gateway.clock.now();
-        let mut live = Self { worker, incoming: Some(incoming), reader, ongoing, watch, last_piece, state: State::Flowing };
+        let mut live = Self { worker, incoming: Some(incoming), reader, ongoing, wild, watch, last_piece, state: State::Flowing };
         if finished {
             live.whole();
         }
@@ -89,7 +101,7 @@ impl Live {
         let taken = self.ongoing.taken.clone();
         let (tale, tally) = self.reader.take_tale()?;
         match tale.said.text() {
-            Ok(_) => Some(Broke { taken, tale, tally }),
+            Ok(_) => Some(Broke { taken, tale, cost: self.own_cost(&tally), tally }),
             Err(barred) => {
                 tracing::info!(request_id = %self.ongoing.request_id(), from = taken.target.name(), why = barred.name(), "stream not continued");
                 None
@@ -100,6 +112,20 @@ impl Live {
     /// What the request has used so far.
     pub(super) fn used(&self) -> (Usage, Source) {
         self.reader.tally().total()
+    }
+
+    /// What that cost, in nano-dollars, where the price of all of it is known.
+    pub(super) fn cost(&self) -> Option<i64> {
+        let tally = self.reader.tally();
+        plus(tally.spent(), self.own_cost(tally))
+    }
+
+    fn own_cost(&self, tally: &Tally) -> Option<i64> {
+        let own = |tariff: &Tariff| cost(tariff, &tally.own().0);
+        match &self.wild {
+            Some(tariff) => Some(own(tariff)),
+            None => self.ongoing.taken.target.price.look(own),
+        }
     }
 
     /// Whether nothing comes after what was handed over.

@@ -22,6 +22,7 @@ mod stitch;
 mod tale;
 mod transport;
 mod watch;
+mod wild_prices;
 mod worker;
 
 pub use body::{BrokenEvent, FaultEvent, Running, StreamBody};

@@ -3,17 +3,21 @@
 //! caller has.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
-use crate::dialect::Tally;
+use crate::base::{Dollars, Tariff};
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::frame::{Kind, Seen, classify};
 use crate::dialect::scan::error_parts;
+use crate::dialect::{Tally, usage, with_cost};
 use crate::health::{Failure, Outcome};
+use crate::ledger::{cost, plus};
 use crate::stream::sse::{Frame, Parser};
 use crate::stream::{Input, Phase, Relay, Step};
 
@@ -47,6 +51,8 @@ pub(super) struct Reading {
     pub(super) tally: Tally,
     /// What has been said so far, where another target could go on.
     pub(super) tale: Option<Box<Tale>>,
+    /// What its tokens cost, where the caller's `usage` is to say so.
+    pub(super) priced: Option<Arc<Tariff>>,
     /// Of a later leg: how it joins the tale.
     pub(super) stitch: Option<Box<Stitch>>,
 }
@@ -123,7 +129,7 @@ impl Reader {
     /// What was said, and what it took; once reading is over.
     pub(super) fn take_tale(&mut self) -> Option<(Box<Tale>, Tally)> {
         let tale = self.how.tale.take()?;
-        Some((tale, std::mem::take(&mut self.how.tally)))
+        Some((tale, self.how.tally.clone()))
     }
 
     /// A piece of the body.
@@ -183,6 +189,10 @@ impl Reader {
         if let Some(usage) = &seen.usage {
             self.how.tally.usage(&data[usage.clone()]);
         }
+        let event = match (&self.how.priced, &seen.usage) {
+            (Some(tariff), Some(span)) => priced(&data, span, tariff).unwrap_or(event),
+            _ => event,
+        };
         let input = match seen.kind {
             Kind::Done => Input::Terminal,
             Kind::NotJson => Input::NotJson,
@@ -313,9 +323,24 @@ impl Reader {
         if let (Some(stitch), Some(tale)) = (&self.how.stitch, &self.how.tale)
             && stitch.wants_usage
         {
-            self.out.push(tale.begun.usage(&self.how.tally.total().0));
+            let mut usage = self.how.tally.total().0.json();
+            let last = self.how.priced.as_ref().map(|tariff| cost(tariff, &self.how.tally.own().0));
+            if let Some(cost) = plus(self.how.tally.spent(), last) {
+                usage = String::from_utf8_lossy(&with_cost(usage.as_bytes(), Dollars(cost))).into_owned();
+            }
+            self.out.push(tale.begun.usage(&usage));
         }
     }
+}
+
+/// An event whose usage says besides what it cost; None where it can't be believed.
+fn priced(data: &[u8], span: &Range<usize>, tariff: &Tariff) -> Option<Bytes> {
+    let object = data.get(span.clone())?;
+    let object = with_cost(object, Dollars(cost(tariff, &usage(object)?)));
+    let one_line = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+    let event = [b"data: ", data.get(..span.start)?, &object, data.get(span.end..)?].concat();
+    let event: Vec<u8> = event.iter().map(one_line).chain(*b"\n\n").collect();
+    Some(event.into())
 }
 
 /// An event that was cut before its blank line, with one.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::worker::{Place, Worker};
 use crate::access::VirtualKey;
-use crate::base::Moment;
+use crate::base::{Dollars, Moment};
 use crate::dialect::{Source, Usage};
+use crate::ledger::plus;
 use crate::routing::{Failed, Taken};
 
 /// The status that stands for a caller who left (nginx's).
@@ -37,8 +38,12 @@ pub struct Record {
     pub served_by: Option<Taken>,
     /// From the request's start to the first content.
     pub first_token_ms: Option<u64>,
-    /// What it used, and how well that is known; None where no upstream answered.
-    pub used: Option<(Usage, Source)>,
+    /// What its answer used, and how well that is known; None where no upstream answered.
+    used: Option<(Usage, Source)>,
+    /// What that cost.
+    cost: Option<i64>,
+    /// What calls used and cost that another's answer came before: upstreams bill them too.
+    outpaced: Option<(Usage, Option<i64>)>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
     ended: bool,
@@ -60,9 +65,17 @@ impl Record {
             served_by: None,
             first_token_ms: None,
             used: None,
+            cost: None,
+            outpaced: None,
             place: None,
             ended: false,
         }
+    }
+
+    /// What its head says that it cost: of what was answered whole, where the settings have it so.
+    pub fn shown_cost(&self) -> Option<i64> {
+        let shown = self.worker.edition.settings.telemetry.cost_header && !self.stream && self.used.is_some();
+        self.cost().filter(|_| shown)
     }
 
     /// Adds a failed attempt to the route.
@@ -71,10 +84,32 @@ impl Record {
         let _ = write!(self.route, "!{}", failed.name.strip_prefix("status_").unwrap_or(&failed.name));
     }
 
-    /// Adds an attempt that another's answer came before.
-    pub fn outpaced(&mut self, taken: &Taken) {
+    /// Adds an attempt that another's answer came before, with what it is taken to have used and what that cost.
+    pub fn outpaced(&mut self, taken: &Taken, used: Usage, cost: Option<i64>) {
         self.hop(parts(taken));
         self.route.push_str("!outpaced");
+        self.outpaced = Some((used, cost));
+    }
+
+    /// Notes what its answer has used so far, how well that is known, and what it cost where its price is known.
+    pub fn spent(&mut self, used: (Usage, Source), cost: Option<i64>) {
+        (self.used, self.cost) = (Some(used), cost);
+    }
+
+    /// What it used so far, all its calls together, and how well that is known; None where no upstream answered.
+    pub fn used(&self) -> Option<(Usage, Source)> {
+        let (mut used, mut source) = self.used?;
+        if let Some((more, _)) = self.outpaced {
+            used += more;
+            source = source.with(Source::Estimated);
+        }
+        Some((used, source))
+    }
+
+    /// What that cost, in nano-dollars; None where the price of any of it isn't known. What nothing answered cost nothing.
+    pub fn cost(&self) -> Option<i64> {
+        let answered = if self.used.is_some() { self.cost } else { Some(0) };
+        plus(answered, self.outpaced.map_or(Some(0), |(_, cost)| cost))
     }
 
     /// Notes who serves it.
@@ -104,8 +139,16 @@ impl Record {
         let gateway = &self.worker.gateway;
         let took = gateway.clock.now().since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
-        if let Some((used, _)) = &self.used {
+        if status == LEFT {
+            // What it had used by then was counted here, however much the upstream says of it.
+            self.used = self.used.map(|(used, source)| (used, if source == Source::Estimated { Source::Partial } else { source }));
+        }
+        let (used, cost) = (self.used(), self.cost());
+        if let Some((used, _)) = &used {
             gateway.metrics.tokens(&self.model, used);
+            if let Some(cost) = cost {
+                gateway.metrics.cost(&self.model, Dollars(cost));
+            }
         }
         self.place = None;
         let served = self.served_by.as_ref();
@@ -125,9 +168,10 @@ impl Record {
                     first_token_ms = self.first_token_ms,
                     attempts = self.attempts,
                     route = ?self.route,
-                    tokens_in = self.used.map(|(used, _)| used.input),
-                    tokens_out = self.used.map(|(used, _)| used.output),
-                    usage = self.used.map(|(_, source)| source.name()),
+                    tokens_in = used.map(|(used, _)| used.input),
+                    tokens_out = used.map(|(used, _)| used.output),
+                    usage = used.map(|(_, source)| source.name()),
+                    cost_usd = used.and(cost).map(|cost| tracing::field::display(Dollars(cost))),
                     error,
                     "request"
                 )

@@ -87,6 +87,8 @@ pub(super) struct Broke {
     pub(super) taken: Taken,
     pub(super) tale: Box<Tale>,
     pub(super) tally: Tally,
+    /// What its own part cost, where that is known.
+    pub(super) cost: Option<i64>,
 }
 
 /// Mends a stream.
@@ -187,7 +189,7 @@ impl Mender {
         let opened = preferred.and_then(|way| Some((way, asked(way)?)));
         let (way, body) = opened.unwrap_or_else(|| (Way::Splice, asked(Way::Splice).unwrap_or_default()));
         let mut tally = self.broke.tally.clone();
-        tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens });
+        tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
         Leg {
             body,

@@ -20,9 +20,11 @@ use super::edition::Edition;
 use super::pressure::Pressure;
 use super::resume::Shelf;
 use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Routes, Tell};
-use crate::base::{Secret, request_id};
+use crate::base::{Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
+use crate::dialect::Usage;
 use crate::health::Told;
+use crate::ledger::cost;
 use crate::routing::{Choice, NoTarget, Target, Turns};
 use crate::telemetry::Metrics;
 
@@ -196,6 +198,22 @@ impl Worker {
     /// A number from 0 to 1.
     pub fn draw(&self) -> f64 {
         self.own.rng.borrow_mut().random()
+    }
+
+    /// What a target's tokens cost, of which `model` is the name that it is called by; None where that isn't known.
+    pub(super) fn tariff(&self, target: &Target, model: &str) -> Option<Arc<Tariff>> {
+        match &*target.model {
+            "*" => self.edition.wild_prices.tariff(&self.edition.settings, target, model, self.gateway.clock),
+            _ => target.price.tariff(),
+        }
+    }
+
+    /// What a call to it cost, in nano-dollars; None where its price isn't known.
+    pub(super) fn cost(&self, target: &Target, model: &str, used: &Usage) -> Option<i64> {
+        match &*target.model {
+            "*" => self.tariff(target, model).map(|tariff| cost(&tariff, used)),
+            _ => target.price.look(|tariff| cost(tariff, used)),
+        }
     }
 
     /// `providers.X.codes` of a target's provider.

@@ -77,7 +77,7 @@ pub(super) fn target(provider: &Arc<Provider>, model: &str) -> Target {
         vitals,
         key_rests: (0..provider.keys.len().max(1)).map(|_| Arc::default()).collect(),
         weight: 1,
-        price: None,
+        price: Arc::default(),
         capabilities: None::<Needs>,
         context_window: None,
         timeouts: Timeouts { connect: second, first_byte: second, first_token: second, idle: second, total: second * 10 },

@@ -264,7 +264,7 @@ pub(super) fn score(ask: &Ask<'_>, pool: &Pool, target: &Target) -> (f64, f64) {
         // Of a new one that is being tried nothing is known until it answers.
         Strategy::Fastest if target.vitals.in_flight() > 0 => (target.vitals.peak(ask.stream, ask.now).unwrap_or(f64::INFINITY), load),
         Strategy::Fastest => (target.vitals.peak(ask.stream, ask.now).unwrap_or(UNKNOWN_MICROS), load),
-        Strategy::Cheapest => (target.price.map_or(f64::INFINITY, |nano| nano as f64), load),
+        Strategy::Cheapest => (target.price.compared().map_or(f64::INFINITY, |nano| nano as f64), load),
     }
 }
 

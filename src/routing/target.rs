@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::policy::{Timeouts, WhenAllOpen};
 use crate::access::Limit;
+use crate::base::PriceTag;
 use crate::health::{Rest, Vitals};
 
 /// A provider as routing sees it: its published vitals and its key pool, no secret.
@@ -51,8 +52,8 @@ pub struct Target {
     pub key_rests: Arc<[Arc<Rest>]>,
     /// Its share under `weighted`, a divisor of load elsewhere.
     pub weight: u32,
-    /// Its price as one number to compare (input and output per million tokens, in nano-dollars); None: not known.
-    pub price: Option<u64>,
+    /// What its tokens cost; empty where that isn't known.
+    pub price: Arc<PriceTag>,
     /// What it can do, where that was declared.
     pub capabilities: Option<Needs>,
     /// Tokens that a request and its answer may have together, where known.

@@ -52,9 +52,9 @@ pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
     s.flag("log_bodies", false);
     s.number("log_bodies_sample", 0.01, 0.0..=1.0);
     s.period("slow_request", Duration::from_secs(30));
-    s.flag("cost_header", true);
-    s.flag("cost_in_usage", false);
     Telemetry {
+        cost_header: s.flag("cost_header", true),
+        cost_in_usage: s.flag("cost_in_usage", false),
         log: s.choice("log", &[("pretty", LogForm::Pretty), ("json", LogForm::Json)], LogForm::Pretty),
         metrics_need_admin: s.choice("metrics", &[("open", false), ("admin", true)], false),
     }

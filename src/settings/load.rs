@@ -5,12 +5,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::diff::Written;
 use super::dotenv;
 use super::files::{Files, Reader};
 use super::layer::{Layer, merged};
 use super::path::Path as KeyPath;
+use super::prices::{PRICES_FILE, PriceTable};
 use super::problem::{Invalid, Problem};
 use super::raw::Report;
 use super::resolve::resolve;
@@ -117,10 +119,11 @@ fn settings(source: &Source, reader: &Reader) -> Result<Settings, Invalid> {
     let report = Report::new(layers, problems);
     let vault = Vault { env: &env, folder: &source.folder, reader, behind: RefCell::default() };
     let settings = resolve(&tree, &report, &vault, source.bound.as_ref());
+    let prices = prices(source, reader, &report);
     let written = Written::new(&tree, vault.behind.into_inner());
     stray_variables(&env, &report);
     let (problems, notes) = report.finish();
-    if problems.is_empty() { Ok(Settings { written, notes, ..settings }) } else { Err(Invalid { problems }) }
+    if problems.is_empty() { Ok(Settings { written, notes, prices: Arc::new(prices), ..settings }) } else { Err(Invalid { problems }) }
 }
 
 /// The files, lowest first, each parsed or with what is wrong.
@@ -161,6 +164,20 @@ fn layer(reader: &Reader, path: &Path, label: &str) -> Option<Result<Layer, Prob
             Err(_) => Err(problem(label, "is not UTF-8 text")),
         }),
     }
+}
+
+/// The newer price table, where one lies in its place; else the one that is compiled in.
+fn prices(source: &Source, reader: &Reader, report: &Report) -> PriceTable {
+    let read = match reader.read(&source.folder.join(PRICES_FILE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return PriceTable::default(),
+        Err(error) => Err(format!("can't be read: {}", error.kind())),
+        Ok(text) => PriceTable::from_json(&text),
+    };
+    read.unwrap_or_else(|wrong| {
+        let message = format!("is no price table: {wrong}; put one there with `stagedoor prices update FILE`, or remove it");
+        report.add(problem(PRICES_FILE, &message));
+        PriceTable::default()
+    })
 }
 
 /// Tells of variables with one underscore where two are meant: they would be passed over in silence.

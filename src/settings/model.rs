@@ -5,7 +5,8 @@ use super::later;
 use super::path::Path;
 use super::raw::{MOST, Report, Section, did_you_mean};
 use super::stream;
-use super::types::{Model, Price, Retry, Strategy, Streaming, Target};
+use super::types::{Model, Retry, Strategy, Streaming, Target};
+use crate::base::{Rates, nanos};
 
 /// What a target may declare that it can do.
 const CAPABILITIES: &[&str] = &["tools", "vision", "json_schema", "audio"];
@@ -91,19 +92,24 @@ fn required_text(row: &mut Section<'_>, key: &'static str, example: &str) -> Str
     text.unwrap_or_default()
 }
 
-/// USD per million tokens; the classes beyond input and output are checked, not kept.
-fn price(mut s: Section<'_>) -> Option<Price> {
+/// USD per million tokens. A class that is left out costs the same as what it is a part of.
+fn price(mut s: Section<'_>) -> Option<Rates> {
     const MOST_USD: f64 = 1e9;
-    for class in ["cached", "cache_write", "reasoning"] {
-        s.optional_number(class, 0.0..=MOST_USD);
-    }
-    let (input, output) = (s.optional_number("input", 0.0..=MOST_USD), s.optional_number("output", 0.0..=MOST_USD));
+    let mut class = |name| s.optional_number(name, 0.0..=MOST_USD).and_then(nanos);
+    let (cached, cache_write, reasoning) = (class("cached"), class("cache_write"), class("reasoning"));
+    let (input, output) = (class("input"), class("output"));
     for key in ["input", "output"] {
         if !s.has(key) {
             s.missing(key, "both, in USD per million tokens: price = { input = 2.5, output = 10.0 }");
         }
     }
-    Some(Price { input: input?, output: output? })
+    let rates = Rates::new(input?, output?);
+    Some(Rates {
+        cached: cached.unwrap_or(rates.cached),
+        cache_write: cache_write.unwrap_or(rates.cache_write),
+        reasoning: reasoning.unwrap_or(rates.reasoning),
+        ..rates
+    })
 }
 
 fn capabilities(row: &mut Section<'_>) -> Option<Vec<String>> {

@@ -41,6 +41,11 @@ impl Report {
         self.problems.borrow_mut().push(problem);
     }
 
+    /// Records a mistake of a file that is no layer.
+    pub(super) fn add(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
     /// Records something worth telling at `path`.
     pub(super) fn note(&self, kind: NoteKind, path: &Path, message: impl Into<String>) {
         self.notes.borrow_mut().push(Note { kind, path: path.to_string(), message: message.into() });

@@ -2,6 +2,7 @@
 //! merged in, and the rehearsal provider put in where nothing else can serve.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use config::Value;
 
@@ -60,6 +61,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound:
         left_out: providers.left_out,
         rehearsing,
         notes: Vec::new(),
+        prices: Arc::default(),
         written: Written::default(),
     }
 }

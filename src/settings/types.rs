@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::diff::Written;
+use super::prices::PriceTable;
 use crate::access::{VirtualKey, glob_matches};
-use crate::base::Secret;
+use crate::base::{Rates, Secret};
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub rehearsing: bool,
     /// What the operator should know though nothing is wrong: settings with no effect yet, keys written in the open, ...
     pub notes: Vec<Note>,
+    /// What vendors charge.
+    pub prices: Arc<PriceTable>,
     /// What was written, to be compared with a later reading.
     pub written: Written,
 }
@@ -141,6 +144,10 @@ pub struct Admin {
 pub struct Telemetry {
     /// The form of the log's lines.
     pub log: LogForm,
+    /// Whether an answer's head says what it cost.
+    pub cost_header: bool,
+    /// Whether its `usage` does.
+    pub cost_in_usage: bool,
     /// Whether /metrics asks for the admin key.
     pub metrics_need_admin: bool,
 }
@@ -310,16 +317,7 @@ pub struct Target {
     /// Its share under `weighted`, a divisor of load elsewhere.
     pub weight: u32,
     /// Its own price, if written.
-    pub price: Option<Price>,
+    pub price: Option<Rates>,
     /// What it can do, where declared; None: anything.
     pub capabilities: Option<Vec<String>>,
-}
-
-/// USD per million tokens, as written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// Prompt tokens.
-    pub input: f64,
-    /// Answer tokens.
-    pub output: f64,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use super::histogram::Histogram;
+use crate::base::Dollars;
 use crate::dialect::Usage;
 use crate::health::{Outcome, Transition};
 use crate::stream::Way;
@@ -181,11 +183,14 @@ impl RecoveryResult {
     }
 }
 
-/// The kinds of tokens; `cached` is a part of `input`, `reasoning` of `output`.
-const TOKENS: [&str; 4] = ["input", "cached", "output", "reasoning"];
+/// The kinds of tokens; `cached` and `cache_write` are parts of `input`, `reasoning` of `output`.
+const TOKENS: [&str; 5] = ["input", "cached", "cache_write", "output", "reasoning"];
 
 /// The model label of requests that name none of the settings' models.
 pub const UNKNOWN_MODEL: &str = "unknown";
+
+/// In dollars.
+type CostCounter = Counter<f64, AtomicU64>;
 
 type HistogramOf<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -203,6 +208,7 @@ pub struct Metrics {
     probes: Family<ProbeLabels, Counter>,
     refusals: [Counter; Refused::KINDS.len()],
     tokens: Family<TokenLabels, Counter>,
+    cost: Family<ModelLabel, CostCounter>,
     recoveries: Family<RecoveryLabels, Counter>,
     reloads: [Counter; 2],
     /// Provider actors that died and were started again.
@@ -236,6 +242,7 @@ struct ModelMetrics {
     duration: Histogram,
     /// By [`TOKENS`].
     tokens: [Counter; TOKENS.len()],
+    cost: CostCounter,
 }
 
 /// The ready handles of one target.
@@ -252,7 +259,9 @@ impl ModelMetrics {
             all.requests.get_or_create_owned(&labels)
         });
         let tokens = TOKENS.map(|kind| all.tokens.get_or_create_owned(&TokenLabels { model: model.into(), kind: kind.into() }));
-        Self { served, duration: all.duration.get_or_create_owned(&ModelLabel { model: model.into() }), tokens }
+        let label = ModelLabel { model: model.into() };
+        let (duration, cost) = (all.duration.get_or_create_owned(&label), all.cost.get_or_create_owned(&label));
+        Self { served, duration, tokens, cost }
     }
 }
 
@@ -306,6 +315,8 @@ impl Metrics {
         let tokens = Family::<TokenLabels, Counter>::default();
         let help = "Tokens used by public model: of prompts, of those the cached ones, of answers, of those the reasoning";
         registry.register("stagedoor_tokens", help, tokens.clone());
+        let cost = Family::<ModelLabel, CostCounter>::default();
+        registry.register("stagedoor_cost_usd", "Dollars spent by public model, where the price is known", cost.clone());
         let recoveries = Family::<RecoveryLabels, Counter>::default();
         let help = "Calls that were to go on with a stream that broke, by how they were asked and how that ended";
         registry.register("stagedoor_recoveries", help, recoveries.clone());
@@ -341,6 +352,7 @@ impl Metrics {
             probes,
             refusals: Refused::KINDS.map(|kind| refusals.get_or_create_owned(&KindLabel { kind })),
             tokens,
+            cost,
             recoveries,
             reloads: ["error", "ok"].map(|result| reloads.get_or_create_owned(&ResultLabel { result })),
             provider_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "provider" }),
@@ -391,12 +403,21 @@ impl Metrics {
     /// Counts what a request used, once.
     pub fn tokens(&self, model: &str, used: &Usage) {
         if let Some(known) = self.known.load().models.get(model) {
-            let Usage { input, output, cached, reasoning } = *used;
-            for (counter, tokens) in known.tokens.iter().zip([input, cached, output, reasoning]) {
+            let Usage { input, output, cached, cache_write, reasoning, .. } = *used;
+            for (counter, tokens) in known.tokens.iter().zip([input, cached, cache_write, output, reasoning]) {
                 if tokens > 0 {
                     counter.inc_by(tokens);
                 }
             }
+        }
+    }
+
+    /// Counts what a request cost, once.
+    pub fn cost(&self, model: &str, cost: Dollars) {
+        if cost.0 > 0
+            && let Some(known) = self.known.load().models.get(model)
+        {
+            known.cost.inc_by(cost.as_f64());
         }
     }
 

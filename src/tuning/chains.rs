@@ -23,7 +23,7 @@ pub struct Member {
     pub model: String,
     /// Its share under `weighted`, a divisor of load elsewhere.
     pub weight: u32,
-    /// Nano-dollars, as [`crate::routing::Target::price`].
+    /// Nano-dollars, as [`crate::base::PriceTag::compared`].
     pub price: Option<u64>,
 }
 
@@ -35,7 +35,7 @@ pub fn chain_line(chain: &Chain) -> String {
         // Writing to a String can't fail.
         let _ = write!(line, "{}{}:", if line.is_empty() { "" } else { " " }, pool.strategy.name());
         for target in &pool.targets {
-            let price = target.price.map_or_else(|| "-".to_owned(), |price| price.to_string());
+            let price = target.price.compared().map_or_else(|| "-".to_owned(), |price| price.to_string());
             let _ = write!(line, " {},{price},{}/{}", target.weight, target.provider.name, target.model);
         }
     }

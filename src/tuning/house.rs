@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scene::{Scene, SceneModel};
-use crate::base::Moment;
+use crate::base::{Moment, PriceTag};
 use crate::health::{ProviderHealth, Rest, Roster, Seat, Thresholds, Vitals};
 use crate::routing::{Chain, Pool, Provider, Streaming, Target, Timeouts, WhenAllOpen};
 
@@ -72,7 +72,7 @@ fn chain(scene: &Scene, model: &SceneModel, slots: &[Arc<Provider>], vitals: &[A
             vitals: Arc::clone(&vitals[*number]),
             key_rests: [Arc::<Rest>::default()].into(),
             weight: *weight,
-            price: *price,
+            price: Arc::new(PriceTag::from(*price)),
             capabilities: None,
             context_window: None,
             goes_on: false,

@@ -20,6 +20,7 @@ mod keys;
 mod metrics;
 mod picking;
 mod pools;
+mod prices;
 mod probes;
 mod process;
 mod recovery;

@@ -234,7 +234,9 @@ impl SpentSoFar {
             input: input + self.cache_read + self.cache_write,
             output,
             cached: self.cache_read,
+            cache_write: self.cache_write,
             reasoning: self.reasoning.min(output),
+            ..Usage::default()
         };
         (!self.absurd).then_some(Spent { usage, cache_write: self.cache_write })
     }

@@ -10,7 +10,6 @@ use super::frame::Seen;
 use crate::dialect::scan::members::Members;
 use crate::dialect::scan::walk::{Fault, Walk};
 use crate::dialect::scan::{Edit, quoted, spliced};
-use crate::dialect::usage::Usage;
 
 /// What a stream's events have in common, as JSON values; as the first events said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,9 +48,9 @@ impl Begun {
         self.event(&format!(r#""choices":[{{"index":0,"delta":{{"content":{}}},"finish_reason":null}}]"#, quoted(text)))
     }
 
-    /// The event that says what was used.
-    pub fn usage(&self, usage: &Usage) -> Bytes {
-        self.event(&format!(r#""choices":[],"usage":{}"#, usage.json()))
+    /// The event that says what was used, as a `usage` object.
+    pub fn usage(&self, object: &str) -> Bytes {
+        self.event(&format!(r#""choices":[],"usage":{object}"#))
     }
 
     /// An event's data as an event of this stream. `text`: what it is to say in place of what it says; None: the same.
@@ -161,6 +160,7 @@ impl<'a> Stitcher<'a> {
 mod tests {
     use super::super::frame::classify;
     use super::*;
+    use crate::dialect::Usage;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -210,7 +210,7 @@ mod tests {
             (&words["id"], &words["model"], &words["choices"][0]["delta"]["content"]),
             (&json!("first"), &json!("m\"1"), &json!("a\n\"b"))
         );
-        let usage = begun().usage(&Usage { input: 3, output: 4, cached: 1, reasoning: 0 });
+        let usage = begun().usage(&Usage { input: 3, output: 4, cached: 1, ..Usage::default() }.json());
         let usage: Value = serde_json::from_slice(usage.strip_prefix(b"data: ").unwrap()).unwrap();
         assert_eq!(
             (&usage["choices"], &usage["usage"]["total_tokens"], &usage["object"]),

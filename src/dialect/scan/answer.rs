@@ -53,6 +53,26 @@ impl From<Fault> for NotJson {
     }
 }
 
+/// Where an answer's `usage` object is; for the few that ask, after it was read.
+pub fn usage_span(body: &[u8]) -> Option<Range<usize>> {
+    struct Looking<'a>(Walk<'a>);
+    impl<'a> Members<'a> for Looking<'a> {
+        fn walk(&mut self) -> &mut Walk<'a> {
+            &mut self.0
+        }
+    }
+    let mut found = None;
+    let looked = Looking(Walk::new(body)).members(|looking, name, _| {
+        let (usage, object) = (name == b"usage", looking.0.peek() == Some(b'{'));
+        let span = looking.0.skip()?;
+        if usage && object {
+            found = Some(span);
+        }
+        Ok(())
+    });
+    looked.ok().and(found)
+}
+
 /// Reads an answer that isn't streamed. It must parse whole; if it isn't an object, it has nothing.
 pub fn answer(body: &[u8]) -> Result<Answer, NotJson> {
     if let Err(wrong) = std::str::from_utf8(body) {

@@ -12,7 +12,7 @@ mod rewrite;
 mod types;
 pub(crate) mod walk;
 
-pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts};
+pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts, usage_span};
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
 pub(in crate::dialect) use rewrite::{Edit, edits, quoted, spliced};

@@ -8,6 +8,7 @@ use super::super::auth::Caller;
 use super::super::respond::json;
 use super::find;
 use crate::actors::Route;
+use crate::base::{Dollars, Rates};
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -27,11 +28,33 @@ struct Model<'a> {
     targets: Vec<Target<'a>>,
 }
 
-/// USD per million tokens, of the first target that has a price.
+/// USD per million tokens, of the first target that has a price; long prompts' rates are not shown.
 #[derive(Serialize)]
 struct Pricing {
     input: f64,
     output: f64,
+    /// These only where they cost something else than what they are a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<f64>,
+}
+
+impl From<&Rates> for Pricing {
+    fn from(rates: &Rates) -> Self {
+        let usd = |nanos: u64| Dollars(i64::try_from(nanos).unwrap_or(i64::MAX)).as_f64();
+        let apart = |rate: u64, usual: u64| (rate != usual).then(|| usd(rate));
+        let Rates { input, cached, cache_write, output, reasoning, .. } = *rates;
+        Self {
+            input: usd(input),
+            output: usd(output),
+            cached: apart(cached, input),
+            cache_write: apart(cache_write, input),
+            reasoning: apart(reasoning, output),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -41,14 +64,13 @@ struct Target<'a> {
 }
 
 fn model<'a>(name: &'a str, route: &'a Route, created: u64) -> Model<'a> {
-    let pricing = route.targets.iter().find_map(|target| target.price);
     Model {
         id: name,
         object: "model",
         created,
         owned_by: route.targets.first().map_or("stagedoor", |target| &target.provider),
         context_window: route.context_window,
-        pricing: pricing.map(|price| Pricing { input: price.input, output: price.output }),
+        pricing: route.tariff().map(|tariff| Pricing::from(&tariff.rates)),
         targets: route.targets.iter().map(|target| Target { provider: &target.provider, model: &target.model }).collect(),
     }
 }

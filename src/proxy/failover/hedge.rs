@@ -10,6 +10,7 @@ use std::task::Poll;
 
 use super::{Drive, Ended, Ongoing};
 use crate::base::Moment;
+use crate::dialect::Usage;
 use crate::health::Pass;
 use crate::proxy::watch::Watch;
 use crate::routing::{Choice, Taken, beside};
@@ -69,7 +70,9 @@ impl Drive<'_> {
             }
             ended => {
                 lost.set(true);
-                self.record.outpaced(&other);
+                let prompt = Usage { input: self.request.scan.prompt_tokens(), ..Usage::default() };
+                let cost = worker.cost(&other.target, self.request.upstream_model(&other.target), &prompt);
+                self.record.outpaced(&other, prompt, cost);
                 (by_first, taken, ended)
             }
         };

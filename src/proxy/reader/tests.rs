@@ -17,7 +17,16 @@ fn stream() -> String {
 }
 
 fn plain() -> Reading {
-    Reading { max_event: 1 << 20, choices: 1, hide_usage: true, hold_tools: false, tally: Tally::new(3), tale: None, stitch: None }
+    Reading {
+        max_event: 1 << 20,
+        choices: 1,
+        hide_usage: true,
+        hold_tools: false,
+        tally: Tally::new(3),
+        priced: None,
+        tale: None,
+        stitch: None,
+    }
 }
 
 fn run(pieces: impl IntoIterator<Item = Bytes>) -> (Vec<u8>, Progress) {
@@ -209,7 +218,7 @@ fn told(wants_usage: bool) -> Reading {
 
 /// How a leg behind this tale is read.
 fn leg(tale: Box<Tale>, mut tally: Tally, way: Way, wants_usage: bool) -> Reading {
-    tally.next(12);
+    tally.next(12, Some(0));
     let seam = Seam::new(tale.said.text().unwrap(), way);
     let stitch = Stitch::new(seam, Bytes::from_static(b": seam\n\n"), wants_usage);
     Reading { tale: Some(tale), tally, stitch: Some(Box::new(stitch)), hide_usage: !wants_usage, ..plain() }

@@ -111,7 +111,7 @@ fn one_that_fails_fast_does_not_look_fast() {
 fn fastest_ignores_load_and_cheapest_prefers_the_price() {
     let chain_of = |strategy| {
         let p = provider("p", 0);
-        let priced = |model: &str, price| Target { price, ..target(&p, model) };
+        let priced = |model: &str, price: Option<u64>| Target { price: Arc::new(price.into()), ..target(&p, model) };
         chain(
             strategy,
             vec![vec![

@@ -10,6 +10,7 @@ use rand::rngs::SmallRng;
 
 use super::super::policy::{Retry, Strategy, Timeouts, WhenAllOpen};
 use super::super::{Chain, KeySlot, Pool, Provider, Target, fixture};
+use crate::base::PriceTag;
 use crate::health::{Rest, Roster, Seat, Thresholds, Vitals};
 
 /// Models that each provider may have.
@@ -214,7 +215,7 @@ impl Board {
             vitals: self.vitals(spot.provider, Some(spot.model)),
             key_rests,
             weight: spot.weight,
-            price: (spot.model > 0).then_some(spot.model as u64),
+            price: Arc::new(PriceTag::from((spot.model > 0).then_some(spot.model as u64))),
             timeouts: timeouts.clone(),
             ..fixture::target(provider, "")
         }

@@ -68,6 +68,12 @@ keys = []
 targets = [{ provider = "local", model = "tiny" }]
 "#;
 
+/// A provider of that name at that address.
+pub(super) fn provider(name: &str, base_url: &str) -> Provider {
+    let row = format!("[providers.{name}]\ndialect = \"openai\"\nbase_url = \"{base_url}\"\nkeys = []\n");
+    small_and(&row).load().providers.remove(name).unwrap()
+}
+
 /// `more` and [`SMALL`], in this order: `more` may have keys of the root.
 fn small_and(more: &str) -> Bench {
     Bench::alone(&format!("{more}\n{SMALL}"))

@@ -1,6 +1,7 @@
 //! Each rule of the schema, broken once.
 
 use super::*;
+use crate::base::Rates;
 
 /// `more` beside a valid rest must be refused at `path` with a message that holds `words`, and with nothing else.
 #[track_caller]
@@ -194,7 +195,8 @@ fn prices_are_whole_and_sane() {
     target_refused(&row("{ input = 1, output = inf }"), &format!("{path}.output"), "from 0");
     target_refused(&row("{ input = 1, output = 1, cached = -0.5 }"), &format!("{path}.cached"), "from 0");
     let good = format!("[models.m]\ntargets = [{}]", row("{ input = 2.5, output = 10, cached = 1.25, cache_write = 3, reasoning = 10 }"));
-    assert_eq!(small_and(&good).load().models["m"].targets[0].price, Some(Price { input: 2.5, output: 10.0 }));
+    let expected = Rates { cached: 1_250_000_000, cache_write: 3_000_000_000, ..Rates::new(2_500_000_000, 10_000_000_000) };
+    assert_eq!(small_and(&good).load().models["m"].targets[0].price, Some(expected));
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl TestApp {
     /// Writes a file into its folder, as an editor does: beside the old one, then in its place.
     pub fn write(&self, name: &str, text: &str) {
         let (new, file) = (self.folder.path().join("new"), self.folder.path().join(name));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, file).unwrap();
     }

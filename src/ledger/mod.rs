@@ -1,0 +1,5 @@
+//! What requests cost. Pure.
+
+mod price;
+
+pub use price::{cost, most, plus};
