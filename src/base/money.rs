@@ -12,7 +12,7 @@ const MOST: f64 = 1e18;
 /// A sum of dollars in nano-dollars, to the nearest; None for what can't be a sum of money that somebody pays.
 pub fn nanos(usd: f64) -> Option<u64> {
     let nanos = (usd * NANOS as f64).round();
-    (nanos >= 0.0 && nanos <= MOST).then_some(nanos as u64)
+    (0.0..=MOST).contains(&nanos).then_some(nanos as u64)
 }
 
 /// A sum of nano-dollars as it is shown: in dollars, exact, without an exponent.
