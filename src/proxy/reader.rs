@@ -13,7 +13,8 @@ use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
 use crate::base::{Dollars, Tariff};
 use crate::dialect::fault::error_in_answer;
-use crate::dialect::openai::frame::{Kind, Seen, classify};
+use crate::dialect::openai::alike::Classifier;
+use crate::dialect::openai::frame::{Kind, Seen};
 use crate::dialect::scan::error_parts;
 use crate::dialect::{Tally, usage, with_cost};
 use crate::health::{Failure, Outcome};
@@ -61,6 +62,7 @@ pub(super) struct Reading {
 #[derive(Debug)]
 pub(super) struct Reader {
     parser: Parser,
+    classifier: Classifier,
     relay: Relay,
     out: Outgoing,
     how: Reading,
@@ -83,7 +85,17 @@ struct Held {
 impl Reader {
     pub(super) fn new(how: Reading) -> Self {
         let (parser, relay) = (Parser::new(how.max_event), Relay::new(how.choices));
-        Self { parser, relay, out: Outgoing::default(), how, held: None, lively: false, stirs: false, dropped: 0 }
+        Self {
+            parser,
+            classifier: Classifier::default(),
+            relay,
+            out: Outgoing::default(),
+            how,
+            held: None,
+            lively: false,
+            stirs: false,
+            dropped: 0,
+        }
     }
 
     /// Whether content was seen, so that what was collected may go out.
@@ -182,7 +194,7 @@ impl Reader {
         }
         let Some(data) = data else { return self.step(Input::Idle, event, None, codes) };
         self.lively = true;
-        let seen = classify(&data);
+        let seen = self.classifier.classify(&data);
         if let (Some(tale), None) = (&mut self.how.tale, &self.how.stitch) {
             tale.begun.note(&data, &seen);
         }

@@ -7,6 +7,7 @@ use super::chat::{Answer, Request};
 use super::scan::ErrorParts;
 use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
 
+pub mod alike;
 pub mod carry;
 pub mod frame;
 mod read;

@@ -90,6 +90,11 @@ impl<'a> Walk<'a> {
         walk
     }
 
+    /// Stands on a value within a text whose other parts are known: its end is not the text's.
+    pub(crate) fn within(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at, depth: 0, objects: 0 }
+    }
+
     /// Where the cursor stands.
     pub(crate) fn at(&self) -> usize {
         self.at
