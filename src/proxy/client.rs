@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::HttpMessage;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::{Method, Uri, Version};
@@ -307,9 +308,11 @@ impl Http {
         if let Some(key) = call.key.and_then(|place| self.keys.get(place)) {
             headers.insert(self.auth.clone(), key.clone());
         }
-        let response = apart(request.send_body(call.body.clone())).await?;
+        let mut response = apart(request.send_body(call.body.clone())).await?;
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
-        Ok(Response { status, head, body: Box::pin(response.map(|piece| piece.map_err(|error| in_body(&error)))) })
+        // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
+        let body = response.take_payload();
+        Ok(Response { status, head, body: Box::pin(body.map(|piece| piece.map_err(|error| in_body(&error)))) })
     }
 }
 

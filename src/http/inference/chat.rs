@@ -31,6 +31,9 @@ use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
 
+/// A body up to this size stands in the buffer that its connection reads into.
+const BUFFERED: usize = 8 << 10;
+
 /// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
 const LARGE: usize = 1 << 20;
 
@@ -88,7 +91,8 @@ async fn prepare(
         id: record.id.as_str().into(),
         wildcard: found.wildcard,
         tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
-        body,
+        // Kept while a stream flows: a copy of its own size, not the whole buffer.
+        body: if scan.stream && body.len() < BUFFERED { Bytes::copy_from_slice(&body) } else { body },
         scan,
         headers: passing(request.headers()),
         recovery: recovery(worker, request, chain.streaming.recovery)?,
