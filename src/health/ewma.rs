@@ -76,6 +76,27 @@ mod tests {
     }
 
     #[test]
+    fn a_peak_moves_to_lower_samples_as_a_mean_does() {
+        let mut ewma = Ewma::default();
+        ewma.observe(MS(1_000), Moment::from_millis(0));
+        ewma.observe(MS(10), Moment::START.plus(DECAY));
+        // What is left of 990 ms after one such time, and 10 ms.
+        assert_eq!((ewma.peak_micros(), ewma.mean()), (374_200, Some(Duration::from_micros(374_200))));
+    }
+
+    #[test]
+    fn a_successor_goes_on_from_the_peak() {
+        let mut known = Ewma::resume(250_000, Moment::START);
+        assert_eq!((known.peak_micros(), known.mean()), (250_000, Some(MS(250))));
+        known.observe(MS(10), Moment::from_millis(1));
+        assert!(known.peak_micros() > 240_000, "one quick call isn't all that is known");
+        let mut unknown = Ewma::resume(0, Moment::START);
+        assert_eq!(unknown.mean(), None);
+        unknown.observe(MS(10), Moment::from_millis(1));
+        assert_eq!((unknown.peak_micros(), unknown.mean()), (10_000, Some(MS(10))));
+    }
+
+    #[test]
     fn the_mean_stays_between_its_samples() {
         let mut ewma = Ewma::default();
         assert_eq!(ewma.mean(), None);

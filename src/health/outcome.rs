@@ -226,3 +226,38 @@ pub enum Vote {
     /// Nothing is known.
     None,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_found_by_its_name() {
+        use Failure::*;
+        let named = ["connect", "dns", "tls", "connect_timeout", "reset", "head_timeout", "first_token_timeout", "idle_timeout"];
+        let more = ["truncated", "malformed", "error_body", "redirect", "content_type", "too_large", "wrong_place", "no_descriptor"];
+        for name in named.into_iter().chain(more).chain(["status_500", "status_504"]) {
+            assert_eq!(Failure::named(name).map(Failure::name).as_deref(), Some(name));
+        }
+        assert_eq!((Failure::named("status_503"), Failure::named("status_x"), Failure::named("luck")), (Some(Status(503)), None, None));
+        assert_eq!([StatusLater(503), ResetBeforeHead, ResetInBody].map(Failure::name), ["status_503", "reset", "reset"]);
+        let clocks = named.into_iter().chain(more).filter(|name| Failure::named(name).is_some_and(Failure::is_timeout));
+        assert_eq!(clocks.collect::<Vec<_>>(), ["connect_timeout", "head_timeout", "first_token_timeout", "idle_timeout"]);
+    }
+
+    #[test]
+    fn an_outcome_is_named_by_its_label_or_its_failure() {
+        let all = [
+            Outcome::Ok,
+            Outcome::Transient(Failure::Connect),
+            Outcome::RateLimited { wait: None, whole_key: false },
+            Outcome::KeyFault { sure: true },
+            Outcome::TooLong,
+            Outcome::CallerFault,
+            Outcome::ModelMissing,
+            Outcome::Abandoned,
+        ];
+        assert_eq!(all.each_ref().map(Outcome::label), Outcome::LABELS);
+        assert_eq!((all[1].name(), all[2].name()), ("connect".to_owned(), "rate_limited".to_owned()));
+    }
+}

@@ -94,6 +94,7 @@ mod tests {
     #[test]
     fn unused_it_fades_until_a_call_is_sent() {
         let pace = pace(1_000, after(0));
+        assert_eq!(pace.published(), (1_000_000, 0, after(0)));
         assert_eq!((pace.peak(true, after(0)), pace.peak(false, after(0))), (None, Some(1e6)));
         assert!(pace.peak(false, after(20)).unwrap() < 140_000.0);
         pace.sent(after(20));
@@ -106,6 +107,7 @@ mod tests {
         let behind = |own, other| pace(own, after(9)).is_behind(&pace(other, after(9)), false, after(9));
         assert!(behind(1_000, 100) && behind(401, 100) && !behind(399, 100) && !behind(100, 1_000));
         assert!(!behind(10, 1) && behind(15, 1), "a few milliseconds are noise");
+        assert!(!behind(400, 100) && !behind(12, 2) && behind(13, 2), "the marks themselves are not yet behind");
         assert!(!pace(1_000, after(0)).is_behind(&Pace::default(), false, after(0)), "of the other nothing is known");
         let slow = pace(1_000, after(0));
         assert!(slow.is_behind(&pace(100, after(26)), false, after(26)) && !slow.is_behind(&pace(100, after(29)), false, after(29)));

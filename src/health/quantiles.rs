@@ -101,6 +101,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_older_than_the_window_before_is_gone() {
+        let mut quantiles = Quantiles::new(Duration::from_secs(30));
+        quantiles.record(Duration::from_millis(100), Moment::START);
+        quantiles.record(Duration::from_millis(10), Moment::from_millis(95_000));
+        assert_eq!(quantiles.read(Moment::from_millis(95_000)).unwrap().p99, 10);
+    }
+
+    #[test]
+    fn other_spans_keep_what_is_known_and_forget_it_in_their_time() {
+        let mut quantiles = Quantiles::new(Duration::from_secs(30));
+        let now = Moment::from_millis(10_000);
+        [10, 10, 10, 10, 1_000].into_iter().for_each(|ms| quantiles.record(Duration::from_millis(ms), now));
+        quantiles.respan(Duration::from_secs(60), now);
+        let read = quantiles.read(Moment::from_millis(70_000)).unwrap();
+        assert!((read.p50, read.ewma) == (10, 108), "of the window before: {read:?}");
+        let read = quantiles.read(Moment::from_millis(180_000)).unwrap();
+        assert_eq!(read.p50, read.ewma, "nothing is left but the mean");
+    }
+
+    #[test]
     fn an_endless_call_is_cut_at_an_hour() {
         let mut quantiles = Quantiles::new(Duration::from_secs(30));
         quantiles.record(Duration::from_secs(1 << 30), Moment::START);

@@ -199,6 +199,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_is_not_known_and_comes_back_with_nothing() {
+        let quota = told(line(0, None, Some(7_000)), None);
+        quota.forget();
+        assert_eq!(quota.room(5, at(0)), Room::UNKNOWN);
+        quota.tell(&Said { requests: None, tokens: line(1_000, None, Some(7_000)) }, at(1));
+        assert_eq!(quota.room(5, at(1)), Room { calls: 200, until: None }, "of requests nothing was said since");
+    }
+
+    #[test]
     fn where_the_limit_is_told_what_comes_back_is_reckoned_with() {
         // 500 a minute, all spent: the next comes after 120 ms, however late all of them are back.
         let quota = told(line(0, Some(500), Some(60_000)), None);

@@ -109,6 +109,13 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_one_span_count_together() {
+        let spread = Spread::default();
+        (1..=100).for_each(|ms| spread.record(MS(ms), Moment::from_millis(ms * 200)));
+        assert!((50_000..=57_000).contains(&read(&spread, MEDIAN)), "{}", read(&spread, MEDIAN));
+    }
+
+    #[test]
     fn a_few_calls_have_none() {
         let spread = Spread::default();
         (1..10).for_each(|_| spread.record(MS(5), Moment::START));

@@ -160,3 +160,24 @@ impl Force {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_and_reasons_are_found_by_their_names() {
+        assert_eq!([State::Closed, State::Open, State::HalfOpen].map(State::name), ["closed", "open", "half_open"]);
+        let named = ["half_open", "open", "closed", "ajar"].map(State::named);
+        assert_eq!(named, [Some(State::HalfOpen), Some(State::Open), Some(State::Closed), None]);
+        assert_eq!(Reason::ALL.map(|reason| Reason::named(reason.name())), Reason::ALL.map(Some));
+        assert_eq!(Reason::named("luck"), None);
+    }
+
+    #[test]
+    fn orders_are_found_by_their_names() {
+        for order in [Force::Open, Force::Close, Force::Reset] {
+            assert_eq!(Force::named(order.name()), Some(order));
+        }
+    }
+}

@@ -181,6 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_keeps_its_bucket_where_the_span_stays() {
+        let mut window = Window::new(SPAN);
+        window.record(true, false, at(500));
+        window.respan(SPAN, at(9_600));
+        assert_eq!((window.tally(at(9_999)).calls, window.tally(at(10_000)).calls), (1, 0));
+    }
+
+    #[test]
+    fn a_bucket_that_ends_just_before_another_span_is_left_behind() {
+        let mut window = Window::new(SPAN);
+        window.record(true, false, at(8_500));
+        window.respan(Duration::from_secs(1), at(9_950));
+        assert_eq!(window.tally(at(9_950)), Tally::default(), "its second ended 951 ms ago, and nine tenths are looked back over");
+    }
+
+    #[test]
     fn another_span_at_a_time_gone_back_loses_nothing() {
         let mut window = Window::new(SPAN);
         window.record(true, false, at(50_500));

@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::faults::{SHORT, alone, attempts, closed_port, healthy, provider_at, settled, spared};
+use super::support::load::paced;
 use super::support::names::Gate;
-use super::support::{TestApp, Upstream, answer, status};
+use super::support::{TestApp, Upstream, answer, read_rest, status};
 
 const QUICK: &str = "[breaker]\nopen_for = \"300ms\"\nopen_for_max = \"1200ms\"\nramp = \"0s\"\n";
 
@@ -205,6 +206,65 @@ fn three_probes_at_once_where_three_are_allowed() {
     assert_eq!(most.load(Ordering::SeqCst), 3);
     drop(opener);
     app.until("closed", |app| state(app) == 0.0);
+}
+
+#[test]
+fn row_65_of_five_thousand_callers_one_probes_and_then_a_tenth_is_served_by_it() {
+    const CALLERS: usize = 5_000;
+    let (gate, sick, inside, most) =
+        (Gate::default(), Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let opener = gate.opener();
+    let (held, told, within, seen) = (gate.clone(), Arc::clone(&sick), Arc::clone(&inside), Arc::clone(&most));
+    let upstream = Upstream::by(move |_| {
+        if told.load(Ordering::SeqCst) {
+            return status(500, "", "");
+        }
+        seen.fetch_max(within.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        held.wait();
+        within.fetch_sub(1, Ordering::SeqCst);
+        answer("well")
+    });
+    let spare = healthy();
+    let app = TestApp::start(&format!(
+        "[server]\nmax_requests = {}\n{}{}{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n\
+         [models.either]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\nfailover = [\"spare\"]\n\
+         [models.spare]\ntargets = [{{ provider = \"spare\", model = \"spare\" }}]\n",
+        CALLERS * 2,
+        with("ramp = \"10m\"").replacen("ramp = \"0s\"\n", "", 1).replace("first_byte = \"400ms\"", "first_byte = \"60s\""),
+        p(&upstream),
+        spare.provider("spare"),
+    ));
+    trip(&app);
+    sick.store(false, Ordering::SeqCst);
+    app.until("the open period ends", |app| state(app) == 1.0);
+    let before = upstream.count();
+    let mut callers: Vec<_> = (0..CALLERS).map(|_| app.client().connect()).collect();
+    let request = super::support::chat_bytes(&[("connection", "close")], &super::support::chat_body("m"));
+    callers.iter_mut().for_each(|caller| caller.write_all(&request).unwrap());
+    let refused = "stagedoor_requests_total{model=\"m\",status=\"503\",stream=\"false\"}";
+    app.until("all but one are refused", |app| app.metric(refused) >= (CALLERS - 1) as f64);
+    // Those with another target behind it are served by that meanwhile.
+    assert!((0..100).all(|_| app.chat("either").content() == "spare"));
+    assert_eq!((upstream.count() - before, inside.load(Ordering::SeqCst)), (1, 1));
+    gate.open();
+    let replies: Vec<_> = callers.iter_mut().map(|caller| read_rest(caller)).collect();
+    let begins = |with: &str| replies.iter().filter(|reply| reply.starts_with(with)).count();
+    assert_eq!((begins("HTTP/1.1 200"), begins("HTTP/1.1 503")), (1, CALLERS - 1));
+    assert_eq!(replies.iter().filter(|reply| reply.contains("retry-after: ")).count(), CALLERS - 1);
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    app.until("closed again", |app| {
+        app.chat("m");
+        state(app) == 0.0
+    });
+    let before = upstream.count();
+    let calls =
+        paced(app.client(), 1_000, 1_000, 8, |client| client.post("/v1/chat/completions", &[], &super::support::chat_body("either")));
+    assert!(calls.iter().all(|call| call.reply.status == 200));
+    let own = upstream.count() - before;
+    println!("{CALLERS} callers at once: 1 probe; then {own} of 1000 calls in the first seconds of its ramp");
+    // A tenth, five times the spread of chance off at most.
+    assert!((52..=148).contains(&own), "{own} of 1000");
+    drop(opener);
 }
 
 #[test]

@@ -140,6 +140,7 @@ fn a_refused_key_costs_no_request_and_the_others_share_alike() {
             }
         });
         let (one, two, three) = (sent(&upstream, "one"), sent(&upstream, "two"), sent(&upstream, "three"));
+        println!("{code}: 0 of {} requests failed; {one}, {two} and {three} calls with each key", CALLERS * 50);
         // One, and what each other caller had on its way before the first refusal was heard.
         assert!((1..=CALLERS).contains(&two), "{two}");
         assert_eq!(one + three, CALLERS * 50);

@@ -211,6 +211,11 @@ fn mostly_slow_is_degraded_never_open() {
     assert!(!bench.breaker.degraded(bench.now));
 }
 
+#[test]
+fn passes_have_names() {
+    assert_eq!([Pass::Normal, Pass::Probe, Pass::LeastBad].map(Pass::name), ["normal", "probe", "least_bad"]);
+}
+
 fn votes() -> impl Strategy<Value = Vote> {
     prop_oneof![3 => Just(Success), 4 => Just(Failure), 1 => Just(HardFailure), 1 => Just(Alive), 1 => Just(Vote::None)]
 }

@@ -99,6 +99,21 @@ fn two_models_that_trip_within_a_window_open_the_provider() {
 }
 
 #[test]
+fn what_tripped_the_provider_once_counts_no_more_and_what_trips_as_it_returns_does() {
+    let mut stage = Stage::new();
+    stage.fail(2, Failure::Status(500), 2);
+    stage.fail(0, Failure::Status(500), 3);
+    stage.fail(1, Failure::Status(500), 3);
+    stage.now = stage.now.plus(Duration::from_secs(10));
+    stage.fail(2, Failure::Status(500), 1);
+    assert_eq!(stage.states().0, Closed, "it spoke with us; one model has tripped since, not three");
+    assert_eq!(stage.states().1[2], Open);
+    stage.tell(0, Outcome::Ok);
+    let moved = stage.fail(0, Failure::Status(500), 3);
+    assert_eq!(moved.last().unwrap().transition.reason, Reason::SeveralModels, "that one and this");
+}
+
+#[test]
 fn what_never_reached_it_accuses_the_whole_provider() {
     for failure in [Failure::Connect, Failure::Dns, Failure::ConnectTimeout] {
         let mut stage = Stage::new();
@@ -151,6 +166,20 @@ fn a_missing_model_is_published_but_not_behind_a_wildcard() {
     stage.tell(0, Outcome::ModelMissing);
     stage.tell(2, Outcome::ModelMissing);
     assert_eq!(stage.health.targets.iter().map(|t| t.vitals.missing()).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(stage.health.known(&stage.health.targets[1].vitals).map(|target| &*target.model), Some("b"));
+    assert!(stage.health.known(&Arc::default()).is_none());
+}
+
+#[test]
+fn only_a_call_begun_since_says_again_that_a_model_is_missing() {
+    let mut stage = Stage::new();
+    stage.health.force(super::super::Force::Reset, Some("a"), stage.now);
+    stage.now = stage.now.plus(Duration::from_millis(4));
+    stage.tell(0, Outcome::ModelMissing);
+    assert!(!stage.health.targets[0].vitals.missing(), "it began a millisecond before");
+    stage.now = stage.now.plus(Duration::from_millis(1));
+    stage.tell(0, Outcome::ModelMissing);
+    assert!(stage.health.targets[0].vitals.missing(), "as it was reset");
 }
 
 #[test]
@@ -163,6 +192,7 @@ fn good_calls_publish_their_latency_and_slow_ones_degrade() {
     let target = &stage.health.targets[0];
     assert!(target.vitals.degraded() && !stage.health.targets[1].vitals.degraded());
     assert_eq!((target.vitals.peak(true, stage.now), target.vitals.peak(false, stage.now)), (Some(3e6), Some(5e3)));
+    assert_eq!(target.vitals.published_latency(), (5_000, 3_000_000, stage.now));
     assert_eq!(stage.health.first_token.read(stage.now).unwrap().ewma, 3_000);
     assert_eq!(stage.health.window.tally(stage.now).slow, 4);
     assert_eq!(stage.states().0, Closed);

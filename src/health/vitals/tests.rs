@@ -97,13 +97,77 @@ fn probes_keep_their_distance_until_one_succeeds() {
     breaker.record(good, after(1_001), 0.0, &mut Vec::new());
     vitals.publish(&mut breaker, after(1_001));
     drop(permit);
-    let next = vitals.claim(after(1_002)).expect("it answers: no reason to wait");
+    assert_eq!(vitals.admit(after(1_002)), Admission::Due, "it answers: no reason to wait");
+    let next = vitals.claim(after(1_002)).expect("and so it may pass");
     let bad = Report { vote: Vote::Failure, slow: false, pass: Pass::Probe, epoch: next.epoch() };
     let mut moves = Vec::new();
     breaker.record(bad, after(1_003), 0.0, &mut moves);
     breaker.probed_well(after(1_004), &mut moves);
     vitals.publish(&mut breaker, after(1_004));
     assert_eq!((vitals.admit(after(2_001)), vitals.admit(after(2_002))), (Admission::Busy, Admission::Due), "a second after that one");
+}
+
+#[test]
+fn the_least_distance_is_one_and_none_keeps_nobody_waiting() {
+    let spaced = |gap| Thresholds { probe_gap: gap, ..thresholds(1) };
+    let (mut breaker, vitals) = (Breaker::new(spaced(Duration::from_micros(1)), Moment::START), Arc::new(Vitals::default()));
+    breaker.trip(Reason::Hard, Moment::START, 0.0, &mut Vec::new());
+    vitals.publish(&mut breaker, Moment::START);
+    let after = |micros| DUE.plus(Duration::from_micros(micros));
+    drop(vitals.claim(DUE).unwrap());
+    assert_eq!((vitals.admit(DUE), vitals.claim(DUE).is_none()), (Admission::Busy, true));
+    breaker.retune(spaced(Duration::from_secs(1)), after(1));
+    vitals.publish(&mut breaker, after(1));
+    drop(vitals.claim(after(1)).unwrap());
+    assert_eq!(vitals.admit(after(2)), Admission::Busy);
+    breaker.retune(spaced(Duration::ZERO), after(2));
+    vitals.publish(&mut breaker, after(2));
+    assert_eq!(vitals.admit(after(2)), Admission::Due);
+    assert!(vitals.claim(after(2)).is_some());
+}
+
+#[test]
+fn nothing_can_be_given_back_that_was_not_taken() {
+    let (_, vitals) = open(1);
+    drop(Permit { vitals: Arc::clone(&vitals), epoch: vitals.epoch() });
+    assert_eq!(vitals.probes(), 0);
+}
+
+#[test]
+fn the_load_is_what_a_call_would_wait_for_and_weighs_failures() {
+    let (mut breaker, vitals) = (Breaker::new(thresholds(1), Moment::START), Arc::new(Vitals::default()));
+    for vote in [Vote::Success, Vote::Failure] {
+        let report = Report { vote, slow: false, pass: Pass::Normal, epoch: 0 };
+        breaker.record(report, Moment::START, 0.0, &mut Vec::new());
+    }
+    vitals.publish(&mut breaker, Moment::START);
+    let load = |stream, now| vitals.load(stream, 3_000.0, now);
+    assert_eq!(load(false, Moment::START), 3_000.0 * 11.0, "half of its calls failed");
+    let mut latency = Ewma::default();
+    latency.observe(Duration::from_millis(10), Moment::START);
+    vitals.publish_latency(&latency, &Ewma::default(), Moment::START);
+    let _calls = [vitals.enter(), vitals.enter()];
+    assert_eq!((load(false, Moment::START), load(true, Moment::START)), (10_000.0 * 3.0 * 11.0, 3_000.0 * 3.0 * 11.0));
+    assert!(load(false, DUE) < 200_000.0, "unused, it fades");
+    vitals.sent(DUE);
+    assert_eq!(load(false, DUE), 330_000.0, "until a call is sent");
+}
+
+#[test]
+fn no_more_calls_enter_than_the_limit() {
+    let vitals = Arc::new(Vitals::default());
+    let inside: Vec<_> = (0..3).filter_map(|_| vitals.enter_within(2)).collect();
+    assert_eq!((inside.len(), vitals.in_flight()), (2, 2));
+    assert!(vitals.enter_within(0).is_some(), "without a limit");
+    drop(inside);
+    assert_eq!(vitals.in_flight(), 0);
+}
+
+#[test]
+fn what_is_on_record_as_a_probe_holds_a_permit() {
+    let vitals = Arc::new(Vitals::default());
+    let probes = [Pass::Normal, Pass::Probe, Pass::LeastBad].map(|pass| Admitted::recorded(&vitals, pass, 3));
+    assert_eq!(probes.each_ref().map(|by| (by.is_probe(), by.epoch)), [(false, 3), (true, 3), (false, 3)]);
 }
 
 #[test]

@@ -17,6 +17,23 @@ fn spend_all(budget: &Budget, least: u64, now: Moment) -> u64 {
 }
 
 #[test]
+fn a_high_floor_is_owed_up_to_what_can_be_saved() {
+    let budget = Budget::default();
+    assert_eq!(spend_all(&budget, 100, at(0)), 100);
+    (0..50).for_each(|_| budget.earn(1_000_000));
+    assert!(!budget.spend(0, at(0)), "what was owed is paid");
+    budget.earn(1_000_000);
+    assert!(budget.spend(0, at(0)));
+}
+
+#[test]
+fn no_more_than_the_most_is_saved() {
+    let budget = Budget::default();
+    (0..60).for_each(|_| budget.earn(1_000_000));
+    assert_eq!(spend_all(&budget, 0, at(0)), 50);
+}
+
+#[test]
 fn five_requests_earn_a_call() {
     let budget = Budget::default();
     assert!(!budget.spend(0, at(0)), "nothing is earned yet");

@@ -92,6 +92,65 @@ fn the_healthiest_is_the_less_loaded_of_two() {
 }
 
 #[test]
+fn a_weight_divides_the_load() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Healthiest, vec![vec![Target { weight: 3, ..target(&p, "a") }, target(&p, "b")]]);
+    chain.targets().for_each(|(.., target)| observed(target, 10, NOW));
+    let heavy = chain.targets().next().unwrap().2;
+    let _one = heavy.vitals.enter();
+    assert_eq!(shares(&chain, NOW), [1_000, 0], "two thirds of 10 ms are less than 10 ms");
+    let _three = [heavy.vitals.enter(), heavy.vitals.enter()];
+    assert_eq!(shares(&chain, NOW), [0, 1_000], "and four thirds are more");
+}
+
+#[test]
+fn one_that_is_new_looks_fastest_but_not_while_it_is_being_tried() {
+    for strategy in [Strategy::Fastest, Strategy::Healthiest] {
+        let p = provider("p", 0);
+        let chain = chain(strategy, vec![vec![target(&p, "known"), target(&p, "new")]]);
+        observed(chain.targets().next().unwrap().2, 30, NOW);
+        assert_eq!(shares(&chain, NOW), [0, 1_000], "{strategy:?}");
+        let _trying = chain.targets().nth(1).unwrap().2.vitals.enter();
+        assert_eq!(shares(&chain, NOW), [1_000, 0], "{strategy:?}");
+    }
+}
+
+/// Whenever it is asked for chance, all permits that can be had are gone to others.
+struct Thief<'a> {
+    chain: &'a Chain,
+    permits: Vec<crate::health::Permit>,
+}
+
+impl rand::TryRng for Thief<'_> {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        self.permits.extend(self.chain.targets().filter_map(|(.., target)| target.vitals.claim(after(10))));
+        Ok(u32::MAX)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        self.try_next_u32().map(u64::from)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        bytes.fill(0);
+        Ok(())
+    }
+}
+
+#[test]
+fn who_loses_its_permits_to_others_meanwhile_goes_on() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Healthiest, vec![vec![target(&p, "a"), target(&p, "b"), target(&p, "c"), target(&p, "well")]]);
+    chain.targets().take(3).for_each(|(.., target)| Lever::of(&target.vitals).trip(NOW));
+    let mut thief = Thief { chain: &chain, permits: Vec::new() };
+    let tried = Tried::default();
+    let choice = super::pick(&ask(&chain, &tried, after(10)), &mut Turns::default(), &mut thief).unwrap();
+    assert_eq!((choice.taken.number, thief.permits.len()), (3, 3));
+}
+
+#[test]
 fn one_that_fails_fast_does_not_look_fast() {
     let chain = three(Strategy::Healthiest);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
@@ -192,6 +251,26 @@ fn a_returning_target_takes_a_growing_share() {
 }
 
 #[test]
+fn whoever_is_left_serves_wherever_it_stands_in_the_chain() {
+    let chain = three(Strategy::Ordered);
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    let mut levers: Vec<_> = targets.iter().map(|target| Lever::of(&target.vitals)).collect();
+    [0, 1].into_iter().for_each(|open| levers[open].trip(after(9)));
+    (0..3).for_each(|_| levers[2].tell(Vote::Success, true, Pass::Normal, after(9)));
+    let all = |now, expected: usize| {
+        (0..50).all(|seed| {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            pick(&ask(&chain, &Tried::default(), now), &mut rng).unwrap().taken.number == expected
+        })
+    };
+    assert!(targets[2].vitals.degraded() && all(after(9), 2), "one that is slow");
+    levers[2].returned(NOW);
+    assert!(targets[2].vitals.ramp(after(10)) < 0.2 && all(after(10), 2), "one that returns, beyond its share too");
+    levers[2].trip(after(18));
+    assert!(all(after(19), 0), "one whose open period is over");
+}
+
+#[test]
 fn with_everything_open_the_least_bad_is_tried_or_refused() {
     let p = provider("p", 0);
     let chain = chain(Strategy::Healthiest, vec![vec![target(&p, "a"), target(&p, "b")]]);
@@ -214,6 +293,15 @@ fn refuse_means_no_last_resort() {
     let chain = chain(Strategy::Healthiest, vec![vec![target(&p, "a")]]);
     Lever::of(&chain.targets().next().unwrap().2.vitals).trip(NOW);
     assert!(pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).is_err());
+}
+
+#[test]
+fn the_only_one_asked_for_is_the_one_taken() {
+    let (chain, tried) = (three(Strategy::Ordered), Tried::default());
+    for number in 0..3 {
+        let only = Ask { only: Some(number), ..ask(&chain, &tried, NOW) };
+        assert_eq!((servable(&only), pick(&only, &mut rng()).unwrap().taken.number), (1, number));
+    }
 }
 
 #[test]
@@ -240,6 +328,7 @@ fn filters_before_any_hop() {
     assert_eq!(pick(&asked, &mut rng()).unwrap().taken.number, 3, "full, unfit and too small are passed over");
     let why: Vec<_> = refusal(&Ask { only: Some(60_000_000_000), ..asked.clone() }).why;
     assert_eq!(why.len(), 4);
+    assert_eq!(standing(&asked, 0, &chain.pools[0].targets[0]), Standing::Out(Why::Full));
     assert_eq!(standing(&asked, 1, &chain.pools[0].targets[1]), Standing::Out(Why::Unfit("tools")));
     assert_eq!(standing(&asked, 2, &chain.pools[0].targets[2]), Standing::Out(Why::TooSmall));
     drop(held);
@@ -257,7 +346,7 @@ fn a_prompt_that_cannot_fit_goes_to_a_larger_window_if_there_is_one() {
     let tried = Tried::default();
     for chain in &chains {
         let number = |prompt| pick(&Ask { prompt, ..ask(chain, &tried, NOW) }, &mut rng()).unwrap().taken.number;
-        assert_eq!((number(0), number(8_000), number(8_001)), (0, 0, 1));
+        assert_eq!((number(0), number(8_000), number(8_001), number(9_000)), (0, 0, 1, 1));
         let other = Arc::clone(chain.targets().nth(1).unwrap().2);
         Lever::of(&other.vitals).trip(NOW);
         assert_eq!(number(8_001), 0, "the estimate may be wrong: the upstream has the last word");
@@ -314,6 +403,25 @@ fn without_a_key_the_target_itself_rests() {
     KeyHealth::default().refused(true, Duration::from_secs(60), NOW, &chain.pools[0].targets[1].key_rests[0]);
     let none = pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err();
     assert_eq!(none.why.iter().map(|(_, why)| why.clone()).collect::<Vec<_>>(), [Why::KeysResting(after(7)), Why::KeysRefused(after(60))]);
+}
+
+#[test]
+fn what_was_tried_is_kept_apart() {
+    let (p, q) = (provider("p", 3), provider("q", 3));
+    let [a, b, c] = [target(&p, "a"), target(&p, "b"), target(&q, "c")].map(Arc::new);
+    let taken = |number, target: &Arc<Target>, key| Taken { number, model: "m".into(), target: Arc::clone(target), key: Some(key) };
+    let mut tried = Tried::default();
+    [(0, &a, 2), (1, &b, 1), (1, &b, 0)].into_iter().for_each(|(number, target, key)| tried.key(&taken(number, target, key), false));
+    let keys = |tried: &Tried| (tried.keys_of(0, &a), tried.keys_of(1, &b), tried.keys_of(2, &c));
+    assert_eq!(keys(&tried), (0b100, 0b011, 0));
+    tried.key(&taken(0, &a, 1), true);
+    assert_eq!(keys(&tried), (0b110, 0b011, 0), "refused, it is out for all of its provider's targets");
+    tried.key(&taken(2, &c, 2), true);
+    tried.key(&taken(2, &c, 1), true);
+    assert_eq!(keys(&tried), (0b110, 0b011, 0b110), "and for nobody else's");
+    (1..4).for_each(|number| tried.target(number));
+    tried.forget(2);
+    assert_eq!((0..5).map(|number| tried.has(number)).collect::<Vec<_>>(), [false, true, false, true, false]);
 }
 
 #[test]

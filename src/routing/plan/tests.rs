@@ -96,6 +96,7 @@ fn a_refused_connection_is_repeated_only_with_nothing_behind_it() {
 #[test]
 fn calls_end_with_attempts() {
     let mut plan = plan();
+    assert_eq!((plan.calls(), plan.deadline()), (0, END));
     for number in 0..4 {
         plan.calling();
         let next = plan.after(&taken(number, None), &transient(Failure::Truncated), &around(5));

@@ -184,6 +184,19 @@ fn a_successor_goes_on_where_the_published_one_ended() {
 }
 
 #[test]
+fn a_successors_period_goes_on_doubling() {
+    let thresholds = Thresholds { open_for_max: Duration::from_secs(300), ..Thresholds::default() };
+    let mut bench = open();
+    bench.retune(|t| *t = thresholds.clone()).later(10_000).tell(Failure, Pass::Probe);
+    let vitals = Vitals::default();
+    vitals.publish(&mut bench.breaker, bench.now);
+    assert_eq!(vitals.published().period, Duration::from_secs(20));
+    bench.breaker = Breaker::resume(thresholds, vitals.published(), bench.now);
+    bench.later(20_000).tell(Failure, Pass::Probe);
+    assert_eq!(bench.moves.last().unwrap().period, Some(Duration::from_secs(40)));
+}
+
+#[test]
 fn every_reason_can_be_published() {
     let vitals = Vitals::default();
     for reason in Reason::ALL {

@@ -185,6 +185,7 @@ fn one_of_three_that_turns_ten_times_slower_gets_a_hundredth_and_nobody_notices(
         crowd.run(rate, after(100));
         let (before, well) = crowd.between(after(5), ILL_FROM);
         let (share, p99) = crowd.between(ILL_FROM.plus(SETTLED), after(90));
+        eprintln!("{rate} calls/s, spread {spread}: share of the ill {before:.3} before, {share:.4} after 5 s; p99 {well:?} and {p99:?}");
         assert!((0.2..0.45).contains(&before), "{spread} {rate}: {before} while all were well");
         assert!(share <= 0.01, "{spread} {rate}: {share}");
         assert!(p99 <= well.mul_f64(1.5), "{spread} {rate}: {p99:?}, {well:?} while all were well");
@@ -216,6 +217,7 @@ fn one_that_fails_fast_gets_no_more_than_its_share() {
         let mut crowd = Crowd::new(Strategy::Healthiest, fate, 8);
         crowd.run(rate, after(80));
         let (share, _) = crowd.between(ILL_FROM, after(70));
+        eprintln!("{rate} calls/s: share of the one that fails fast {share:.4}, at most {most}");
         assert!(share <= most, "{rate}: {share}");
     }
 }
