@@ -136,6 +136,23 @@ mod tests {
     }
 
     #[test]
+    fn a_keys_fault_takes_the_key_out_and_a_small_window_the_small_ones() {
+        let provider = provider("p", 2);
+        let target = Arc::new(crate::routing::Target { context_window: Some(8_000), ..target(&provider, "up") });
+        let taken = |key| Taken { number: 1, model: "m".into(), target: Arc::clone(&target), key };
+        let mut onward = onward(1);
+        onward.failed(&taken(Some(0)), &Outcome::RateLimited { wait: None, whole_key: false }, false);
+        assert_eq!((onward.tried.has(1), onward.tried.keys_of(1, &target), onward.tried.keys_of(2, &target)), (false, 0b01, 0));
+        onward.failed(&taken(Some(1)), &Outcome::KeyFault { sure: false }, false);
+        assert_eq!((onward.tried.has(1), onward.tried.keys_of(1, &target), onward.tried.keys_of(2, &target)), (false, 0b11, 0b10));
+        onward.failed(&taken(Some(1)), &Outcome::TooLong, false);
+        assert_eq!((onward.tried.has(1), onward.larger_than), (true, Some(8_000)));
+        let mut keyless = self::onward(1);
+        keyless.failed(&taken(None), &Outcome::RateLimited { wait: None, whole_key: false }, false);
+        assert!(keyless.tried.has(1));
+    }
+
+    #[test]
     fn two_calls_beyond_the_attempts() {
         for (calls, left) in [(1, 5), (4, 2), (6, 0), (9, 0)] {
             let mut onward = onward(calls);

@@ -152,3 +152,30 @@ impl Default for Streaming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_found_by_their_names() {
+        assert_eq!(Strategy::NAMES.map(|(_, strategy)| strategy.name()), ["healthiest", "weighted", "fastest", "cheapest", "ordered"]);
+        assert!(Strategy::NAMES.iter().all(|(name, strategy)| Strategy::named(name) == Some(*strategy)));
+        assert_eq!([WhenAllOpen::LeastBad, WhenAllOpen::Refuse].map(WhenAllOpen::name), ["least_bad", "refuse"]);
+        let named = ["least_bad", "refuse", "hope"].map(WhenAllOpen::named);
+        assert_eq!((named, Strategy::named("luck")), ([Some(WhenAllOpen::LeastBad), Some(WhenAllOpen::Refuse), None], None));
+    }
+
+    #[test]
+    fn only_equal_terms_share_a_budget() {
+        let usual = Retry::default();
+        assert!(usual.shares_budget(&Retry { attempts: 9, wait: Duration::from_secs(1), ..usual.clone() }));
+        for other in [
+            Retry { budget_ratio: 1, ..usual.clone() },
+            Retry { budget_min: 1, ..usual.clone() },
+            Retry { hedge_ratio: 1, ..usual.clone() },
+        ] {
+            assert!(!usual.shares_budget(&other) && !other.shares_budget(&usual));
+        }
+    }
+}

@@ -97,3 +97,30 @@ impl Needs {
         .find_map(|(missing, name)| missing.then_some(name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{provider, target};
+    use super::*;
+
+    #[test]
+    fn a_target_is_named_by_its_provider_and_model() {
+        assert_eq!(target(&provider("p", 0), "up").name(), "p/up");
+    }
+
+    #[test]
+    fn each_need_is_missed_where_it_is_not_declared() {
+        let none = Needs::default();
+        let all = Needs { tools: true, vision: true, audio: true, json_schema: true };
+        for (need, name) in [
+            (Needs { tools: true, ..none }, "tools"),
+            (Needs { vision: true, ..none }, "vision"),
+            (Needs { audio: true, ..none }, "audio"),
+            (Needs { json_schema: true, ..none }, "json_schema"),
+        ] {
+            assert_eq!((need.missing_in(none), need.missing_in(all), need.missing_in(need)), (Some(name), None, None));
+            assert_eq!(none.missing_in(need), None);
+        }
+        assert_eq!(all.missing_in(Needs { tools: true, vision: true, ..none }), Some("audio"), "the first of them");
+    }
+}

@@ -91,3 +91,32 @@ impl NoTarget {
         self.why.iter().all(|(_, why)| matches!(why, Why::KeysResting(_) | Why::KeysTried | Why::Tried))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Moment = Moment::from_millis(5_000);
+
+    #[test]
+    fn what_all_have_in_common_is_what_the_caller_is_told() {
+        let all = |why: &[Why]| {
+            let none = NoTarget { why: why.iter().map(|why| ("p/m".to_owned(), why.clone())).collect() };
+            [none.all_resting(), none.all_missing(), none.all_unfit(), none.all_resting_or_tried()]
+        };
+        let resting = Why::KeysResting(AT);
+        for (why, [is_resting, missing, unfit, resting_or_tried]) in [
+            (&[][..], [false, false, false, true]),
+            (&[resting.clone(), resting.clone()], [true, false, false, true]),
+            (&[resting.clone(), Why::Tried], [true, false, false, true]),
+            (&[Why::Tried, Why::KeysTried], [false, false, false, true]),
+            (&[resting.clone(), Why::Full], [false; 4]),
+            (&[Why::Missing, Why::Missing], [false, true, false, false]),
+            (&[Why::Missing, Why::TooSmall], [false; 4]),
+            (&[Why::TooSmall, Why::Unfit("tools")], [false, false, true, false]),
+            (&[Why::TooSmall, resting], [false; 4]),
+        ] {
+            assert_eq!(all(why), [is_resting, missing, unfit, resting_or_tried], "{why:?}");
+        }
+    }
+}

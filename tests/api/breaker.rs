@@ -247,7 +247,7 @@ fn row_65_of_five_thousand_callers_one_probes_and_then_a_tenth_is_served_by_it()
     assert!((0..100).all(|_| app.chat("either").content() == "spare"));
     assert_eq!((upstream.count() - before, inside.load(Ordering::SeqCst)), (1, 1));
     gate.open();
-    let replies: Vec<_> = callers.iter_mut().map(|caller| read_rest(caller)).collect();
+    let replies: Vec<_> = callers.iter_mut().map(read_rest).collect();
     let begins = |with: &str| replies.iter().filter(|reply| reply.starts_with(with)).count();
     assert_eq!((begins("HTTP/1.1 200"), begins("HTTP/1.1 503")), (1, CALLERS - 1));
     assert_eq!(replies.iter().filter(|reply| reply.contains("retry-after: ")).count(), CALLERS - 1);

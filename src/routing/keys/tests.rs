@@ -92,6 +92,38 @@ fn a_key_without_room_is_out_until_there_is_room() {
 }
 
 #[test]
+fn what_was_tried_tells_the_others_apart() {
+    let pool = Pool::new(&[(1, 0, 0), (1, 0, 0)]);
+    let target = Arc::clone(&pool.chain.pools[0].targets[0]);
+    let taken = |key| Taken { number: 0, model: "m".into(), target: Arc::clone(&target), key: Some(key) };
+    let mut tried = Tried::default();
+    tried.key(&taken(0), false);
+    let usable = |tried: &Tried| usable_keys(&Ask::any(&pool.chain, tried, NOW), 0, &target);
+    assert_eq!(usable(&tried), Ok(Some(0b10)));
+    let minute = Duration::from_secs(60);
+    KeyHealth::default().refused(true, minute, NOW, &pool.provider().keys[1].rest);
+    assert_eq!(usable(&tried), Err(Why::KeysTried), "the one that was tried may serve others");
+    KeyHealth::default().refused(true, minute * 2, NOW, &pool.provider().keys[0].rest);
+    assert_eq!(usable(&tried), Err(Why::KeysRefused(after(60_000))));
+    let other = Pool::new(&[(1, 0, 0)]);
+    tried.key(&taken(0), true);
+    let used = Taken { target: Arc::clone(&other.chain.pools[0].targets[0]), ..taken(0) };
+    tried.key(&used, true);
+    assert_eq!(usable_keys(&Ask::any(&other.chain, &tried, NOW), 0, &used.target), Err(Why::KeysTried));
+}
+
+#[test]
+fn where_the_room_of_every_key_went_to_others_none_is_taken() {
+    let mut pool = Pool::new(&[(1, 1, 0), (1, 1, 0)]);
+    (0..2).for_each(|_| drop(pool.pick(1, NOW).unwrap()));
+    let tried = Tried::default();
+    let ask = Ask { tokens: 1, ..Ask::any(&pool.chain, &tried, NOW) };
+    for usable in [0b01, 0b10, 0b11] {
+        assert!(take_key(&ask, &pool.chain.pools[0].targets[0], usable, &mut pool.turns).is_none(), "{usable:b}");
+    }
+}
+
+#[test]
 fn more_room_is_more_calls() {
     let mut pool = Pool::new(&[(1, 100, 0), (1, 900, 0)]);
     let shares = pool.shares(100, 0, NOW);
@@ -106,6 +138,16 @@ fn say(pool: &Pool, key: usize, remaining: u64, reset: Option<u64>, now: Moment)
     let line = Line { remaining, limit: None, reset: reset.map(Duration::from_millis) };
     let taken = Taken { number: 0, model: "m".into(), target: Arc::clone(&pool.chain.pools[0].targets[0]), key: Some(key) };
     told(&taken, &Said { requests: Some(line), tokens: None }, now);
+}
+
+#[test]
+fn a_key_with_the_least_share_of_what_the_best_has_is_sent_and_below_it_not() {
+    for (left, sent) in [(10, 1), (9, 0)] {
+        let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0)]);
+        say(&pool, 0, 320, Some(60_000), NOW);
+        say(&pool, 1, left, Some(60_000), NOW);
+        assert_eq!(pool.shares(20, 0, NOW)[1], sent, "{left} of 320");
+    }
 }
 
 #[test]

@@ -459,6 +459,67 @@ fn explain_tells_the_order_and_why() {
 }
 
 #[test]
+fn explain_goes_along_the_chain_then_to_those_that_return_and_those_that_are_out() {
+    let p = provider("p", 0);
+    let pools = [["ready", "slow", "returning"], ["due", "also returning", "well"], ["open", "tried", "last"]];
+    let chain = chain(Strategy::Healthiest, pools.iter().map(|pool| pool.iter().map(|model| target(&p, model)).collect()).collect());
+    let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
+    let mut levers: Vec<_> = targets.iter().map(|target| Lever::of(&target.vitals)).collect();
+    (0..3).for_each(|_| levers[1].tell(Vote::Success, true, Pass::Normal, after(9)));
+    [2, 4].into_iter().for_each(|place| levers[place].returned(NOW));
+    levers[3].trip(NOW);
+    levers[6].trip(after(9));
+    // By their loads alone those of each kind would stand the other way round.
+    for (place, ms) in [(2, 900), (4, 10), (6, 900), (7, 10)] {
+        observed(&targets[place], ms, after(10));
+    }
+    let mut tried = Tried::default();
+    tried.target(7);
+    let rows = explain(&ask(&chain, &tried, after(10)));
+    let told: Vec<_> = rows.iter().map(|row| (&*row.model, row.state)).collect();
+    let serving = [("ready", "ready"), ("slow", "degraded"), ("due", "due"), ("well", "ready"), ("last", "ready")];
+    let others = [("returning", "ramping"), ("also returning", "ramping"), ("open", "out"), ("tried", "out")];
+    assert_eq!(told, [&serving[..], &others[..]].concat());
+}
+
+#[test]
+fn explain_puts_those_that_are_out_behind_the_longest_chain() {
+    let p = provider("p", 0);
+    let chain = chain(Strategy::Ordered, (0..40).map(|number| vec![target(&p, &format!("m{number}"))]).collect());
+    Lever::of(&chain.targets().next().unwrap().2.vitals).trip(NOW);
+    let rows = explain(&ask(&chain, &Tried::default(), NOW));
+    assert_eq!((rows.len(), &*rows[0].model, rows[39].state), (40, "m1", "out"));
+}
+
+#[test]
+fn explain_tells_how_each_key_stands() {
+    let p = provider("p", 4);
+    let chain = chain(Strategy::Ordered, vec![vec![target(&p, "a")]]);
+    let rests = &chain.pools[0].targets[0].key_rests;
+    KeyHealth::default().limited(Some(Duration::from_secs(7)), NOW, &rests[1]);
+    KeyHealth::default().refused(true, Duration::from_secs(60), NOW, &p.keys[2].rest);
+    let line = crate::health::Line { remaining: 12, limit: None, reset: None };
+    rests[3].quota.tell(&crate::health::Said { requests: Some(line), tokens: None }, NOW);
+    let tried = Tried::default();
+    let rows = explain(&ask(&chain, &tried, NOW));
+    let told: Vec<_> =
+        rows[0].keys.iter().map(|key| (&*key.name, key.status, key.wait.map(|wait| wait.as_secs()), key.calls_left)).collect();
+    let expected = [
+        ("key-0", "active", None, None),
+        ("key-1", "cooling", Some(7), None),
+        ("key-2", "disabled", Some(60), None),
+        ("key-3", "active", None, Some(12)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_chain_without_a_target_serves_nobody() {
+    assert!(three(Strategy::Ordered).is_served());
+    assert!(!chain(Strategy::Ordered, vec![vec![], vec![]]).is_served());
+}
+
+#[test]
 fn explain_orders_as_each_strategy_chooses() {
     let healthiest = three(Strategy::Healthiest);
     let targets: Vec<_> = healthiest.targets().map(|(.., t)| Arc::clone(t)).collect();
