@@ -87,7 +87,7 @@ fn a_models_failures_open_the_model_alone() {
 fn two_models_that_trip_within_a_window_open_the_provider() {
     let mut stage = Stage::new();
     stage.fail(0, Failure::Status(500), 3);
-    stage.now = stage.now.plus(Duration::from_secs(29));
+    stage.now = stage.now.plus(Duration::from_secs(30));
     let moved = stage.fail(1, Failure::FirstTokenTimeout, 3);
     assert_eq!(moved.last().unwrap().transition.reason, Reason::SeveralModels);
     assert_eq!(stage.states().0, Open);
@@ -196,6 +196,14 @@ fn good_calls_publish_their_latency_and_slow_ones_degrade() {
     assert_eq!(stage.health.first_token.read(stage.now).unwrap().ewma, 3_000);
     assert_eq!(stage.health.window.tally(stage.now).slow, 4);
     assert_eq!(stage.states().0, Closed);
+}
+
+#[test]
+fn slow_is_later_than_what_is_slow() {
+    let stage = Stage::new();
+    let slow = |ms| stage.told(0, Outcome::Ok, Some(Duration::from_millis(ms))).is_slow(stage.health.breaker.thresholds());
+    assert!(!slow(2_000) && slow(2_001));
+    assert!(stage.told(0, Outcome::Transient(Failure::FirstTokenTimeout), None).is_slow(stage.health.breaker.thresholds()));
 }
 
 #[test]
