@@ -22,6 +22,9 @@ use crate::base::Moment;
 
 /// A comment that every SSE client passes over.
 pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
+/// The same for a stream whose events have an `id`: there OpenAI's SDK for Python takes any blank line for an event, and breaks
+/// on its lack of data.
+pub(super) const HEARTBEAT_OF_NUMBERED: &[u8] = b": stagedoor is waiting\n";
 
 /// A request that is still on its way through the chain.
 pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
@@ -52,6 +55,8 @@ pub struct StreamBody {
     watch: Watch,
     /// The first piece was handed over, and nothing since: see [`StreamBody::next`].
     first_waits: bool,
+    /// Events with an `id` went out before it broke.
+    numbered: bool,
     flowing: bool,
     closing: Pin<Box<OwnedNotified>>,
     fault_event: FaultEvent,
@@ -113,6 +118,7 @@ impl StreamBody {
             last_sent,
             watch: Watch::new(clock),
             first_waits: false,
+            numbered: false,
             flowing: false,
             closing,
             fault_event,
@@ -191,8 +197,19 @@ impl StreamBody {
             }
         }
         match beat_at {
-            Some(at) if self.watch.poll(at, cx).is_ready() => self.sent(Bytes::from_static(HEARTBEAT)),
+            Some(at) if self.watch.poll(at, cx).is_ready() => {
+                let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { HEARTBEAT };
+                self.sent(Bytes::from_static(heartbeat))
+            }
             _ => Poll::Pending,
+        }
+    }
+
+    fn is_numbered(&self) -> bool {
+        match &self.state {
+            State::Live(live) => live.numbered(),
+            State::Mending(_) => self.numbered,
+            State::Running(_) | State::Over => false,
         }
     }
 
@@ -223,6 +240,7 @@ impl StreamBody {
     fn mend(&mut self) -> bool {
         self.note_usage();
         let State::Live(live) = &mut self.state else { return false };
+        self.numbered = live.numbered();
         let Some(broke) = live.broke() else { return false };
         let (Some(ground), Some(record)) = (self.ground.take(), self.record.take()) else { return false };
         self.state = State::Mending(mend(Rc::clone(&self.worker), *ground, broke, record));

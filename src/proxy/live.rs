@@ -96,6 +96,11 @@ impl Live {
         self.reader.keeps_tale()
     }
 
+    /// Whether events with an `id` went out.
+    pub(super) fn numbered(&self) -> bool {
+        self.reader.numbered()
+    }
+
     /// What broke and can be continued: once, and only where it can.
     pub(super) fn broke(&mut self) -> Option<Broke> {
         let taken = self.ongoing.taken.clone();

@@ -71,6 +71,8 @@ pub(super) struct Reader {
     lively: bool,
     /// Content came that is withheld.
     stirs: bool,
+    /// An event with an `id` came.
+    numbered: bool,
     /// Events that were not JSON.
     pub(super) dropped: u64,
 }
@@ -85,6 +87,7 @@ struct Held {
 impl Reader {
     pub(super) fn new(how: Reading) -> Self {
         let (parser, relay) = (Parser::new(how.max_event), Relay::new(how.choices));
+        let numbered = how.tale.as_ref().is_some_and(|tale| tale.numbered);
         Self {
             parser,
             classifier: Classifier::default(),
@@ -94,6 +97,7 @@ impl Reader {
             held: None,
             lively: false,
             stirs: false,
+            numbered,
             dropped: 0,
         }
     }
@@ -138,9 +142,15 @@ impl Reader {
         self.how.tale.as_ref().is_some_and(|tale| tale.said.text().is_ok())
     }
 
+    /// Whether events with an `id` went out.
+    pub(super) fn numbered(&self) -> bool {
+        self.numbered
+    }
+
     /// What was said, and what it took; once reading is over.
     pub(super) fn take_tale(&mut self) -> Option<(Box<Tale>, Tally)> {
-        let tale = self.how.tale.take()?;
+        let mut tale = self.how.tale.take()?;
+        tale.numbered = self.numbered;
         Some((tale, self.how.tally.clone()))
     }
 
@@ -185,14 +195,19 @@ impl Reader {
     }
 
     fn frame(&mut self, frame: Frame, codes: &BTreeMap<String, String>) -> Progress {
-        let Frame { raw, data, complete, .. } = frame;
-        let event = if complete { raw } else { completed(&raw) };
-        let said = data.as_ref().is_some_and(|data| !data.trim_ascii().is_empty());
-        if !complete && !said {
-            // Its end would make an empty event of it, on which a client's JSON parser breaks.
+        let Frame { raw, data, event: name, id, error, comment, complete } = frame;
+        let failed = error.as_ref().or(data.as_ref()).filter(|_| error.is_some() || name.as_deref() == Some(b"error"));
+        if let Some(error) = failed {
+            return self.step(Input::Error, Bytes::new(), Some(error), codes);
+        }
+        // To a client, an event without data is none; some dispatch it all the same, and break on it as on no JSON.
+        let said = data.filter(|data| !data.trim_ascii().is_empty());
+        if said.is_none() && (!complete || !comment || name.is_some() || id.is_some()) {
             return Progress::More;
         }
-        let Some(data) = data else { return self.step(Input::Idle, event, None, codes) };
+        self.numbered |= id.is_some();
+        let Some(data) = said else { return self.step(Input::Idle, self.comment(raw), None, codes) };
+        let event = if complete { raw } else { completed(&raw) };
         self.lively = true;
         let seen = self.classifier.classify(&data);
         if let (Some(tale), None) = (&mut self.how.tale, &self.how.stitch) {
@@ -233,6 +248,11 @@ impl Reader {
             },
             _ => self.step(input, event, Some(&data), codes),
         }
+    }
+
+    /// A comment as it may go out. Behind an `id` OpenAI's SDK for Python takes any blank line for an event.
+    fn comment(&self, raw: Bytes) -> Bytes {
+        if self.numbered { [raw.trim_ascii_end(), b"\n"].concat().into() } else { raw }
     }
 
     /// What an event costs, by what it says.

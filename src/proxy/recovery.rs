@@ -191,13 +191,15 @@ impl Mender {
         let mut tally = self.broke.tally.clone();
         tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
+        // Where events have an `id`, a blank line of its own would be taken for one.
+        let end = if self.broke.tale.numbered { "\n" } else { "\n\n" };
         Leg {
             body,
             path: path.filter(|_| Some(way) == preferred),
             way,
             tale: self.broke.tale.clone(),
             tally,
-            mark: format!(": stagedoor recovered from={from} to={to} at={at}\n\n").into(),
+            mark: format!(": stagedoor recovered from={from} to={to} at={at}{end}").into(),
         }
     }
 

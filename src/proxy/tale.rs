@@ -15,6 +15,8 @@ pub(super) struct Tale {
     pub(super) said: Said,
     /// What the events have in common.
     pub(super) begun: Begun,
+    /// Whether they had an `id` of the event stream's own.
+    pub(super) numbered: bool,
 }
 
 impl Tale {

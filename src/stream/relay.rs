@@ -79,12 +79,14 @@ pub struct Relay {
     choices: u32,
     /// Choices that have their finish reason and said nothing since, as bits by their index.
     finished: u64,
+    /// One went on after its finish reason: here that proves no end.
+    went_on: bool,
 }
 
 impl Relay {
     /// Of a stream with `choices` answers (`n` of the request).
     pub fn new(choices: u32) -> Self {
-        Self { phase: Phase::Holding, choices: choices.max(1), finished: 0 }
+        Self { phase: Phase::Holding, choices: choices.max(1), finished: 0, went_on: false }
     }
 
     /// Where the stream stands.
@@ -94,7 +96,7 @@ impl Relay {
 
     /// Whether every choice has its finish reason, so that only the terminal event is missing.
     pub fn finished(&self) -> bool {
-        self.finished.count_ones() >= self.choices
+        !self.went_on && self.finished.count_ones() >= self.choices
     }
 
     /// Decides.
@@ -111,7 +113,8 @@ impl Relay {
             Input::Idle if holding => Step::Hold,
             Input::Idle => Step::Forward,
             Input::Content { spoke, finished } => {
-                // Some upstreams write a finish reason on every event: what goes on had not finished.
+                // Some upstreams write a finish reason on every event: such a stream ends by its terminal event alone.
+                self.went_on |= self.finished & spoke != 0;
                 self.finished = self.finished & !spoke | finished;
                 self.phase = Phase::Flowing;
                 if holding { Step::Commit } else { Step::Forward }
@@ -193,6 +196,16 @@ mod tests {
     }
 
     #[test]
+    fn a_finish_reason_on_every_event_proves_no_end() {
+        const BOTH: Input = Input::Content { spoke: 1, finished: 1 };
+        for end in [Input::Eof, Input::Reset, Input::Silence] {
+            assert_eq!(steps(&[BOTH, end])[1], Step::Finish { add_terminal: true }, "the whole answer in one event, {end:?}");
+            assert!(matches!(steps(&[BOTH, BOTH, LAST, end])[3], Step::Fail(_)), "{end:?}");
+        }
+        assert_eq!(steps(&[BOTH, BOTH, Input::Terminal])[2], Step::Finish { add_terminal: false });
+    }
+
+    #[test]
     fn an_empty_answer_with_a_terminal_event_is_no_answer() {
         assert_eq!(steps(&[Input::Idle, Input::Terminal])[1], Step::TryNext(Failure::Truncated));
     }
@@ -215,11 +228,12 @@ mod tests {
         #[test]
         fn in_any_order_it_never_lies(inputs in inputs(), choices in 0u32..4) {
             let mut relay = Relay::new(choices);
-            let (mut sent, mut ended, mut open) = (false, false, vec![true; 2]);
+            let (mut sent, mut ended, mut open, mut went_on) = (false, false, vec![true; 2], false);
             for input in inputs {
                 let step = relay.on(input);
                 if let Input::Content { spoke, finished } = input {
                     for (index, open) in open.iter_mut().enumerate() {
+                        went_on |= !*open && spoke & (1 << index) != 0;
                         *open = (*open || spoke & (1 << index) != 0) && finished & (1 << index) == 0;
                     }
                 }
@@ -233,7 +247,7 @@ mod tests {
                         prop_assert!(sent && !ended);
                         prop_assert!(add_terminal == (input != Input::Terminal));
                         let finished = open.iter().filter(|open| !**open).count();
-                        prop_assert!(!add_terminal || finished >= choices.max(1) as usize, "a cut stream never looks like success");
+                        prop_assert!(!add_terminal || !went_on && finished >= choices.max(1) as usize, "a cut stream never looks like success");
                         ended = true;
                     }
                     Step::Drop => prop_assert!(!ended),

@@ -4,7 +4,8 @@
 //! an event that isn't text is somebody else's decision. A frame that lies within one chunk is a slice of it; only what
 //! hangs over a chunk's edge is copied, once. Each byte is looked at once for its line end, whatever the chunking.
 //!
-//! The raw bytes of all frames, put together, are the input: that is what lets the gateway pass a stream on untouched.
+//! The raw bytes of all frames, put together, are the input, but for a byte order mark that leads it: that is what lets the
+//! gateway pass a stream on untouched. (Behind a heartbeat such a mark would make the first event's `data` another word.)
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -26,6 +27,9 @@ pub struct Frame {
     pub event: Option<Bytes>,
     /// The last `id` line's value; one that holds a NUL is ignored, as the standard asks.
     pub id: Option<Bytes>,
+    /// The last `error` line's value. No field of the standard, but how llama.cpp told of a failure until late 2025, with a
+    /// `[DONE]` behind it: <https://github.com/ggml-org/llama.cpp/pull/16109>.
+    pub error: Option<Bytes>,
     /// Whether a line of it is a comment.
     pub comment: bool,
     /// Whether its blank line came; false only from [`Parser::finish`].
@@ -192,7 +196,7 @@ impl Parser {
         if self.carry.len() + self.at > self.max_event {
             return Err(self.refuse());
         }
-        let raw = if self.carry.is_empty() {
+        let mut raw = if self.carry.is_empty() {
             self.chunk.split_to(self.at)
         } else {
             self.carry.extend_from_slice(&self.chunk[..self.at]);
@@ -200,12 +204,13 @@ impl Parser {
             Bytes::from(std::mem::take(&mut self.carry))
         };
         let bom = if self.opening && raw.starts_with(BOM) { BOM.len() } else { 0 };
-        let only = (complete && self.lines == 1).then_some(self.first);
+        raw.advance(bom);
+        let only = (complete && self.lines == 1).then(|| self.first - bom);
         self.at = 0;
         self.place = Place::Start { lone_cr: false };
         self.lines = 0;
         self.opening = false;
-        Ok(Fields::default().read(&raw, bom, only).frame(raw, complete))
+        Ok(Fields::default().read(&raw, only).frame(raw, complete))
     }
 
     fn refuse(&mut self) -> TooLarge {
@@ -224,6 +229,7 @@ struct Fields {
     data: Data,
     event: Option<Range<usize>>,
     id: Option<Range<usize>>,
+    error: Option<Range<usize>>,
     comment: bool,
 }
 
@@ -238,13 +244,13 @@ enum Data {
 }
 
 impl Fields {
-    /// Reads the lines from `start` on; `only` is where the single line ends, if the scan found just one.
-    fn read(mut self, raw: &[u8], start: usize, only: Option<usize>) -> Self {
+    /// Reads the lines; `only` is where the single line ends, if the scan found just one.
+    fn read(mut self, raw: &[u8], only: Option<usize>) -> Self {
         if let Some(end) = only {
-            self.line(raw, start..end);
+            self.line(raw, 0..end);
             return self;
         }
-        let mut at = start;
+        let mut at = 0;
         while at < raw.len() {
             let end = memchr2(b'\n', b'\r', &raw[at..]).map_or(raw.len(), |found| at + found);
             self.line(raw, at..end);
@@ -269,6 +275,7 @@ impl Fields {
         match name {
             b"data" => self.data.add(raw, value),
             b"event" => self.event = Some(value),
+            b"error" => self.error = Some(value),
             b"id" if memchr(0, &raw[value.clone()]).is_none() => self.id = Some(value),
             _ => {}
         }
@@ -283,6 +290,7 @@ impl Fields {
             },
             event: self.event.map(|range| raw.slice(range)),
             id: self.id.map(|range| raw.slice(range)),
+            error: self.error.map(|range| raw.slice(range)),
             comment: self.comment,
             complete,
             raw,

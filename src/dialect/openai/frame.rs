@@ -17,7 +17,8 @@ pub enum Kind {
     NotJson,
     /// Not even text.
     NotUtf8,
-    /// A top-level `error` that isn't null, or `"object": "error"`. Wins over whatever else the event holds.
+    /// A top-level `error` that isn't null, `"object": "error"`, or a finish reason that says as much ([`BROKE_OFF`]). Wins over
+    /// whatever else the event holds.
     Error,
     /// Nothing to show: a role, an empty delta, a usage, a finish reason alone ([`Seen::finish`] tells that).
     #[default]
@@ -25,6 +26,10 @@ pub enum Kind {
     /// Words or the like: content, refusal, reasoning, a tool call, audio, images; not empty.
     Content,
 }
+
+/// Finish reasons by which a provider says that it broke off: no end of an answer. Mistral's and OpenRouter's, DeepSeek's,
+/// Zhipu's; vLLM's and SGLang's for a request that was stopped on their side.
+const BROKE_OFF: [&[u8]; 4] = [b"\"error\"", b"\"insufficient_system_resource\"", b"\"network_error\"", b"\"abort\""];
 
 /// What was seen in an event's data. Spans are those of the values in the data, strings with their quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,6 +161,7 @@ impl Reader<'_> {
         let said_before = std::mem::take(&mut self.says_something);
         self.index = self.seen.choices as u32 - 1;
         self.ended = false;
+        let (mut has_delta, mut without_message) = (false, None);
         self.members(|reader, key| {
             match &*reader.walk.name(key) {
                 b"index" => {
@@ -163,11 +169,24 @@ impl Reader<'_> {
                     let written = std::str::from_utf8(reader.walk.raw(span)).ok().and_then(|text| text.parse().ok());
                     reader.index = written.unwrap_or(reader.index);
                 }
-                b"delta" | b"message" if reader.walk.peek() == Some(b'{') => return reader.members(Self::delta),
+                b"delta" if reader.walk.peek() == Some(b'{') => {
+                    // Perplexity repeats all that was said so far in a `message` beside it.
+                    if let Some((seen, says_something)) = without_message.take() {
+                        (reader.seen, reader.says_something) = (seen, says_something);
+                    }
+                    has_delta = true;
+                    return reader.members(Self::delta);
+                }
+                b"message" if !has_delta && reader.walk.peek() == Some(b'{') => {
+                    without_message = Some((reader.seen.clone(), reader.says_something));
+                    return reader.members(Self::delta);
+                }
                 b"text" => return reader.words(),
                 b"finish_reason" if reader.walk.peek() != Some(b'n') => {
                     let reason = reader.walk.skip()?;
-                    if reader.walk.raw(reason.clone()) != b"\"\"" {
+                    let written = reader.walk.raw(reason.clone());
+                    if written != b"\"\"" {
+                        reader.says_error |= BROKE_OFF.contains(&written);
                         reader.seen.finish = true;
                         reader.ended = true;
                         reader.seen.reason = Some(reason);

@@ -24,6 +24,11 @@ fn data(frames: &[Frame]) -> Vec<Option<&str>> {
     frames.iter().map(|frame| frame.data.as_deref().map(|data| std::str::from_utf8(data).unwrap())).collect()
 }
 
+/// Without the mark that may lead a text.
+fn unmarked(text: &[u8]) -> &[u8] {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
 /// What the standard says, in the plainest way: the events' data of a text that ends in a blank line.
 fn oracle(text: &str) -> Vec<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
@@ -79,6 +84,15 @@ fn a_bom_counts_only_at_the_very_start() {
     assert_eq!(data(&parse(["\u{feff}data: a\n\n\u{feff}data: b\n\n".as_bytes()])), [Some("a"), None]);
     assert_eq!(data(&parse([&b"\xEF"[..], b"\xBB", b"\xBF\ndata: a\n\n"])), [Some("a")]);
     assert_eq!(data(&parse([&b"\xEF\xBBdata: a\n\n"[..]])), [None]);
+    assert_eq!(parse(["\u{feff}data: a\n\n".as_bytes()])[0].raw, "data: a\n\n", "behind a heartbeat it would be a part of the name");
+}
+
+#[test]
+fn an_error_line_is_told_from_the_fields_of_the_standard() {
+    let frames = parse([&b"error: {\"code\":500}\n\ndata: a\nerror:b\n\nerrors: c\n\n"[..]]);
+    assert_eq!(data(&frames), [None, Some("a"), None]);
+    let errors: Vec<_> = frames.iter().map(|frame| frame.error.as_deref()).collect();
+    assert_eq!(errors, [Some(&b"{\"code\":500}"[..]), Some(&b"b"[..]), None]);
 }
 
 #[test]
@@ -172,7 +186,7 @@ fn a_line_without_end_is_refused_once_it_is_over_the_limit() {
 fn a_recorded_stream_is_the_same_at_every_cut() {
     let text = "\u{feff}: OPENROUTER PROCESSING\n\ndata: {\"a\":\"Ü😀\"}\n\nevent: m\r\ndata: x\r\ndata: y\r\n\r\n\n\r\rdata:z\r\rid: 4\r\n\rdata: [DONE]";
     let whole = parse([text.as_bytes()]);
-    assert_eq!(whole.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), text.as_bytes());
+    assert_eq!(whole.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), unmarked(text.as_bytes()));
     for size in 1..=64 {
         assert_eq!(parse(text.as_bytes().chunks(size)), whole, "chunks of {size}");
     }
@@ -190,7 +204,7 @@ proptest! {
     fn any_chunking_gives_the_same_frames(parts in prop::collection::vec(prop::sample::select(PARTS), 0..40), cuts in prop::collection::vec(1_usize..9, 1..20)) {
         let text = parts.concat();
         let whole = parse([text.as_bytes()]);
-        prop_assert_eq!(whole.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), text.as_bytes());
+        prop_assert_eq!(whole.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), unmarked(text.as_bytes()));
         prop_assert!(whole.iter().rev().skip(1).all(|frame| frame.complete));
         let (mut rest, mut chunks) = (text.as_bytes(), Vec::new());
         for cut in cuts.iter().cycle().take(text.len()) {
@@ -211,6 +225,6 @@ proptest! {
     #[test]
     fn no_bytes_are_lost(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1_usize..40) {
         let frames = parse(bytes.chunks(size));
-        prop_assert_eq!(frames.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), bytes);
+        prop_assert_eq!(frames.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), unmarked(&bytes));
     }
 }

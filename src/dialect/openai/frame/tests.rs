@@ -115,6 +115,34 @@ fn errors_win_over_content() {
 }
 
 #[test]
+fn a_finish_reason_that_tells_of_a_failure_is_an_error() {
+    for reason in ["error", "insufficient_system_resource", "network_error", "abort"] {
+        assert_eq!(kind(&format!(r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"{reason}"}}]}}"#)), Kind::Error, "{reason}");
+    }
+    for reason in ["stop", "length", "content_filter", "model_length", "eos_token", "errors"] {
+        let seen = classify(format!(r#"{{"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]}}"#).as_bytes());
+        assert_eq!((seen.kind, seen.finish), (Kind::Empty, true), "{reason}");
+    }
+}
+
+#[test]
+fn a_message_beside_a_delta_says_nothing() {
+    let message = r#""message":{"content":"all so far","reasoning":"r"}"#;
+    for choice in
+        [format!(r#"{{{message},"index":0,"delta":{{"content":"far"}}}}"#), format!(r#"{{"delta":{{"content":"far"}},{message}}}"#)]
+    {
+        let data = format!(r#"{{"choices":[{choice}]}}"#);
+        let seen = classify(data.as_bytes());
+        assert_eq!((seen.kind, seen.spoke, seen.reasoning, at(&data, seen.text)), (Kind::Content, 1, false, r#""far""#));
+    }
+    let last = format!(r#"{{"choices":[{{"finish_reason":"stop",{message},"delta":{{"content":""}}}}]}}"#);
+    let seen = classify(last.as_bytes());
+    assert_eq!((seen.kind, seen.finish, seen.spoke, seen.text), (Kind::Empty, true, 0, None));
+    let alone = format!(r#"{{"choices":[{{"delta":null,{message}}}]}}"#);
+    assert_eq!(at(&alone, classify(alone.as_bytes()).text), r#""all so far""#);
+}
+
+#[test]
 fn done_and_what_is_no_event() {
     for data in ["[DONE]", " [DONE]\r", "\t[DONE] "] {
         assert_eq!(classify(data.as_bytes()), Seen::of(Kind::Done));
@@ -172,7 +200,10 @@ proptest! {
         let seen = classify(text.as_bytes());
         let list = [&value];
         let tops = value.as_array().map_or(list.to_vec(), |values| values.iter().collect());
-        let error = tops.iter().any(|top| top.get("error").is_some_and(|error| !error.is_null()) || top.get("object").is_some_and(|object| object == "error"));
+        let broke_off = |top: &serde_json::Value| top["choices"].as_array().into_iter().flatten().any(|choice| choice["finish_reason"] == "error");
+        let error = tops.iter().any(|top| {
+            top.get("error").is_some_and(|error| !error.is_null()) || top.get("object").is_some_and(|object| object == "error") || broke_off(top)
+        });
         let choices = value["choices"].as_array().cloned().unwrap_or_default();
         let full = |value: &serde_json::Value| match value {
             serde_json::Value::String(text) => !text.is_empty(),
