@@ -14,6 +14,8 @@ pub mod app;
 pub mod base;
 pub mod cli;
 pub mod clock;
+#[cfg(test)]
+mod corpus;
 pub mod dialect;
 pub mod health;
 pub mod http;

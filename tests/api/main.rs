@@ -9,6 +9,8 @@ mod admin;
 mod auth;
 mod breaker;
 mod chat;
+#[path = "../corpus/mod.rs"]
+mod corpus;
 mod failover;
 mod faults_answer;
 mod faults_caller;
@@ -34,3 +36,4 @@ mod surface;
 mod traffic;
 mod tune;
 mod usage;
+mod vendors;

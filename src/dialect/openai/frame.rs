@@ -143,6 +143,11 @@ impl Reader<'_> {
                     let object = reader.walk.string()?;
                     reader.says_error |= &*reader.walk.name(object) == b"error";
                 }
+                // FastChat's, with its message in place of an answer's event.
+                b"error_code" => {
+                    let span = reader.walk.skip()?;
+                    reader.says_error |= matches!(reader.walk.raw(span), [b'1'..=b'9', ..]);
+                }
                 b"usage" => return reader.usage(),
                 b"id" => reader.seen.id = reader.string()?,
                 b"model" => reader.seen.model = reader.string()?,
@@ -197,9 +202,14 @@ impl Reader<'_> {
             }
             Ok(())
         })?;
+        // MiniMax ends a stream with the whole answer once more, as a plain one's `message`.
+        let says_it_again = self.ended && without_message.is_some();
+        if says_it_again {
+            self.seen.text = self.seen.text.take().filter(|_| self.seen.choices > 1);
+        }
         let bit = 1 << self.index.min(63);
         self.seen.finished |= if self.ended { bit } else { 0 };
-        self.seen.spoke |= if self.says_something { bit } else { 0 };
+        self.seen.spoke |= if self.says_something && !says_it_again { bit } else { 0 };
         self.says_something |= said_before;
         Ok(())
     }

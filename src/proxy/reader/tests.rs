@@ -1,6 +1,7 @@
 //! Reading: untouched bytes, cuts, what is held and hidden, and later legs at every cut by every way.
 
 use super::*;
+use crate::corpus::{self, Ends, Spoilt};
 use crate::dialect::{Source, Usage};
 use crate::stream::{Barred, Seam, Way};
 use proptest::prelude::*;
@@ -111,7 +112,108 @@ fn endless_comments_before_the_content_are_too_large() {
     assert_eq!(failed, Some(Progress::Failed(Outcome::Transient(Failure::TooLarge))));
 }
 
+/// What a caller who asked for everything gets of a body that comes so.
+fn read<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Progress) {
+    let mut sent = Vec::new();
+    let mut reader = Reader::new(Reading { hide_usage: false, ..plain() });
+    let progress = feed(&mut reader, chunks.into_iter().map(Bytes::copy_from_slice), &mut sent, Input::Eof);
+    while reader.committed()
+        && let Some(out) = reader.take()
+    {
+        sent.extend_from_slice(&out);
+    }
+    (sent, progress)
+}
+
+#[test]
+fn what_vendors_send_is_judged_right_at_every_cut_and_in_every_chunking() {
+    for stream in corpus::STREAMS {
+        let expected = stream.reaches_the_caller();
+        assert_eq!(corpus::content(&expected), stream.says, "{}", stream.name);
+        let judged = |(mut sent, progress): (Vec<u8>, Progress), about: &dyn Fn() -> String| {
+            let whole = progress == Progress::Finished;
+            assert_eq!(whole, !matches!(stream.ends, Ends::Broken(_)), "{}: {progress:?}", about());
+            if stream.ends == Ends::Unmarked {
+                assert!(sent.ends_with(TERMINAL), "{}", about());
+                sent.truncate(sent.len() - TERMINAL.len());
+            }
+            // What breaks within the piece that it began with was never sent.
+            if whole || !sent.is_empty() {
+                assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(&expected), "{}", about());
+            }
+        };
+        for size in 1..=64 {
+            judged(read(stream.bytes.chunks(size)), &|| format!("{} in pieces of {size}", stream.name));
+        }
+        for cut in 0..=stream.bytes.len() {
+            let (left, right) = stream.bytes.split_at(cut);
+            judged(read([left, right]), &|| format!("{} cut at {cut}", stream.name));
+        }
+    }
+}
+
+#[test]
+fn what_vendors_send_is_never_whole_before_its_finish_reason() {
+    for stream in corpus::STREAMS {
+        let text = std::str::from_utf8(stream.bytes).unwrap();
+        let finish = text.match_indices("\"finish_reason\":\"").find(|(at, name)| !text[at + name.len()..].starts_with('"'));
+        let end = finish.map(|(at, _)| at).or(text.find("[DONE]"));
+        let end = end.map_or(text.len(), |at| text[..at].rfind("data:").unwrap());
+        for cut in 0..end {
+            let (sent, progress) = read([&stream.bytes[..cut]]);
+            assert!(matches!(progress, Progress::Failed(_)), "{} cut at {cut}: {progress:?}", stream.name);
+            assert!(!sent.ends_with(TERMINAL), "{} cut at {cut}", stream.name);
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_spoilt_stream_ends_once_or_breaks_whatever_its_chunking(Spoilt(bytes) in corpus::stream(), sizes in corpus::sizes()) {
+        let (sent, progress) = read([&bytes[..]]);
+        let (again, how) = read(corpus::chunks(&bytes, &sizes));
+        prop_assert_eq!(&progress, &how);
+        // What breaks within the piece that it began with was never sent.
+        if progress == Progress::Finished || !sent.is_empty() {
+            prop_assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(&again));
+        }
+        let terminals = memchr::memmem::find_iter(&sent, b"[DONE]").count();
+        if progress == Progress::Finished {
+            prop_assert!(terminals > 0 && (sent.ends_with(b"\n\n") || sent.ends_with(b"\r\r") || sent.ends_with(b"\r\n") || sent.ends_with(b"\n\r")));
+        } else {
+            prop_assert!(!sent.ends_with(TERMINAL), "{:?} {}", progress, String::from_utf8_lossy(&sent));
+        }
+    }
+
+    #[test]
+    fn a_spoilt_second_leg_says_only_what_it_said_and_ends_once(
+        Spoilt(first) in corpus::stream(), Spoilt(second) in corpus::stream(), at in any::<prop::sample::Index>(), way in prop::sample::select(Way::ALL.to_vec()),
+        sizes in corpus::sizes(), hold_tools in any::<bool>(), wants_usage in any::<bool>(),
+    ) {
+        let mut reader = Reader::new(Reading { hold_tools, ..told(wants_usage) });
+        let mut sent = Vec::new();
+        let pieces = |bytes: &[u8]| corpus::chunks(bytes, &sizes).into_iter().map(Bytes::copy_from_slice).collect::<Vec<_>>();
+        let progress = feed(&mut reader, pieces(&first[..at.index(first.len() + 1)]), &mut sent, Input::Reset);
+        if progress == Progress::Finished || sent.is_empty() {
+            return Ok(());
+        }
+        let Some((tale, tally)) = reader.take_tale() else { return Ok(()) };
+        let Ok(said) = tale.said.text() else { return Ok(()) };
+        let (said, before) = (said.to_owned(), sent.len());
+        let mut reader = Reader::new(Reading { hold_tools, ..leg(tale, tally, way, wants_usage) });
+        let progress = feed(&mut reader, pieces(&second), &mut sent, Input::Eof);
+        let (new, ends) = (String::from_utf8_lossy(&sent[before..]).into_owned(), progress == Progress::Finished);
+        prop_assert_eq!(new.matches("data: [DONE]").count() + new.matches("data:[DONE]").count() >= 1, ends, "{:?} {}", progress, new);
+        // A second answer speaks in the first one's name, adds words and never takes any back.
+        for event in new.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.starts_with("[DONE]")) {
+            let event: serde_json::Value = serde_json::from_str(event).map_err(|error| TestCaseError::fail(format!("{error} in {event}")))?;
+            prop_assert!(event["choices"][0]["delta"].get("role").is_none(), "{}", event);
+        }
+        if ends && let Ok(text) = reader.take_tale().map_or(Err(Barred::NoText), |(tale, _)| tale.said.text().map(str::to_owned)) {
+            prop_assert!(text.starts_with(&said));
+        }
+    }
+
     #[test]
     fn any_bytes_never_panic_and_never_finish_by_themselves(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..80), 0..20)) {
         let (_, progress) = run(pieces.into_iter().map(Bytes::from));

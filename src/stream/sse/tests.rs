@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::corpus::{self, Spoilt};
 
 fn drain(parser: &mut Parser) -> Vec<Frame> {
     std::iter::from_fn(|| parser.next()).map(Result::unwrap).collect()
@@ -196,6 +197,24 @@ fn a_recorded_stream_is_the_same_at_every_cut() {
     }
 }
 
+#[test]
+fn every_recorded_stream_is_the_same_at_every_cut_and_in_every_chunking() {
+    let mut readings = 0;
+    for stream in corpus::STREAMS {
+        let whole = parse([stream.bytes]);
+        assert!(whole.len() > 1, "{}", stream.name);
+        for size in 1..=64 {
+            assert_eq!(parse(stream.bytes.chunks(size)), whole, "{} in chunks of {size}", stream.name);
+        }
+        for cut in 0..=stream.bytes.len() {
+            let (left, right) = stream.bytes.split_at(cut);
+            assert_eq!(parse([left, right]), whole, "{} cut at {cut}", stream.name);
+        }
+        readings += 64 + stream.bytes.len() + 1;
+    }
+    assert!(readings > 40_000, "{readings}");
+}
+
 const PARTS: &[&str] =
     &["data: a", "data:", "data:  b", "data", ": c", "id: 1", "event: e", "x", "\n", "\r", "\r\n", "\n\n", "\u{feff}", "é"];
 
@@ -220,6 +239,13 @@ proptest! {
         let text = parts.concat() + "\n\n";
         let frames = parse([text.as_bytes()]);
         prop_assert_eq!(data(&frames).into_iter().flatten().collect::<Vec<_>>(), oracle(&text));
+    }
+
+    #[test]
+    fn a_spoilt_stream_is_the_same_in_every_chunking_and_loses_nothing(Spoilt(bytes) in corpus::stream(), sizes in corpus::sizes()) {
+        let whole = parse([&bytes[..]]);
+        prop_assert_eq!(whole.iter().map(|frame| &frame.raw[..]).collect::<Vec<_>>().concat(), unmarked(&bytes));
+        prop_assert_eq!(parse(corpus::chunks(&bytes, &sizes)), whole);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::corpus::{self, Spoilt};
 
 fn kind(data: &str) -> Kind {
     classify(data.as_bytes()).kind
@@ -111,7 +112,10 @@ fn errors_win_over_content() {
     {
         assert_eq!(kind(data), Kind::Error, "{data}");
     }
-    assert_eq!(kind(r#"{"object":"errors"}"#), Kind::Empty);
+    for data in [r#"{"object":"errors"}"#, r#"{"error_code":0}"#, r#"{"error_code":null}"#, r#"{"error_code":""}"#] {
+        assert_eq!(kind(data), Kind::Empty, "{data}");
+    }
+    assert_eq!(kind(r#"{"text":"busy","error_code":50001}"#), Kind::Error);
 }
 
 #[test]
@@ -138,6 +142,9 @@ fn a_message_beside_a_delta_says_nothing() {
     let last = format!(r#"{{"choices":[{{"finish_reason":"stop",{message},"delta":{{"content":""}}}}]}}"#);
     let seen = classify(last.as_bytes());
     assert_eq!((seen.kind, seen.finish, seen.spoke, seen.text), (Kind::Empty, true, 0, None));
+    let again = format!(r#"{{"choices":[{{"finish_reason":"stop",{message}}}]}}"#);
+    let seen = classify(again.as_bytes());
+    assert_eq!((seen.commits(), seen.finished, seen.spoke, seen.text), (true, 1, 0, None), "the whole answer once more");
     let alone = format!(r#"{{"choices":[{{"delta":null,{message}}}]}}"#);
     assert_eq!(at(&alone, classify(alone.as_bytes()).text), r#""all so far""#);
 }
@@ -227,6 +234,25 @@ proptest! {
             if let Some(usage) = seen.usage {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&text[usage]).unwrap().is_object());
             }
+        }
+    }
+
+    #[test]
+    fn of_a_spoilt_event_it_says_what_a_tree_would(Spoilt(bytes) in corpus::stream(), which in any::<prop::sample::Index>()) {
+        let lines: Vec<_> = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| line.strip_prefix(b"data:")).collect();
+        let data = if lines.is_empty() { &bytes[..] } else { lines[which.index(lines.len())] };
+        let seen = classify(data);
+        let is_json = |text| serde_json::from_slice::<&serde_json::value::RawValue>(text).is_ok();
+        let is_object = is_json(data) && data.trim_ascii().starts_with(b"{");
+        let no_event = matches!(data.trim_ascii(), b"" | b"[DONE]") || std::str::from_utf8(data).is_err();
+        match seen.kind {
+            Kind::NotJson => prop_assert!(!is_object),
+            Kind::Error => prop_assert!(is_json(data)),
+            Kind::Empty | Kind::Content if !no_event => prop_assert!(is_object),
+            _ => prop_assert!(no_event),
+        }
+        for span in [&seen.text, &seen.reason, &seen.usage, &seen.error, &seen.id, &seen.model, &seen.created].into_iter().flatten() {
+            prop_assert!(is_json(&data[span.clone()]));
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::{Refusal, rewritten, rewritten_with_usage};
 use super::*;
+use crate::corpus::{self, Spoilt};
 use crate::routing::Needs;
 
 /// A body with a model and a message, and this before them.
@@ -367,6 +368,19 @@ proptest! {
         prop_assert_eq!(&serde_json::from_slice::<Value>(&rewritten(&body, &scan, &model)).unwrap(), &expected);
         expected["stream_options"]["include_usage"] = json!(true);
         prop_assert_eq!(&serde_json::from_slice::<Value>(&rewritten_with_usage(&body, &scan, &model)).unwrap(), &expected);
+    }
+
+    #[test]
+    fn a_spoilt_request_is_refused_or_reaches_the_target_as_it_is(Spoilt(body) in corpus::request(), model in "[a-z/]{1,8}") {
+        let body = Bytes::from(body);
+        let Ok(scan) = request(&body) else { return Ok(()) };
+        prop_assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok());
+        // A tree can't hold half a character or a number beyond its range.
+        let Ok(mut tree) = serde_json::from_slice::<Value>(&body) else { return Ok(()) };
+        prop_assert_eq!(&tree["model"], &json!(scan.model.value));
+        tree["model"] = json!(model);
+        tree.as_object_mut().unwrap().remove("models");
+        prop_assert_eq!(serde_json::from_slice::<Value>(&rewritten(&body, &scan, &model)).unwrap(), tree);
     }
 
     #[test]
