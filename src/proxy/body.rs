@@ -21,7 +21,7 @@ use super::worker::Worker;
 use crate::base::Moment;
 
 /// A comment that every SSE client passes over.
-pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
+const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
 /// The same for a stream whose events have an `id`: there OpenAI's SDK for Python takes any blank line for an event, and breaks
 /// on its lack of data.
 pub(super) const HEARTBEAT_OF_NUMBERED: &[u8] = b": stagedoor is waiting\n";

@@ -16,7 +16,6 @@ use super::sse::{Frame, Parser};
 const ENTRY: usize = size_of::<Bytes>();
 /// Comments that wait for their event are no more than this, in bytes: an upstream may send nothing else for an hour.
 const MOST_COMMENTS: usize = 4 << 10;
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// See the module's text.
 #[derive(Debug)]
@@ -90,11 +89,13 @@ impl Ring {
     }
 
     fn take(&mut self, frame: &Frame) {
-        let raw = frame.raw.strip_prefix(BOM).unwrap_or(&frame.raw);
+        let raw = &frame.raw;
         if frame.data.is_none() {
             // An `id` of the upstream's would be taken for one of ours.
             if frame.comment && frame.id.is_none() && self.comments.len() + raw.len() <= MOST_COMMENTS {
-                self.comments.extend_from_slice(raw);
+                // Without its blank line: behind an `id` OpenAI's SDK for Python takes any for the end of an event.
+                self.comments.extend_from_slice(raw.trim_ascii_end());
+                self.comments.push(b'\n');
             }
             return;
         }

@@ -450,7 +450,7 @@ fn each_reader_has_heartbeats_of_its_own() {
     let id = reading.header("x-request-id");
     let mut other = Reading::resumed(app.client(), &id, 0);
     for reader in [&mut reading.stream, &mut other.stream] {
-        read_until(reader, ": stagedoor is waiting\n\n");
+        read_until(reader, ": stagedoor is waiting\n");
     }
     let fresh = Reading::resumed(app.client(), &id, 0).event().unwrap();
     assert!(!fresh.contains("waiting"), "no silence of others is kept: {fresh}");

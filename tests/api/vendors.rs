@@ -102,3 +102,51 @@ fn what_a_vendor_tells_only_in_its_own_way_is_mended_all_the_same() {
         assert_eq!(reply.text().matches(": stagedoor recovered").count(), 1, "{failure}{}", reply.text());
     }
 }
+
+/// What OpenAI's SDK for Python makes of a stream: behind an `id` any blank line ends an event, and one without data breaks it.
+fn empty_events(text: &str) -> usize {
+    let (mut numbered, mut data, mut empty) = (false, false, 0);
+    for line in text.lines() {
+        match line {
+            "" => {
+                empty += usize::from(numbered && !data);
+                data = false;
+            }
+            _ => {
+                numbered |= line.starts_with("id:");
+                data |= line.starts_with("data:");
+            }
+        }
+    }
+    empty
+}
+
+#[test]
+fn where_events_have_an_id_no_comment_looks_like_an_event() {
+    let event = |id: u32, content: &str| {
+        let choices = serde_json::json!([{"index": 0, "delta": {"content": content}, "finish_reason": null}]);
+        format!("id: {id}\ndata: {}\n\n", serde_json::json!({"id": "first", "created": 1, "model": "first", "choices": choices}))
+    };
+    let (one, two) = (event(1, &words()[0]), event(2, &words()[1]));
+    let p = Upstream::start(move |_, socket| {
+        let _ = socket.write_all(format!("{STREAM_HEAD}{}{}", chunk(&one), chunk(": theirs\n\n")).as_bytes());
+        std::thread::sleep(Duration::from_millis(250));
+        let _ = socket.write_all(chunk(&two).as_bytes());
+        std::thread::sleep(Duration::from_millis(250));
+        false
+    });
+    let second = onward("prefill");
+    let app = TestApp::start(&format!(
+        "[server]\nheartbeat = \"100ms\"\n{}{}[models.m]\nstrategy = \"ordered\"\ntargets = [{{ provider = \"p\", model = \"up\" }}, {{ provider = \"q\", model = \"up\" }}]\n",
+        provider_at("p", &p.url(), ""),
+        provider_at("q", &second.url(), "continuation = \"prefill\"")
+    ));
+    let reply = app.client().post("/v1/chat/completions", &[], &asking("m"));
+    let body = reply.text();
+    assert_eq!((reply.words(), reply.terminals()), (text(), 1), "{body}");
+    assert!(
+        body.matches(": stagedoor is waiting\n").count() >= 2 && body.contains(": theirs\n") && body.contains(": stagedoor recovered"),
+        "{body}"
+    );
+    assert_eq!(empty_events(&body), 0, "{body}");
+}

@@ -562,10 +562,14 @@ proptest! {
             prop_assert_eq!(seen(&sent).words, whole);
             return Ok(());
         }
-        prop_assume!(!sent.is_empty());
+        if sent.is_empty() {
+            return Ok(());
+        }
         let (tale, tally) = first.take_tale().unwrap();
         let Ok(said) = tale.said.text() else { return Ok(()) };
-        prop_assume!(way == Way::Splice || !said.trim().is_empty());
+        if way != Way::Splice && said.trim().is_empty() {
+            return Ok(());
+        }
         let answer = dress(onward(&tale, way, &words).body());
         let mut second = Reader::new(leg(tale, tally, way, false));
         let progress = feed(&mut second, pieces(&answer), &mut sent, Input::Eof);

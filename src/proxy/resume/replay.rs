@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use super::super::body::HEARTBEAT;
+use super::super::body::HEARTBEAT_OF_NUMBERED;
 use super::super::watch::Watch;
 use super::super::worker::{Place, Worker};
 use super::kept::{FIRST, Kept, Unreadable};
@@ -86,7 +86,7 @@ impl Replay {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if self.beat.is_zero() => Poll::Pending,
             Poll::Pending => match self.watch.poll(self.last_sent.plus(self.beat), cx) {
-                Poll::Ready(()) => self.sent(Bytes::from_static(HEARTBEAT)),
+                Poll::Ready(()) => self.sent(Bytes::from_static(HEARTBEAT_OF_NUMBERED)),
                 Poll::Pending => Poll::Pending,
             },
         }

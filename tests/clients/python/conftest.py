@@ -31,12 +31,12 @@ def start(tmp_path):
 def open_door(start, upstream):
     """`open_door("first", "second", extra="[retry]…")`: a gateway whose model "chat" is served by these providers in order."""
 
-    def opened(*targets, extra=""):
+    def opened(*targets, extra="", rows=None):
         port = free_port()
 
         def make(folder):
             file = folder / "stagedoor.toml"
-            file.write_text(settings(port, upstream, targets, extra))
+            file.write_text(settings(port, upstream, targets, extra, rows))
             return Gateway(folder, port, "--settings", str(file))
 
         return start(make)

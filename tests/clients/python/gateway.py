@@ -80,22 +80,26 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def settings(port, upstream, targets, extra=""):
-    """A settings file: model "chat" over the named providers in order, "whisper" over one that is always well. "dead" is a closed port."""
+def settings(port, upstream, targets, extra="", rows=None):
+    """A settings file: model "chat" over the named providers in order, "whisper" over one that is always well. "dead" is a closed
+    port. `rows` are more settings of a provider's, by its name, or of the server's."""
+    rows = rows or {}
     providers = "".join(
         f"""
 [providers.{name}]
 dialect = "openai"
 base_url = "{f"http://127.0.0.1:{free_port()}/v1" if name == "dead" else upstream.url(name)}"
 keys = [{{ value = "upstream-secret-of-{name}" }}]
+{rows.get(name, "")}
 """
         for name in [*targets, "quiet"]
     )
-    rows = ", ".join(f'{{ provider = "{name}", model = "{name}-model" }}' for name in targets)
+    chain = ", ".join(f'{{ provider = "{name}", model = "{name}-model" }}' for name in targets)
     return f"""
 [server]
 port = {port}
 shutdown_grace = "2s"
+{rows.get("server", "")}
 
 [auth]
 mode = "keys"
@@ -109,7 +113,7 @@ models = ["whisper"]
 {providers}
 [models.chat]
 strategy = "ordered"
-targets = [{rows}]
+targets = [{chain}]
 [models.whisper]
 targets = [{{ provider = "quiet", model = "quiet-model" }}]
 {extra}"""

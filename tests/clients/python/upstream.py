@@ -88,9 +88,9 @@ class Stage(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
 
-    def event(self, data):
+    def event(self, data, number=None):
         text = data if isinstance(data, str) else json.dumps(data)
-        piece = f"data: {text}\n\n".encode()
+        piece = (f"data: {text}\n\n" if number is None else f"id: {number}\ndata: {text}\n\n").encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
     def end_stream(self):
@@ -139,6 +139,84 @@ def cut_after(events, how):
         os.close(stage.connection.detach())
 
     return act
+
+
+def dies(words, death):
+    """A stream of so many words by "chatcmpl-first" that then dies."""
+
+    def act(stage, body):
+        stage.begin_stream()
+        stage.event(by("first", chunk(body, {"role": "assistant", "content": ""})))
+        for word in WORDS[:words]:
+            stage.event(by("first", chunk(body, {"content": word})))
+        death(stage)
+
+    return act
+
+
+def resets(stage):
+    time.sleep(0.05)  # a reset throws away what its receiver hasn't read yet
+    stage.close_connection = True
+    stage.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    os.close(stage.connection.detach())
+
+
+def closes(stage):
+    stage.close_connection = True
+    stage.connection.shutdown(socket.SHUT_RDWR)
+
+
+def stalls(stage):
+    stage.close_connection = True
+    stage.connection.recv(1)  # until the other side has had enough
+
+
+def tells_an_error(stage):
+    stage.event({"error": {"message": "internal", "type": "server_error", "code": None}})
+    stage.wfile.write(b"0\r\n\r\n")
+
+
+DEATHS = {
+    "reset": resets,
+    "fin": closes,
+    "clean end": lambda stage: stage.wfile.write(b"0\r\n\r\n"),
+    "stall": stalls,
+    "error event": tells_an_error,
+}
+
+
+def goes_on(way):
+    """Goes on with a half-said answer, as "chatcmpl-second", where it is asked in this way; refuses every other."""
+
+    def act(stage, body):
+        begun = said_before(body, way)
+        if begun is None or not TEXT.startswith(begun):
+            return refuses(400, "no", kind="invalid_request_error")(stage, body)
+        stage.begin_stream()
+        stage.event(by("second", chunk(body, {"role": "assistant", "content": ""})))
+        for piece in TEXT[len(begun) :].split(" "):
+            stage.event(by("second", chunk(body, {"content": piece + " "})))
+        stage.event(by("second", chunk(body, {}, "stop")))
+        stage.end_stream()
+
+    return act
+
+
+def said_before(body, way):
+    """What the request brings along to be gone on with; None where it asks in another way."""
+    *_, last = body["messages"]
+    if len(body["messages"]) == 1:
+        return ""
+    shown = {"continue_final_message": True, "add_generation_prompt": False}
+    marks = {"prefix": last.get("prefix") is True, "vllm": shown.items() <= body.items()}
+    if way == "quote" and last["role"] == "user":
+        return last["content"].split("<<<BEGIN>>>")[1].split("<<<END>>>")[0]
+    asked = last["role"] == "assistant" and marks == {name: name == way for name in marks}
+    return last["content"] if asked and way in ("prefill", *marks) else None
+
+
+def by(speaker, event):
+    return event | {"id": f"chatcmpl-{speaker}", "model": speaker}
 
 
 def silent(seconds):
