@@ -153,9 +153,16 @@ pub fn error_in_answer(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> 
         Some(Meaning::RateLimited) => Outcome::RateLimited { wait: None, whole_key: false },
         Some(Meaning::KeyLimited) => Outcome::RateLimited { wait: None, whole_key: true },
         Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
-        Some(Meaning::TooLong | Meaning::CallerFault | Meaning::ModelMissing | Meaning::Transient) | None => {
+        Some(Meaning::TooLong | Meaning::CallerFault | Meaning::ModelMissing | Meaning::Transient) => {
             Outcome::Transient(Failure::ErrorBody)
         }
+        // Routers write the status here that they would have answered with: <https://openrouter.ai/docs/api/errors>.
+        None => match parts.code.as_deref() {
+            Some("429") => Outcome::RateLimited { wait: None, whole_key: false },
+            Some("401") => Outcome::KeyFault { sure: false },
+            Some("402") => Outcome::KeyFault { sure: true },
+            _ => Outcome::Transient(Failure::ErrorBody),
+        },
     }
 }
 
@@ -269,6 +276,10 @@ mod tests {
     #[test]
     fn errors_inside_a_200() {
         let inside = |code: &str| error_in_answer(&error_parts(error(code, "", "").as_bytes()), &BTreeMap::new());
+        let status = |code: u16| error_in_answer(&error_parts(format!(r#"{{"error":{{"code":{code}}}}}"#).as_bytes()), &BTreeMap::new());
+        assert_eq!(status(429), Outcome::RateLimited { wait: None, whole_key: false });
+        assert_eq!((status(401), status(402)), (Outcome::KeyFault { sure: false }, Outcome::KeyFault { sure: true }));
+        assert_eq!((status(502), status(400)), (Outcome::Transient(Failure::ErrorBody), Outcome::Transient(Failure::ErrorBody)));
         assert_eq!(inside("rate_limit_exceeded"), Outcome::RateLimited { wait: None, whole_key: false });
         assert_eq!(inside("insufficient_quota"), Outcome::KeyFault { sure: true });
         assert_eq!(inside("server_error"), Outcome::Transient(Failure::ErrorBody));

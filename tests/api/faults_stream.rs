@@ -1,5 +1,5 @@
 //! Faults of streams: before the first content nobody notices, after it the caller is told; a cut never looks like an end.
-//! Rows 11, 12, 17 and 21 to 29 of the fault catalogue.
+//! Rows 11 to 13, 17 and 21 to 29 of the fault catalogue.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -97,6 +97,23 @@ fn row_12_the_same_before_the_first_content_goes_unseen() {
     let upstream = pieces(vec![ROLE.into()], closes);
     let (app, _spare) = spared(&p(&upstream), SHORT);
     assert_stream_spared(&app, "truncated");
+}
+
+#[test]
+fn row_13_a_stream_that_only_the_close_ends_is_never_an_empty_200() {
+    let closing = |version: &'static str| {
+        Upstream::start(move |_, stream| {
+            send(stream, &format!("HTTP/{version} 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"));
+            send(stream, &(event("a") + STREAM_END));
+            false
+        })
+    };
+    let (app, _spare) = spared(&p(&closing("1.1")), SHORT);
+    assert_stream_spared(&app, "truncated");
+    let reply = alone(&p(&closing("1.1")), SHORT).stream("m");
+    assert_eq!((reply.status, reply.code().as_str()), (502, "all_targets_failed"), "{}", reply.text());
+    let reply = alone(&p(&closing("1.0")), SHORT).stream("m");
+    assert_eq!((reply.words().as_str(), reply.terminals(), reply.whole), ("a", 1, true), "{}", reply.text());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn an_id_that_an_event_came_with_gives_way() {
 #[test]
 fn a_comment_goes_with_the_event_behind_it_and_takes_no_number() {
     let ring = ring(&["data: a\n\n: seam\n\n: more\n\n", "retry: 5\n\ndata: b\n\n: last\n\n"]);
-    assert_eq!(rest(&ring, 0), ["id: 1\ndata: a\n\n", ": seam\n\n: more\n\nid: 2\ndata: b\n\n"]);
+    assert_eq!(rest(&ring, 0), ["id: 1\ndata: a\n\n", ": seam\n: more\nid: 2\ndata: b\n\n"]);
 }
 
 #[test]
