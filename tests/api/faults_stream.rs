@@ -108,11 +108,12 @@ fn row_13_a_stream_that_only_the_close_ends_is_never_an_empty_200() {
             false
         })
     };
-    let (app, _spare) = spared(&p(&closing("1.1")), SHORT);
+    let (new, old) = (closing("1.1"), closing("1.0"));
+    let (app, _spare) = spared(&p(&new), SHORT);
     assert_stream_spared(&app, "truncated");
-    let reply = alone(&p(&closing("1.1")), SHORT).stream("m");
+    let reply = alone(&p(&new), SHORT).stream("m");
     assert_eq!((reply.status, reply.code().as_str()), (502, "all_targets_failed"), "{}", reply.text());
-    let reply = alone(&p(&closing("1.0")), SHORT).stream("m");
+    let reply = alone(&p(&old), SHORT).stream("m");
     assert_eq!((reply.words().as_str(), reply.terminals(), reply.whole), ("a", 1, true), "{}", reply.text());
 }
 
