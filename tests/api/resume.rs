@@ -314,6 +314,47 @@ fn delete_lets_the_upstream_go_at_once_and_readers_are_told() {
 }
 
 #[test]
+fn a_stream_is_stopped_before_its_first_word_too() {
+    let waiting = Waiting::after("");
+    let app = TestApp::start(&one(&waiting.upstream, ""));
+    let mut reading = Reading::begun(&app, &[RESUME, ("x-request-id", "mine")], &stream_body("m"));
+    waiting.until_called();
+    let said = Instant::now();
+    assert_eq!(app.client().call("DELETE", "/v1/streams/mine", &[], "").status, 204);
+    let took = waiting.until_shut(said);
+    assert!(took < LET_GO, "{took:?}");
+    assert!(reading.event().unwrap().contains("\"stream_stopped\"") && reading.event().is_none());
+    app.until("it is counted as ended by its caller", |app| requests(app, 499) == 1.0);
+}
+
+#[test]
+fn of_two_streams_with_one_id_the_last_is_found_and_the_first_goes_with_its_reader() {
+    let waiting = Waiting::after(format!("{STREAM_HEAD}{}", chunk(&event("one"))));
+    let app = TestApp::start(&one(&waiting.upstream, ""));
+    let begin = || {
+        let mut reading = Reading::begun(&app, &[RESUME, ("x-request-id", "mine")], &stream_body("m"));
+        reading.event();
+        reading
+    };
+    let (first, second) = (begin(), begin());
+    assert_eq!(waiting.upstream.open(), 2, "each is there while it is read");
+    let left = Instant::now();
+    drop(first);
+    let took = waiting.until_shut(left);
+    assert!(took < LET_GO, "nobody could come back to it: {took:?}");
+    assert_eq!(id_of(&Reading::resumed(app.client(), "mine", 0).event().unwrap()), 1);
+    drop(second);
+    std::thread::sleep(LET_GO);
+    assert_eq!(waiting.upstream.open(), 1, "somebody could");
+    let again = Instant::now();
+    let _third = begin();
+    waiting.until_shut(again);
+    app.until("the third is the only one", |_| waiting.upstream.open() == 1);
+    assert_eq!(requests(&app, 499), 2.0);
+    assert_eq!(app.client().call("DELETE", "/v1/streams/mine", &[], "").status, 204);
+}
+
+#[test]
 fn what_has_outgrown_the_buffer_is_410_and_the_rest_is_there() {
     let upstream = speaker(0);
     let app = TestApp::start(&one(&upstream, "[stream]\nresume_window = \"1m\"\nresume_buffer = \"2KiB\"\n"));

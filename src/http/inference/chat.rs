@@ -86,6 +86,7 @@ async fn prepare(
     if scan.stream {
         record.place = Some(place(worker, true)?);
     }
+    let resume = if scan.stream { resume(worker, request, &chain.streaming)? } else { None };
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     Ok(Prepared {
         id: record.id.as_str().into(),
@@ -96,7 +97,7 @@ async fn prepare(
         scan,
         headers: passing(request.headers()),
         recovery: recovery(worker, request, chain.streaming.recovery)?,
-        resume: resume(worker, request, &chain.streaming)?,
+        resume,
         deadline: record.started.plus(total),
         chain,
     })
@@ -193,14 +194,14 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
 
 async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     let own = Rc::clone(worker);
-    let owner = owner(record.key.as_ref());
+    let terms = prepared.resume.map(|window| (window, owner(record.key.as_ref())));
     let prepared = Rc::new(prepared);
     let request = Rc::clone(&prepared);
     let mut running = Box::pin(async move {
         let result = run(&own, &request, &mut record).await;
         (result, record)
     });
-    if let Some(window) = prepared.resume {
+    if let Some((window, owner)) = terms {
         return resumable(worker, prepared, owner, window, running).await;
     }
     let Some((result, record)) = until(worker, beat_at(worker), running.as_mut()).await else {
@@ -227,7 +228,8 @@ async fn resumable(worker: &Rc<Worker>, prepared: Rc<Prepared>, owner: Owner, wi
     match until(worker, beat_at(worker), opening).await {
         Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
         Some(Ok(Err((result, record)))) => no_stream(result, record),
-        // The actor died.
+        // Its pump is gone: on another connection the caller has stopped it, or it died.
+        Some(Err(_)) if replay.is_closed() => event_stream(replay, |headers| identify(headers, &id)),
         Some(Err(_)) => Error::crashed().response(&id),
         None => event_stream(replay.beating(), |headers| identify(headers, &id)),
     }

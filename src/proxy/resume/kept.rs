@@ -123,6 +123,21 @@ impl Kept {
         self.pump.do_send(Stop);
     }
 
+    /// Nobody can come back to it any more: it goes with its last reader.
+    pub(super) fn replace(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        if state.seats.is_empty() {
+            drop(state);
+            self.pump.do_send(Stop);
+        }
+    }
+
+    /// Whether nobody may join any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Nothing of it is kept any more.
     pub(super) fn empty(&self) {
         let mut state = self.lock();
@@ -162,8 +177,9 @@ impl Kept {
         state.seats.retain(|seat| seat.number != number);
         if state.seats.is_empty() {
             state.alone_since = Some(now);
+            let closed = state.closed;
             drop(state);
-            self.pump.do_send(Alone);
+            if closed { self.pump.do_send(Stop) } else { self.pump.do_send(Alone) }
         }
     }
 

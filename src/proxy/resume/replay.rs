@@ -63,6 +63,11 @@ impl Replay {
         self
     }
 
+    /// Whether its stream was ended for good: what it has yet to say tells of that.
+    pub fn is_closed(&self) -> bool {
+        self.kept.is_closed()
+    }
+
     fn sent(&mut self, bytes: Bytes) -> Poll<Option<Bytes>> {
         if !self.beat.is_zero() {
             self.last_sent = self.worker.gateway.clock.now();

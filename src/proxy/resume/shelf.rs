@@ -56,7 +56,9 @@ impl Shelf {
 
     /// From now on `kept` is the one that is found; where a caller gives an id again, the last one is.
     pub(super) fn put(&self, kept: &Arc<Kept>) {
-        self.streams.insert(kept.name(), Arc::clone(kept));
+        if let Some(before) = self.streams.insert(kept.name(), Arc::clone(kept)) {
+            before.replace();
+        }
     }
 
     /// It is found no more.
