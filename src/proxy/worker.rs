@@ -249,7 +249,8 @@ impl Worker {
     /// Starts another router actor in place of one that died: nothing else of this thread's would.
     fn replace_router(&self) {
         let mut router = self.own.router.borrow_mut();
-        if router.connected() {
+        // While its thread ends nothing can be started any more.
+        if router.connected() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         *router = self.gateway.router();

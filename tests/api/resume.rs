@@ -377,7 +377,7 @@ fn what_has_outgrown_the_buffer_is_410_and_the_rest_is_there() {
 
 #[test]
 fn a_reader_who_falls_behind_the_buffer_is_told_and_others_are_not_held_up() {
-    const EVENTS: usize = 2_000;
+    const EVENTS: usize = 700;
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
     let upstream = Upstream::start(move |_, stream| {
@@ -391,8 +391,10 @@ fn a_reader_who_falls_behind_the_buffer_is_told_and_others_are_not_held_up() {
         }
         finish(stream, STREAM_END)
     });
-    let app = TestApp::start(&one(&upstream, "[stream]\nresume_window = \"1m\"\nresume_buffer = \"1MiB\"\n"));
+    let app = TestApp::start(&one(&upstream, "[stream]\nresume_window = \"1m\"\nresume_buffer = \"64KiB\"\n"));
     let mut deaf = app.client().connect();
+    // What the kernel takes for it is less than what is said.
+    socket2::SockRef::from(&deaf).set_recv_buffer_size(64 << 10).unwrap();
     deaf.write_all(&chat_bytes(&[("connection", "close")], &stream_body("m"))).unwrap();
     app.until("the upstream has said all", |app| requests(app, 200) == 1.0);
     assert_eq!(sent.load(Ordering::Relaxed), EVENTS);
@@ -535,4 +537,26 @@ fn a_drain_ends_what_nobody_reads_too_and_readers_are_told() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     waiting.until_shut(asked);
+}
+
+#[test]
+fn a_stop_at_once_leaves_no_panic_behind() {
+    let waiting = Waiting::after(format!("{STREAM_HEAD}{}", chunk(&event("one"))));
+    let process = Process::serve(&one(&waiting.upstream, ""), &[]);
+    let mut read = Vec::new();
+    for number in 0..8 {
+        let mut stream = process.client().connect();
+        stream.write_all(&chat_bytes(if number % 2 == 0 { &[RESUME] } else { &[] }, &stream_body("m"))).unwrap();
+        let mut reading = Reading::new(stream);
+        reading.event();
+        // Of those that are read on, every other one by nobody.
+        if number % 4 != 0 {
+            read.push(reading);
+        }
+    }
+    process.signal("INT");
+    process.stderr.until("the drain", |text| text.contains("draining"));
+    process.signal("INT");
+    let finished = process.finish();
+    assert_eq!((finished.code, finished.stderr.contains("panicked")), (Some(0), false), "{}", finished.stderr);
 }

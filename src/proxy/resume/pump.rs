@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, ActorState, AsyncContext, Context, Handler, Message, SpawnHandle, WrapFuture};
 use actix_web::http::header::HeaderMap;
 use tokio::sync::oneshot;
 
@@ -138,6 +138,9 @@ impl Handler<Alone> for Pump {
     type Result = ();
 
     fn handle(&mut self, _: Alone, ctx: &mut Self::Context) {
+        if ctx.state() != ActorState::Running {
+            return;
+        }
         if let Some(looks) = self.looks.take() {
             ctx.cancel_future(looks);
         }
