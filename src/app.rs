@@ -314,6 +314,7 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
     let factory = move || {
         let desk = Rc::new(Desk::new(Arc::clone(&shared)));
         proxy::probe(&desk);
+        proxy::tidy(&desk);
         WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
     let accepting = Arc::clone(gateway);

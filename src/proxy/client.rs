@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix_web::HttpMessage;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::{Method, Uri, Version};
+use awc::http::{Method, Uri};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use rustls::pki_types::CertificateDer;
@@ -22,17 +22,14 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::apart::apart;
-use super::connect::{CALL, Dial, Dialled};
+use super::connect::{CALL, Dialled};
+use super::pool::Pool;
 use super::transport::Line;
 use crate::dialect::{Quota, Waits, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
 use crate::settings::{AuthScheme, Invalid, Problem, Provider};
 
-/// How long an unused connection is kept for the next call.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// How long a connection may be used at all: names move.
-const LIFETIME: Duration = Duration::from_secs(600);
 /// Calls repeated at once since their reused connection was closed as they used it; each closed one leaves the pool.
 const STALE_REPEATS: u32 = 8;
 
@@ -161,8 +158,7 @@ enum Transport {
 }
 
 struct Http {
-    client: awc::Client,
-    line: Arc<Line>,
+    pool: Rc<Pool>,
     base: String,
     chat: Uri,
     auth: HeaderName,
@@ -203,6 +199,13 @@ impl Upstream {
         Self { transport: Transport::Simulated(simulator), keeps_usage: Cell::default() }
     }
 
+    /// Closes connections that nobody has used for a while.
+    pub(super) fn tidy(&self) {
+        if let Transport::Http(http) = &self.transport {
+            http.pool.tidy();
+        }
+    }
+
     /// Whether it may be asked for a stream's usage.
     pub(super) fn tells_usage(&self) -> bool {
         !self.keeps_usage.get()
@@ -219,9 +222,9 @@ impl Upstream {
     /// Where the settings can't be turned into requests.
     pub(super) fn http(provider: &Provider, line: &Arc<Line>, before: Option<&Self>) -> Result<Self, Unusable> {
         let wrong = || Unusable::Header(provider.name.clone());
-        let client = match before.map(|before| &before.transport) {
-            Some(Transport::Http(before)) if Arc::ptr_eq(&before.line, line) => before.client.clone(),
-            _ => client(line),
+        let pool = match before.map(|before| &before.transport) {
+            Some(Transport::Http(before)) if before.pool.is_of(line) => Rc::clone(&before.pool),
+            _ => Rc::new(Pool::new(line)),
         };
         let (auth, prefix) = match provider.auth {
             AuthScheme::Bearer => (header::AUTHORIZATION, "Bearer "),
@@ -237,8 +240,7 @@ impl Upstream {
             Ok((name, HeaderValue::from_str(value).map_err(|_| wrong())?))
         });
         let http = Http {
-            client,
-            line: Arc::clone(line),
+            pool,
             chat: format!("{}{CHAT}", provider.base_url).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
             base: provider.base_url.clone(),
             auth,
@@ -271,20 +273,6 @@ impl Upstream {
     }
 }
 
-fn client(line: &Line) -> awc::Client {
-    let connector = awc::Connector::new()
-        .connector(Dial::new(Arc::clone(&line.names)))
-        .max_http_version(Version::HTTP_11)
-        .rustls_0_23(Arc::clone(&line.tls))
-        // Our own connector keeps the connect clock; this one only has to be later.
-        .timeout(line.connect + Duration::from_secs(1))
-        .handshake_timeout(line.connect)
-        .conn_keep_alive(KEEP_ALIVE)
-        .conn_lifetime(LIFETIME)
-        .limit(0);
-    awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
-}
-
 impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
         let uri = if let Some(base) = call.base {
@@ -295,7 +283,7 @@ impl Http {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
         };
         let method = if call.body.is_empty() { Method::GET } else { Method::POST };
-        let mut request = self.client.request(method, uri);
+        let mut request = self.pool.client().request(method, uri);
         let headers = request.headers_mut();
         if !call.body.is_empty() {
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

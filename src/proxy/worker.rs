@@ -185,6 +185,11 @@ impl Worker {
         self.upstreams.get(place)?.clone()
     }
 
+    /// Closes connections to upstreams that nobody has used for a while.
+    pub(super) fn tidy(&self) {
+        self.upstreams.iter().flatten().for_each(|upstream| upstream.tidy());
+    }
+
     /// What wakes this worker's streams at the end of the grace.
     pub(super) fn closing(&self) -> Arc<Notify> {
         Arc::clone(&self.own.closing)
