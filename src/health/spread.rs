@@ -147,14 +147,23 @@ mod tests {
         assert!(read(&spread, MEDIAN) > LONGEST);
     }
 
+    /// The bucket of a time begins at or before it, ends after it, and is no wider than an eighth of it.
+    fn has_a_narrow_bucket(micros: u64) -> bool {
+        let place = bucket(micros);
+        let (begins, ends) = (place.checked_sub(1).map_or(0, end), end(place));
+        place < BUCKETS && begins <= micros && micros < ends && ends - begins <= 1.max(micros / 8)
+    }
+
+    #[test]
+    fn the_shortest_times_have_buckets_of_their_own_and_the_longest_has_one() {
+        assert!((0..16).all(|micros| bucket(micros) == micros as usize));
+        assert!((0..5_000).chain([LONGEST]).all(has_a_narrow_bucket));
+    }
+
     proptest! {
         #[test]
         fn every_time_lies_in_a_narrow_bucket(micros in 0..=LONGEST) {
-            let place = bucket(micros);
-            prop_assert!(place < BUCKETS);
-            let (begins, ends) = (place.checked_sub(1).map_or(0, end), end(place));
-            prop_assert!(begins <= micros && micros < ends, "{begins} {micros} {ends}");
-            prop_assert!(ends - begins <= 1.max(micros / 8), "{begins} {ends}");
+            prop_assert!(has_a_narrow_bucket(micros), "{micros} in {}", bucket(micros));
         }
     }
 }
