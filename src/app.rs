@@ -13,6 +13,7 @@ use actix_web::{App as WebApp, HttpServer};
 use arc_swap::ArcSwap;
 use socket2::SockRef;
 
+use crate::access::Allowances;
 use crate::actors::{Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
 use crate::base::Secret;
 use crate::clock::Clock;
@@ -266,6 +267,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         requests: Arc::new(AtomicUsize::new(0)),
         streams: Arc::new(AtomicUsize::new(0)),
         shelf: Arc::default(),
+        allowances: Allowances::default(),
         pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });

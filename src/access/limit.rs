@@ -76,6 +76,15 @@ impl Bucket {
         self.add(i128::from(taken) - i128::from(used), now);
     }
 
+    /// The same with another minute's worth: what was used of the old one counts on.
+    #[must_use]
+    pub fn retuned(&self, per_minute: NonZeroU64, now: Moment) -> Self {
+        let used = self.most() - self.level(now);
+        let mut bucket = Self { per_minute, level: 0, at: self.at.max(now) };
+        bucket.level = (bucket.most() - used).max(-MOST_OWED * bucket.most());
+        bucket
+    }
+
     /// What can be taken now.
     pub fn left(&self, now: Moment) -> u64 {
         u64::try_from(self.level(now) / UNITS).unwrap_or_default()

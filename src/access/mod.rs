@@ -1,10 +1,16 @@
 //! Who may come in, what they may use, and how much of it. Pure.
 
+mod account;
+mod allowance;
+mod budget;
 mod glob;
 mod key;
 mod limit;
 mod virtual_key;
 
+pub use account::{Account, Amounts, Kind, Now, Refusal, Standing, Terms};
+pub use allowance::{Allowance, Allowances, Grant};
+pub use budget::{Broke, Purse};
 pub use glob::glob_matches;
 pub use key::{Digest, Entry, KeyRing, Principal, same_secret};
 pub use limit::{Bucket, Limit, Reservation, estimated_tokens, least_tokens};

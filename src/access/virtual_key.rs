@@ -76,6 +76,11 @@ impl VirtualKey {
         self.models.iter().any(|glob| glob_matches(glob, model))
     }
 
+    /// Whether anything limits how much it may use.
+    pub fn is_limited(&self) -> bool {
+        self.rpm > 0 || self.tpm > 0 || self.concurrency > 0 || self.budget.is_some()
+    }
+
     /// From when on it is refused.
     pub fn ends(&self) -> Option<Duration> {
         [self.expires, self.revoked].into_iter().flatten().min()

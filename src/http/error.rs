@@ -9,8 +9,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::respond::identify;
+use crate::access::{Broke, Kind};
+use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer};
-use crate::proxy::{Fault, Unreadable};
+use crate::proxy::{Fault, Turned, Unreadable};
 
 /// Of what a caller sent, an error repeats this many characters at most.
 const ECHO: usize = 100;
@@ -227,6 +229,51 @@ impl Error {
         Self::new(500, "server_error", "internal_error", "The gateway failed on this request; its log says more under the request id.")
     }
 
+    /// A request that its key's limits turn away.
+    pub(super) fn turned(turned: &Turned) -> Self {
+        let (refusal, key, ask) = match turned {
+            Turned::Limit { refusal, key, ask } => (refusal, key, ask),
+            Turned::Unpriced { model } => {
+                let message = format!(
+                    "This key has a budget, and what {} costs isn't known: give its targets a price, or set the key's budget.unpriced = \"allow\".",
+                    echo(model)
+                );
+                return Self::new(403, PERMISSION, "model_unpriced", message);
+            }
+        };
+        let (kind, code, message) = match (refusal.kind, key.budget) {
+            (Kind::Requests, _) => (LIMIT, "rate_limit_exceeded", format!("This key may make {} requests a minute.", key.rpm)),
+            (Kind::Tokens, _) => {
+                let message = format!(
+                    "This key may use {} tokens a minute, and this request may take {}; a smaller max_tokens takes less.",
+                    key.tpm, ask.tokens
+                );
+                (LIMIT, "rate_limit_exceeded", message)
+            }
+            (Kind::Concurrency, _) => {
+                (LIMIT, "rate_limit_exceeded", format!("This key may have {} requests under way at once.", key.concurrency))
+            }
+            (Kind::Budget(broke), budget) => {
+                let rest = match broke {
+                    Broke::Spent => "what is left of it is less",
+                    Broke::Reserved => "calls under way have reserved what is left of it",
+                };
+                let (budget, window) = budget.map_or((0, "total"), |budget| (budget.nanos, budget.window.name()));
+                let message = format!(
+                    "This key's budget is {} dollars ({window}), this request may cost {}, and {rest}; a smaller max_tokens may fit.",
+                    dollars(budget),
+                    dollars(ask.nanos)
+                );
+                ("insufficient_quota", "budget_exceeded", message)
+            }
+        };
+        let error = Self::new(429, kind, code, message);
+        match refusal.wait {
+            Some(wait) => error.waiting(wait),
+            None => error.final_one(),
+        }
+    }
+
     /// A request that no target could serve.
     pub(super) fn fault(fault: &Fault) -> Self {
         match fault {
@@ -338,6 +385,10 @@ pub(super) fn unreadable_event(why: Unreadable) -> Bytes {
 /// A stream was ended by its caller, on another connection.
 pub(super) fn stopped_event() -> Bytes {
     Error::new(499, REQUEST, "stream_stopped", "This stream was stopped by DELETE /v1/streams.").event()
+}
+
+fn dollars(nanos: u64) -> Dollars {
+    Dollars(i64::try_from(nanos).unwrap_or(i64::MAX))
 }
 
 /// A caller's own words, quoted, cut, and with nothing in them that a terminal would obey.

@@ -1,10 +1,13 @@
 //! The heads of good answers: what the gateway tells of a request, and nothing of the upstream's own head.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 
+use crate::access::Standing;
 use crate::base::Dollars;
 use crate::proxy::Record;
 
@@ -16,6 +19,18 @@ const ATTEMPTS: HeaderName = HeaderName::from_static("x-stagedoor-attempts");
 const ROUTE: HeaderName = HeaderName::from_static("x-stagedoor-route");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-stagedoor-overhead-us");
 const COST: HeaderName = HeaderName::from_static("x-stagedoor-cost");
+/// Of requests: the limit, what remains, and when it is full again.
+static REQUESTS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-requests"),
+    HeaderName::from_static("x-ratelimit-remaining-requests"),
+    HeaderName::from_static("x-ratelimit-reset-requests"),
+];
+/// The same of tokens.
+static TOKENS: [HeaderName; 3] = [
+    HeaderName::from_static("x-ratelimit-limit-tokens"),
+    HeaderName::from_static("x-ratelimit-remaining-tokens"),
+    HeaderName::from_static("x-ratelimit-reset-tokens"),
+];
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// An answer of the gateway's own, as JSON.
@@ -32,6 +47,34 @@ pub(super) fn identify(headers: &mut HeaderMap, id: &str) {
     }
     headers.append(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.append(header::VARY, HeaderValue::from_static("authorization"));
+}
+
+/// What is left of a key's requests and tokens a minute, where those are limited.
+pub(super) type Standings = (Option<Standing>, Option<Standing>);
+
+/// Adds what is left of a key's limits, by OpenAI's names; `headers` has none of it yet.
+pub(super) fn limits(headers: &mut HeaderMap, (requests, tokens): Standings) {
+    for (names, standing) in [(&REQUESTS, requests), (&TOKENS, tokens)] {
+        let Some(Standing { limit, remaining, reset }) = standing else { continue };
+        headers.append(names[0].clone(), HeaderValue::from(limit));
+        headers.append(names[1].clone(), HeaderValue::from(remaining));
+        if let Ok(reset) = HeaderValue::from_str(&until_full(reset)) {
+            headers.append(names[2].clone(), reset);
+        }
+    }
+}
+
+/// A duration as OpenAI writes it: `6m0s`, `1.5s`, `20ms`. Never less than it is.
+fn until_full(reset: Duration) -> String {
+    let ms = reset.as_micros().div_ceil(1_000);
+    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, (ms % 60_000) as f64 / 1_000.0);
+    match (hours, minutes) {
+        (0, 0) if ms == 0 => "0s".into(),
+        (0, 0) if ms < 1_000 => format!("{ms}ms"),
+        (0, 0) => format!("{seconds}s"),
+        (0, _) => format!("{minutes}m{seconds}s"),
+        _ => format!("{hours}h{minutes}m{seconds}s"),
+    }
 }
 
 /// Adds what every inference answer's head says besides, good or not. `headers` has none of it yet: adding to them costs
@@ -53,7 +96,28 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
         add(ROUTE, &record.route);
         headers.append(ATTEMPTS, HeaderValue::from(record.attempts));
     }
+    limits(headers, record.standing());
     let overhead = record.overhead_us();
     headers.append(OVERHEAD, HeaderValue::from(overhead));
     headers.append(PROCESSING, HeaderValue::from((overhead + record.upstream_us) / 1_000));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resets_are_written_as_openai_does() {
+        for (micros, text) in [
+            (0, "0s"),
+            (1, "1ms"),
+            (20_000, "20ms"),
+            (1_500_000, "1.5s"),
+            (60_000_000, "1m0s"),
+            (360_000_001, "6m0.001s"),
+            (3_723_000_000, "1h2m3s"),
+        ] {
+            assert_eq!(until_full(Duration::from_micros(micros)), text);
+        }
+    }
 }

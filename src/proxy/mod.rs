@@ -1,5 +1,6 @@
 //! A request's road through the gateway: pick, attempt, failover, relay, record. All I/O towards upstreams is here.
 
+mod admission;
 mod apart;
 mod attempt;
 mod body;
@@ -26,6 +27,7 @@ mod watch;
 mod wild_prices;
 mod worker;
 
+pub use admission::{Turned, admit};
 pub use body::{BrokenEvent, FaultEvent, Running, StreamBody};
 pub use client::{USER_AGENT, Unusable, Upstream};
 pub use connect::{Names, SystemNames};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::worker::{Place, Worker};
-use crate::access::VirtualKey;
+use crate::access::{Amounts, Grant, Standing, VirtualKey};
 use crate::base::{Dollars, Moment};
 use crate::dialect::{Source, Usage};
 use crate::ledger::plus;
@@ -44,6 +44,8 @@ pub struct Record {
     cost: Option<i64>,
     /// What calls used and cost that another's answer came before: upstreams bill them too.
     outpaced: Option<(Usage, Option<i64>)>,
+    /// What it holds of its key's limits.
+    pub(super) grant: Option<Grant>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
     ended: bool,
@@ -67,6 +69,7 @@ impl Record {
             used: None,
             cost: None,
             outpaced: None,
+            grant: None,
             place: None,
             ended: false,
         }
@@ -118,6 +121,29 @@ impl Record {
         self.served_by = Some(taken.clone());
     }
 
+    /// Puts what it has used in the place of what it took of its key's limits; once.
+    pub fn settle(&mut self) {
+        let nanos = u64::try_from(self.cost().unwrap_or(0)).unwrap_or(0);
+        let used = self.used().map_or(Amounts::default(), |(used, _)| Amounts { tokens: used.total(), nanos });
+        if let Some(grant) = &mut self.grant {
+            grant.settle(used, self.worker.gateway.now());
+        }
+    }
+
+    /// Whether its key's budget covers another call that may cost so much, besides what was used so far; reserves it.
+    pub(super) fn affords(&mut self, nanos: u64) -> bool {
+        let used = u64::try_from(self.cost().unwrap_or(0)).unwrap_or(0);
+        let Some(grant) = &mut self.grant else { return true };
+        grant.covers(used.saturating_add(nanos), self.worker.gateway.clock.wall())
+    }
+
+    /// What is left of its key's requests and tokens a minute, where those are limited.
+    pub fn standing(&self) -> (Option<Standing>, Option<Standing>) {
+        let Some(key) = self.key.as_ref().filter(|key| key.rpm > 0 || key.tpm > 0) else { return (None, None) };
+        let now = self.worker.gateway.now();
+        self.worker.gateway.allowances.of(key, now).map_or((None, None), |allowance| allowance.standing(now.moment))
+    }
+
     fn hop<'a>(&mut self, target: impl IntoIterator<Item = &'a str>) {
         if !self.route.is_empty() {
             self.route.push(',');
@@ -150,6 +176,11 @@ impl Record {
                 gateway.metrics.cost(&self.model, Dollars(cost));
             }
         }
+        // Of a whole answer that nobody waited for, nobody knows what it cost: what was reserved for it stands.
+        if status != LEFT || self.used.is_some() || self.attempts == 0 {
+            self.settle();
+        }
+        self.grant = None;
         self.place = None;
         let served = self.served_by.as_ref();
         let level_is_info = status < 500;

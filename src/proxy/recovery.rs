@@ -118,7 +118,8 @@ impl Mender {
                 None if self.ground.onward.nobody() => continue,
                 None => return None,
             };
-            if !self.ground.onward.call() {
+            let most = self.ground.request.most(&self.worker, &choice.taken.target);
+            if !self.record.affords(most.unwrap_or(0)) || !self.ground.onward.call() {
                 return None;
             }
             self.ground.onward.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;

@@ -19,6 +19,7 @@ use super::client::Upstream;
 use super::edition::Edition;
 use super::pressure::Pressure;
 use super::resume::Shelf;
+use crate::access::{Allowances, Now};
 use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Routes, Tell};
 use crate::base::{Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub streams: Arc<AtomicUsize>,
     /// Streams that can be come back to.
     pub shelf: Arc<Shelf>,
+    /// What the keys that have limits have used of them.
+    pub allowances: Allowances,
     /// What the machine leaves it.
     pub pressure: Arc<Pressure>,
     /// Some worker makes the active probes.
@@ -65,6 +68,11 @@ impl Gateway {
     /// A new router actor, on this thread.
     fn router(&self) -> Addr<Router> {
         Router::new(self.clock, Arc::clone(&self.cast), Arc::clone(&self.metrics)).start()
+    }
+
+    /// The time, by both clocks.
+    pub fn now(&self) -> Now {
+        Now { moment: self.clock.now(), wall: self.clock.wall() }
     }
 
     /// Whether the grace is over.

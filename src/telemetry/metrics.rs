@@ -126,11 +126,22 @@ pub enum Refused {
     Memory,
     /// File descriptors are short.
     Descriptors,
+    /// A key's requests a minute.
+    Rpm,
+    /// A key's tokens a minute.
+    Tpm,
+    /// A key's requests at once.
+    Concurrency,
+    /// A key's budget.
+    Budget,
+    /// A key's budget, of a model without a known price.
+    Unpriced,
 }
 
 impl Refused {
     /// All of them with their names in /metrics, in the order of their declaration.
-    const KINDS: [&'static str; 4] = ["max_requests", "max_streams", "memory", "descriptors"];
+    const KINDS: [&'static str; 9] =
+        ["max_requests", "max_streams", "memory", "descriptors", "rpm", "tpm", "concurrency", "budget", "unpriced"];
 }
 
 /// How an active probe ends.

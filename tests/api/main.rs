@@ -19,6 +19,7 @@ mod faults_request;
 mod faults_stream;
 mod hedging;
 mod keys;
+mod limits;
 mod metrics;
 mod picking;
 mod pools;

@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 use super::super::auth::{Caller, Visitor};
 use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event, unreadable_event};
-use super::super::respond::{describe, identify};
+use super::super::respond::{Standings, describe, identify, limits};
 use super::find;
 use super::wishes::{recovery, resume, timeout};
 use crate::access::{Principal, estimated_tokens};
@@ -26,7 +26,9 @@ use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
-use crate::proxy::{Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, begin, owner, run};
+use crate::proxy::{
+    Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, admit, begin, owner, run,
+};
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
 use crate::telemetry::metrics::UNKNOWN_MODEL;
@@ -59,7 +61,9 @@ pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload:
 
 fn refused(error: &Error, mut record: Record) -> HttpResponse {
     record.end(error.status(), error.label());
-    error.response(&record.id)
+    let mut response = error.response(&record.id);
+    limits(response.headers_mut(), record.standing());
+    response
 }
 
 async fn prepare(
@@ -88,7 +92,7 @@ async fn prepare(
     }
     let resume = if scan.stream { resume(worker, request, &chain.streaming)? } else { None };
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
-    Ok(Prepared {
+    let mut prepared = Prepared {
         id: record.id.as_str().into(),
         wildcard: found.wildcard,
         tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
@@ -100,7 +104,9 @@ async fn prepare(
         resume,
         deadline: record.started.plus(total),
         chain,
-    })
+    };
+    admit(worker, &mut prepared, record).map_err(|turned| Error::turned(&turned))?;
+    Ok(prepared)
 }
 
 async fn scanned(body: Bytes) -> Result<Scan, Error> {
@@ -155,6 +161,8 @@ fn shed(gateway: &Gateway, limit: Refused) -> Error {
         Refused::MaxStreams => Error::too_busy("server.max_streams"),
         Refused::Memory => Error::short_of("memory"),
         Refused::Descriptors => Error::short_of("file descriptors"),
+        // A key's own are told by `Error::turned`.
+        Refused::Rpm | Refused::Tpm | Refused::Concurrency | Refused::Budget | Refused::Unpriced => Error::too_busy("the key's limits"),
     }
 }
 
@@ -166,6 +174,8 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
         Ok(Served::Whole(whole)) => {
             let mut response = HttpResponse::Ok().body(whole.body);
             let headers = response.headers_mut();
+            // What is left is told as it is once this call has settled.
+            record.settle();
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             identify(headers, &record.id);
             describe(headers, &record, upstream_model(&prepared, &record).as_deref());
@@ -182,6 +192,7 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
 fn failed(fault: &Fault, mut record: Record) -> HttpResponse {
     let error = Error::fault(fault);
     let mut response = error.response(&record.id);
+    record.settle();
     describe(response.headers_mut(), &record, None);
     record.end(error.status(), fault.label());
     response
@@ -194,6 +205,7 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
 
 async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     let own = Rc::clone(worker);
+    let standing = record.standing();
     let terms = prepared.resume.map(|window| (window, owner(record.key.as_ref())));
     let prepared = Rc::new(prepared);
     let request = Rc::clone(&prepared);
@@ -202,13 +214,16 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
         (result, record)
     });
     if let Some((window, owner)) = terms {
-        return resumable(worker, prepared, owner, window, running).await;
+        return resumable(worker, prepared, owner, window, running, standing).await;
     }
     let Some((result, record)) = until(worker, beat_at(worker), running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
         let id = Arc::clone(&prepared.id);
         let body = StreamBody::running(Rc::clone(worker), prepared, running, (fault_event, broken_event));
-        return event_stream(body, |headers| identify(headers, &id));
+        return event_stream(body, |headers| {
+            identify(headers, &id);
+            limits(headers, standing);
+        });
     };
     match result {
         Ok(Served::Stream(stream)) => {
@@ -221,7 +236,14 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
 }
 
 /// A stream that its caller can come back to: read by an actor, for the caller as for others.
-async fn resumable(worker: &Rc<Worker>, prepared: Rc<Prepared>, owner: Owner, window: Duration, running: Running) -> HttpResponse {
+async fn resumable(
+    worker: &Rc<Worker>,
+    prepared: Rc<Prepared>,
+    owner: Owner,
+    window: Duration,
+    running: Running,
+    standing: Standings,
+) -> HttpResponse {
     let wire = Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event };
     let id = Arc::clone(&prepared.id);
     let (opening, replay) = begin(worker, prepared, owner, window, running, wire);
@@ -231,7 +253,10 @@ async fn resumable(worker: &Rc<Worker>, prepared: Rc<Prepared>, owner: Owner, wi
         // Its pump is gone: on another connection the caller has stopped it, or it died.
         Some(Err(_)) if replay.is_closed() => event_stream(replay, |headers| identify(headers, &id)),
         Some(Err(_)) => Error::crashed().response(&id),
-        None => event_stream(replay.beating(), |headers| identify(headers, &id)),
+        None => event_stream(replay.beating(), |headers| {
+            identify(headers, &id);
+            limits(headers, standing);
+        }),
     }
 }
 

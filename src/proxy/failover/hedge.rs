@@ -55,6 +55,12 @@ impl Drive<'_> {
         }
         let Some(choice) = self.second(&one).await else { return (one, first.await) };
         let worker = self.worker;
+        // Both may come to be billed.
+        let both = [&one, &choice.taken].map(|taken| self.request.most(worker, &taken.target).unwrap_or(0));
+        if !self.record.affords(both[0].saturating_add(both[1])) {
+            worker.gateway.metrics.hedge(Hedged::Refused);
+            return (one, first.await);
+        }
         let mut told = Told { metrics: &worker.gateway.metrics, result: Hedged::Left };
         self.plan.hedging();
         self.record.attempts += 1;

@@ -249,14 +249,11 @@ fn the_rehearsal_written_by_hand() {
 #[test]
 fn what_promises_safety_is_refused_until_it_is_built() {
     let key = "[[auth.keys]]\nname = \"k\"\nkey = { env = \"NOT_SET\" }\n";
-    for limit in ["rpm", "tpm", "concurrency"] {
-        refused(&format!("{key}{limit} = 5"), &format!("auth.keys[0].{limit}"), "not built yet; remove it");
-    }
-    refused(&format!("{key}budget = {{ usd = 1.5 }}"), "auth.keys[0].budget.usd", "not built yet; remove it");
     refused(&format!("{key}expires = \"tomorrow\""), "auth.keys[0].expires", "must be a day or a time");
     refused("[shared]\nurl = \"redis://h:6379\"", "shared.url", "not built yet; remove it");
     refused("[server.tls]\ncert = \"a\"\nkey = \"b\"", "server.tls", "not built yet; remove it");
     small_and(&format!("{key}rpm = 0\ntpm = 0\nconcurrency = 0\nbudget = {{ usd = 0.0, window = \"day\", unpriced = \"allow\" }}")).load();
+    small_and(&format!("{key}rpm = 5\ntpm = 5\nconcurrency = 5\nbudget = {{ usd = 1.5, window = \"week\" }}")).load();
     refused(&format!("{key}rpm = 1000000000000001"), "auth.keys[0].rpm", "from 0 to 1000000000000000");
 }
 

@@ -1,0 +1,204 @@
+//! All that limits one key, as one machine: requests and tokens a minute, requests at once, and money. A call takes its share
+//! of all of them or of none, and its end puts the real numbers in the place of the estimates.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use super::budget::{Broke, Purse};
+use super::limit::Bucket;
+use super::virtual_key::{Budget, VirtualKey};
+use crate::base::Moment;
+
+/// Where only the end of another call makes room, that is asked about again after so long.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a key is held to; 0 is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Requests a minute.
+    pub rpm: u64,
+    /// Tokens a minute.
+    pub tpm: u64,
+    /// Requests at once.
+    pub concurrency: u64,
+    /// Money.
+    pub budget: Option<Budget>,
+}
+
+impl Terms {
+    /// Whether nothing is limited.
+    pub fn is_free(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<&VirtualKey> for Terms {
+    fn from(key: &VirtualKey) -> Self {
+        Self { rpm: key.rpm, tpm: key.tpm, concurrency: key.concurrency, budget: key.budget }
+    }
+}
+
+/// The time, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Of the clock that only goes forward.
+    pub moment: Moment,
+    /// Since 1970.
+    pub wall: Duration,
+}
+
+/// Which limit a call came up against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Requests a minute.
+    Requests,
+    /// Tokens a minute.
+    Tokens,
+    /// Requests at once.
+    Concurrency,
+    /// Money; what others have reserved may come back.
+    Budget(Broke),
+}
+
+/// Why a call isn't let in, and when it is worth asking again; None: only the operator or the calendar helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The limit.
+    pub kind: Kind,
+    /// From now.
+    pub wait: Option<Duration>,
+}
+
+/// What a call may use, or did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// Tokens of prompt and answer.
+    pub tokens: u64,
+    /// Nano-dollars.
+    pub nanos: u64,
+}
+
+/// What is left of a limit a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Of a minute.
+    pub limit: u64,
+    /// Now.
+    pub remaining: u64,
+    /// Until it is full, should nobody take any.
+    pub reset: Duration,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Account {
+    terms: Terms,
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+    at_once: u64,
+    purse: Option<Purse>,
+}
+
+impl Account {
+    /// A new one: full buckets, and nothing spent.
+    pub fn new(terms: Terms, wall: Duration) -> Self {
+        let bucket = |per_minute| NonZeroU64::new(per_minute).map(Bucket::new);
+        let purse = terms.budget.map(|budget| Purse::new(budget, 0, wall));
+        Self { terms, requests: bucket(terms.rpm), tokens: bucket(terms.tpm), at_once: 0, purse }
+    }
+
+    /// What it is held to.
+    pub fn terms(&self) -> Terms {
+        self.terms
+    }
+
+    /// Puts other terms in force; what was used counts on.
+    pub fn retune(&mut self, terms: Terms, now: Now) {
+        let turned = |bucket: &Option<Bucket>, per_minute| {
+            let per_minute = NonZeroU64::new(per_minute)?;
+            Some(bucket.as_ref().map_or_else(|| Bucket::new(per_minute), |bucket| bucket.retuned(per_minute, now.moment)))
+        };
+        self.requests = turned(&self.requests, terms.rpm);
+        self.tokens = turned(&self.tokens, terms.tpm);
+        match (&mut self.purse, terms.budget) {
+            (Some(purse), Some(budget)) => purse.retune(budget, now.wall),
+            (purse, budget) => *purse = budget.map(|budget| Purse::new(budget, 0, now.wall)),
+        }
+        self.terms = terms;
+    }
+
+    /// What was spent in the present window before this account was opened.
+    pub fn spent_before(&mut self, nanos: u64, wall: Duration) {
+        if let Some(purse) = &mut self.purse {
+            purse.settle(0, nanos, wall);
+        }
+    }
+
+    /// Lets a call in that may use so much, or takes nothing at all. What is to be given to [`Account::settle`] is told.
+    ///
+    /// # Errors
+    /// The limit that it came up against: of several, the one that holds longest.
+    pub fn admit(&mut self, ask: Amounts, now: Now) -> Result<Amounts, Refusal> {
+        if let Some(purse) = &mut self.purse {
+            purse
+                .room(ask.nanos, now.wall)
+                .map_err(|broke| Refusal { kind: Kind::Budget(broke), wait: (broke == Broke::Reserved).then_some(SOON) })?;
+        }
+        let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now.moment).err());
+        let waits = [(full(&self.requests, 1), Kind::Requests), (full(&self.tokens, ask.tokens), Kind::Tokens)];
+        if let Some((until, kind)) = waits.into_iter().filter_map(|(until, kind)| Some((until?, kind))).max_by_key(|(until, _)| *until) {
+            return Err(Refusal { kind, wait: Some(until.since(now.moment)) });
+        }
+        if self.terms.concurrency > 0 && self.at_once >= self.terms.concurrency {
+            return Err(Refusal { kind: Kind::Concurrency, wait: Some(SOON) });
+        }
+        self.at_once += 1;
+        let take = |bucket: &mut Option<Bucket>, cost| bucket.as_mut().map_or(0, |bucket| bucket.take(cost, now.moment).unwrap_or(0));
+        take(&mut self.requests, 1);
+        let tokens = take(&mut self.tokens, ask.tokens);
+        let reserved = self.purse.as_mut().is_some_and(|purse| purse.reserve(ask.nanos, now.wall).is_ok());
+        Ok(Amounts { tokens, nanos: if reserved { ask.nanos } else { 0 } })
+    }
+
+    /// Reserves more money for a call that is let in already: it is to be made once more, elsewhere. False: there isn't any.
+    pub fn more(&mut self, nanos: u64, wall: Duration) -> bool {
+        self.purse.as_mut().is_none_or(|purse| purse.reserve(nanos, wall).is_ok())
+    }
+
+    /// A call is over that had taken so much: what it did use.
+    pub fn settle(&mut self, taken: Amounts, used: Amounts, now: Now) {
+        if let Some(bucket) = &mut self.tokens {
+            bucket.settle(taken.tokens, used.tokens, now.moment);
+        }
+        if let Some(purse) = &mut self.purse {
+            purse.settle(taken.nanos, used.nanos, now.wall);
+        }
+    }
+
+    /// A call's last byte went out.
+    pub fn leave(&mut self) {
+        self.at_once = self.at_once.saturating_sub(1);
+    }
+
+    /// What is left of requests and of tokens a minute, where they are limited.
+    pub fn standing(&self, now: Moment) -> (Option<Standing>, Option<Standing>) {
+        let of = |bucket: &Option<Bucket>, limit| {
+            let bucket = bucket.as_ref()?;
+            Some(Standing { limit, remaining: bucket.left(now), reset: bucket.full_at(now).since(now) })
+        };
+        (of(&self.requests, self.terms.rpm), of(&self.tokens, self.terms.tpm))
+    }
+
+    /// What was spent in the present window, and what nobody has spent or reserved; None without a budget.
+    pub fn money(&self, wall: Duration) -> Option<(u64, u64)> {
+        self.purse.as_ref().map(|purse| (purse.spent(wall), purse.left(wall)))
+    }
+
+    /// Calls under way.
+    pub fn at_once(&self) -> u64 {
+        self.at_once
+    }
+}
+
+#[cfg(test)]
+mod tests;

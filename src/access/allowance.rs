@@ -1,0 +1,165 @@
+//! The accounts of the keys that have limits, shared by all threads. An account's lock is its own: two calls meet there only
+//! when they use the same key at the same instant, and keys without limits have none.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use super::account::{Account, Amounts, Now, Refusal, Standing, Terms};
+use super::virtual_key::VirtualKey;
+use crate::base::Moment;
+
+/// By the key's id, so that reloads, other names and rotations change nothing of what was used.
+#[derive(Debug, Default)]
+pub struct Allowances(DashMap<Arc<str>, Arc<Allowance>>);
+
+/// One key's account.
+#[derive(Debug)]
+pub struct Allowance(Mutex<Account>);
+
+impl Allowances {
+    /// The account of a key, with its present terms in force; None where nothing limits it.
+    pub fn of(&self, key: &VirtualKey, now: Now) -> Option<Arc<Allowance>> {
+        let terms = Terms::from(key);
+        if terms.is_free() {
+            return None;
+        }
+        let known = self.0.get(&key.id).map(|known| Arc::clone(&known));
+        let fresh = || Arc::new(Allowance(Mutex::new(Account::new(terms, now.wall))));
+        let allowance = known.unwrap_or_else(|| Arc::clone(&self.0.entry(Arc::clone(&key.id)).or_insert_with(fresh)));
+        {
+            let mut account = allowance.lock();
+            if account.terms() != terms {
+                account.retune(terms, now);
+            }
+        }
+        Some(allowance)
+    }
+
+    /// What a key was found to have spent in its budget's present window before this process began.
+    pub fn spent_before(&self, key: &VirtualKey, nanos: u64, now: Now) {
+        if let Some(allowance) = self.of(key, now) {
+            allowance.lock().spent_before(nanos, now.wall);
+        }
+    }
+
+    /// What a key has spent in its budget's present window, and what is left of it; None without a budget.
+    pub fn money(&self, key: &VirtualKey, now: Now) -> Option<(u64, u64)> {
+        self.of(key, now)?.lock().money(now.wall)
+    }
+}
+
+impl Allowance {
+    /// Lets a call in that may use so much.
+    ///
+    /// # Errors
+    /// The limit that it came up against; nothing was taken.
+    pub fn admit(self: &Arc<Self>, ask: Amounts, now: Now) -> Result<Grant, Refusal> {
+        let taken = self.lock().admit(ask, now)?;
+        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now })
+    }
+
+    /// What is left of requests and of tokens a minute.
+    pub fn standing(&self, now: Moment) -> (Option<Standing>, Option<Standing>) {
+        self.lock().standing(now)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that was let in: one of those at once until it is dropped. Dropped unsettled, what it took stands: of a call whose
+/// real cost nobody told, that is the best that is known.
+#[derive(Debug)]
+pub struct Grant {
+    allowance: Arc<Allowance>,
+    /// None once it is settled.
+    taken: Option<Amounts>,
+    began: Now,
+}
+
+impl Grant {
+    /// Whether so much money is reserved, or could be: the call is to be made once more, elsewhere.
+    pub fn covers(&mut self, nanos: u64, wall: Duration) -> bool {
+        let Some(taken) = &mut self.taken else { return true };
+        let missing = nanos.saturating_sub(taken.nanos);
+        let there = missing == 0 || self.allowance.lock().more(missing, wall);
+        if there {
+            taken.nanos += missing;
+        }
+        there
+    }
+
+    /// Puts what the call did use in the place of what it took; once.
+    pub fn settle(&mut self, used: Amounts, now: Now) {
+        if let Some(taken) = self.taken.take() {
+            self.allowance.lock().settle(taken, used, now);
+        }
+    }
+
+    /// What is left of requests and of tokens a minute.
+    pub fn standing(&self, now: Moment) -> (Option<Standing>, Option<Standing>) {
+        self.allowance.standing(now)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let mut account = self.allowance.lock();
+        if let Some(taken) = self.taken {
+            account.settle(taken, taken, self.began);
+        }
+        account.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::virtual_key::{Budget, Window};
+    use super::*;
+
+    const NOW: Now = Now { moment: Moment::START, wall: Duration::from_secs(1_790_000_000) };
+
+    fn key(rpm: u64, budget: u64) -> VirtualKey {
+        let budget = (budget > 0).then_some(Budget { nanos: budget, window: Window::Day, unpriced: false });
+        VirtualKey { id: "id".into(), rpm, concurrency: 2, budget, ..VirtualKey::default() }
+    }
+
+    #[test]
+    fn a_key_without_limits_has_no_account() {
+        let all = Allowances::default();
+        assert!(all.of(&VirtualKey { id: "id".into(), ..VirtualKey::default() }, NOW).is_none());
+        assert!(all.0.is_empty());
+    }
+
+    #[test]
+    fn a_grant_gives_back_by_itself() {
+        let all = Allowances::default();
+        all.spent_before(&key(9, 100), 10, NOW);
+        let account = all.of(&key(9, 100), NOW).unwrap();
+        let ask = Amounts { tokens: 0, nanos: 30 };
+        let (mut one, two) = (account.admit(ask, NOW).unwrap(), account.admit(ask, NOW).unwrap());
+        assert!(account.admit(ask, NOW).is_err());
+        assert!(one.covers(30, NOW.wall) && one.covers(60, NOW.wall) && !one.covers(61, NOW.wall));
+        one.settle(Amounts { tokens: 0, nanos: 5 }, NOW);
+        one.settle(Amounts { tokens: 0, nanos: 50 }, NOW);
+        drop(one);
+        assert_eq!(all.money(&key(9, 100), NOW), Some((15, 55)), "settled once");
+        drop(two);
+        assert_eq!(all.money(&key(9, 100), NOW), Some((45, 55)), "of which nobody told stands as it was taken");
+        assert_eq!((account.lock().at_once(), account.standing(NOW.moment).0.map(|standing| standing.remaining)), (0, Some(7)));
+    }
+
+    #[test]
+    fn other_terms_find_the_same_account() {
+        let all = Allowances::default();
+        let before = all.of(&key(1, 0), NOW).unwrap();
+        let grant = before.admit(Amounts::default(), NOW).unwrap();
+        let after = all.of(&key(2, 0), NOW).unwrap();
+        assert!(Arc::ptr_eq(&before, &after) && after.admit(Amounts::default(), NOW).is_ok());
+        assert!(after.admit(Amounts::default(), NOW).is_err());
+        drop(grant);
+    }
+}
