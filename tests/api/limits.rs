@@ -247,19 +247,19 @@ fn a_caller_who_leaves_a_stream_has_used_what_came() {
         let _ = stream.read(&mut [0; 16]);
         false
     });
-    let app = app(&endless, "tpm = 100000\nconcurrency = 1\nbudget = { usd = 100.0 }");
+    let app = app(&endless, "tpm = 6000\nconcurrency = 1\nbudget = { usd = 100.0 }");
     let mut caller = app.client().connect();
     std::io::Write::write_all(&mut caller, &chat_bytes(&[("authorization", KEY)], &stream_body("m"))).unwrap();
     read_until(&mut caller, "🎭59");
     let busy = ask(app.client(), &body("m", 50));
     assert_eq!((busy.status, busy.code()), (429, "rate_limit_exceeded".into()), "it is under way");
-    // 4,096 and some for the prompt are taken, until it is known better.
+    // 4,096 and some for the prompt are taken, until it is known better; a hundred come each second.
     let remaining = |reply: &Reply| reply.header("x-ratelimit-remaining-tokens").unwrap().parse::<u64>().unwrap();
-    assert!((95_800..=95_904).contains(&remaining(&busy)), "{}", remaining(&busy));
+    assert!(remaining(&busy) < 3_500, "{}", remaining(&busy));
     drop(caller);
     app.until("its permit and its tokens are back", |app| {
         let reply = ask(app.client(), "{\"model\":\"nobody\"}");
-        (99_600..=99_960).contains(&remaining(&reply))
+        (5_500..6_000).contains(&remaining(&reply))
     });
     app.until("another may come in", |app| {
         let mut caller = app.client().connect();
