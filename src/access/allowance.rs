@@ -149,7 +149,8 @@ mod tests {
         assert_eq!(all.money(&key(9, 100), NOW), Some((15, 55)), "settled once");
         drop(two);
         assert_eq!(all.money(&key(9, 100), NOW), Some((45, 55)), "of which nobody told stands as it was taken");
-        assert_eq!((account.lock().at_once(), account.standing(NOW.moment).0.map(|standing| standing.remaining)), (0, Some(7)));
+        let at_once = account.lock().at_once();
+        assert_eq!((at_once, account.standing(NOW.moment).0.map(|standing| standing.remaining)), (0, Some(7)));
     }
 
     #[test]
