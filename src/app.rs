@@ -14,13 +14,14 @@ use arc_swap::ArcSwap;
 use socket2::SockRef;
 
 use crate::access::Allowances;
-use crate::actors::{Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
-use crate::base::Secret;
-use crate::clock::Clock;
+use crate::actors::{Archive, Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
+use crate::base::{Secret, request_id};
+use crate::clock::{Clock, seeded_rng};
 use crate::http::{self, Plane};
 use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable, acceptable};
 use crate::rehearsal::Script;
-use crate::settings::{Bound, Settings, Source};
+use crate::settings::{Bound, Keep, Settings, Source};
+use crate::store::Failed;
 use crate::telemetry::Metrics;
 
 /// Connections that may wait to be accepted.
@@ -31,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How often prices may change.
 const QUARTER: Duration = Duration::from_secs(900);
+/// The start waits so long at most to know what keys have spent.
+const RECALLING: Duration = Duration::from_secs(10);
 /// How often a drain looks whether all have gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -48,6 +51,9 @@ pub enum CantRun {
     /// A provider's settings can't be used.
     #[error(transparent)]
     Provider(#[from] Unusable),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] Failed),
     /// The server itself.
     #[error("the server failed: {0}")]
     Server(#[from] std::io::Error),
@@ -85,7 +91,7 @@ pub struct App {
 
 /// The threads of the actors that belong to no worker. They end with the gateway: what the actors hold, such as the watch over
 /// the settings' files, is the machine's, and there is not much of it.
-struct Stages([ArbiterHandle; 2]);
+struct Stages([ArbiterHandle; 4]);
 
 impl Drop for Stages {
     fn drop(&mut self) {
@@ -167,8 +173,12 @@ impl App {
                 None => Ok(()),
             }
         };
-        let _stages = self.stages;
         let (served, administered) = futures_util::future::join(self.server, admin).await;
+        // Nobody puts a row any more. The ledger writes what it holds while its thread is still there.
+        if let Some(archive) = &self.stopper.gateway.archive {
+            archive.close().await;
+        }
+        drop(self.stages);
         Ok(served.and(administered)?)
     }
 }
@@ -248,9 +258,14 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let stage = Arbiter::new().handle();
     // Reading files holds up no breaker.
     let reading = Arbiter::new().handle();
-    let stages = Stages([stage.clone(), reading.clone()]);
+    // A request for usage holds up no row, and no row a key.
+    let (asking, writing) = (Arbiter::new().handle(), Arbiter::new().handle());
+    let stages = Stages([stage.clone(), reading.clone(), asking.clone(), writing.clone()]);
+    let own = request_id(clock.wall(), &mut seeded_rng());
+    let archive = Archive::open(&settings.store, own, (asking, &writing), clock, &metrics)?;
+    let ledger = archive.as_ref().and_then(|archive| archive.ledger.clone());
     let cast = Arc::new(Cast::default());
-    let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics)));
+    let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics), ledger));
     let reach = Reach { names, script, clock };
     let press = Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe) };
     let edition = press.edition(settings, None)?;
@@ -260,6 +275,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         metrics,
         clock,
         cast,
+        archive,
         admin_key,
         workers: std::sync::Mutex::default(),
         draining: AtomicBool::new(false),
@@ -271,6 +287,11 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });
+    let (tell, told) = std::sync::mpsc::channel();
+    let own = Arc::clone(&gateway);
+    stage.spawn(proxy::recall(own, clock.wall(), move || _ = tell.send(())));
+    // A budget that was spent before the restart is spent at the first call.
+    let _ = told.recv_timeout(RECALLING);
     let pressure = Arc::clone(&gateway.pressure);
     stage.spawn(async move { pressure.watch().await });
     let repriced = Arc::downgrade(&gateway);
@@ -294,7 +315,9 @@ async fn keep_prices(gateway: Weak<Gateway>) {
 fn reloader(gateway: &Arc<Gateway>, press: Press, source: Option<Source>) -> Reloader {
     let edition = gateway.edition.load();
     let bound = Bound { serving: edition.settings.server.host.clone(), admin: edition.settings.admin.listen.clone() };
-    let source = source.map(|source| Source { bound: Some(bound), ..source });
+    let shared = Arc::downgrade(gateway);
+    let stored = move |_: &Keep| shared.upgrade().and_then(|gateway| Some(gateway.archive.as_ref()?.keys.known().any)).unwrap_or(false);
+    let source = source.map(|source| Source { bound: Some(bound), stored: Some(Arc::new(stored)), ..source });
     let own = Arc::clone(gateway);
     let apply = move |settings| {
         let edition = press.edition(settings, Some(&own.edition.load()))?;

@@ -50,6 +50,11 @@ pub fn random_key() -> Secret {
     Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
+/// A key for a caller, of the system's chance.
+pub fn issued_key() -> Secret {
+    crate::access::issue(&mut rand::rng())
+}
+
 /// A generator seeded by the system.
 pub fn seeded_rng() -> SmallRng {
     SmallRng::from_rng(&mut rand::rng())

@@ -3,8 +3,8 @@
 //! Each upstream provider is an actor that tracks its own failures and latency as a circuit breaker; a router actor per
 //! HTTP worker picks the healthiest target along the model's failover chain; the answer is proxied and streamed back
 //! through awc. The floors of the house, lowest first (a file imports from its own floor or any below):
-//! `base`, `health`, `access`, `routing`, `tuning`, `stream`, `dialect`, `ledger` (pure: no clock, no I/O), then `clock`, `telemetry`,
-//! `settings` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
+//! `base`, `health`, `access`, `routing`, `tuning`, `stream`, `dialect`, `ledger` (pure: no clock, no I/O), then `clock`,
+//! `telemetry`, `settings`, `store` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -25,6 +25,7 @@ pub mod rehearsal;
 pub mod routing;
 pub mod settings;
 pub mod sim;
+pub mod store;
 pub mod stream;
 pub mod telemetry;
 pub mod tuning;

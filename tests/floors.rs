@@ -17,6 +17,7 @@ const FLOORS: &[&str] = &[
     "clock",
     "telemetry",
     "settings",
+    "store",
     "rehearsal",
     "actors",
     "proxy",

@@ -290,8 +290,11 @@ fn gateway_of_the_rehearsal() {
     let source = Source {
         settings_file: Some("settings.toml".into()),
         folder: ".".into(),
-        env: std::env::vars().filter(|(name, _)| name.starts_with("STAGEDOOR__")).collect(),
-        bound: None,
+        env: std::env::vars()
+            .filter(|(name, _)| name.starts_with("STAGEDOOR__"))
+            .chain([("STAGEDOOR__STORE__URL".to_owned(), String::new())])
+            .collect(),
+        ..Source::default()
     };
     let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));
     actix_rt::System::new().block_on(async move {

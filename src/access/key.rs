@@ -49,6 +49,30 @@ impl Digest {
     }
 }
 
+impl Digest {
+    /// Some of it, as a number.
+    pub(super) fn number(self) -> u64 {
+        self.0.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+    }
+
+    /// As it is kept.
+    pub fn to_hex(self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            for half in [byte >> 4, byte & 15] {
+                text.push(char::from_digit(u32::from(half), 16).unwrap_or_default());
+            }
+            text
+        })
+    }
+
+    /// As [`Digest::to_hex`] writes it.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| (byte << 4) | digit)).collect();
+        Some(Self(bytes.try_into().ok()?))
+    }
+}
+
 // A digest is no secret that opens anything, but a log is no place for it.
 impl std::fmt::Debug for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -75,15 +99,21 @@ impl KeyRing {
         self.by_digest.is_empty()
     }
 
-    /// Puts a key in force by its secret's digest; a secret that is known already stays the first one's.
-    pub fn add(&mut self, digest: Digest, key: Arc<VirtualKey>) {
-        let ends = key.ends();
+    /// Puts a key in force by its secret's digest, perhaps not for as long as the key itself; a secret that is known already
+    /// stays the first one's.
+    pub fn add(&mut self, digest: Digest, key: Arc<VirtualKey>, until: Option<Duration>) {
+        let ends = key.ends().into_iter().chain(until).min();
         self.by_digest.entry(digest).or_insert(Entry { key, ends });
     }
 
-    /// Whose key this is, whether or not it has ended.
-    pub fn find(&self, key: &[u8]) -> Option<&Entry> {
-        self.by_digest.get(&Digest::of(key))
+    /// The keys, by each of their secrets.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<VirtualKey>> {
+        self.by_digest.values().map(|entry| &entry.key)
+    }
+
+    /// Whose secret of this digest is, whether or not it has ended.
+    pub fn find(&self, digest: &Digest) -> Option<&Entry> {
+        self.by_digest.get(digest)
     }
 }
 
@@ -111,10 +141,10 @@ mod tests {
     #[test]
     fn a_key_opens_its_models_only() {
         let mut ring = KeyRing::default();
-        ring.add(Digest::of(b"sk-team-key"), key("team", &["gpt-*"], None));
-        ring.add(Digest::of(b"sk-app-key"), key("app", &["*"], None));
-        ring.add(Digest::of(b"sk-app-key"), key("other", &["*"], None));
-        let find = |sent: &str| ring.find(sent.as_bytes()).and_then(|entry| entry.at(|| unreachable!("it doesn't end")));
+        ring.add(Digest::of(b"sk-team-key"), key("team", &["gpt-*"], None), None);
+        ring.add(Digest::of(b"sk-app-key"), key("app", &["*"], None), None);
+        ring.add(Digest::of(b"sk-app-key"), key("other", &["*"], None), None);
+        let find = |sent: &str| ring.find(&Digest::of(sent.as_bytes())).and_then(|entry| entry.at(|| unreachable!("it doesn't end")));
         let team = Principal::from(Arc::clone(find("sk-team-key").unwrap()));
         assert!(team.may_use("gpt-4o") && !team.may_use("claude-sonnet"));
         assert_eq!(team.key().map(|key| &*key.name), Some("team"));
@@ -130,9 +160,14 @@ mod tests {
     #[test]
     fn a_key_ends_to_the_second() {
         let mut ring = KeyRing::default();
-        ring.add(Digest::of(b"k"), key("k", &["*"], Some(5)));
-        let entry = ring.find(b"k").unwrap();
+        ring.add(Digest::of(b"k"), key("k", &["*"], Some(5)), Some(Duration::from_secs(9)));
+        ring.add(Digest::of(b"old"), key("k", &["*"], Some(5)), Some(Duration::from_secs(2)));
+        let entry = ring.find(&Digest::of(b"k")).unwrap();
         assert!(entry.at(|| Duration::from_millis(4_999)).is_some() && entry.at(|| Duration::from_secs(5)).is_none());
+        let old = ring.find(&Digest::of(b"old")).unwrap();
+        assert!(old.at(|| Duration::from_secs(1)).is_some() && old.at(|| Duration::from_secs(2)).is_none());
         assert_eq!(format!("{:?}", Digest::of(b"k")), "Digest");
+        assert_eq!(Digest::from_hex(&Digest::of(b"k").to_hex()), Some(Digest::of(b"k")));
+        assert!(["", "0", "zz"].iter().all(|bad| Digest::from_hex(bad).is_none()));
     }
 }

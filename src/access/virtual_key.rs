@@ -42,6 +42,9 @@ pub struct Budget {
     pub unpriced: bool,
 }
 
+/// The largest budget.
+const MOST_USD: f64 = 1e9;
+
 /// When a budget begins anew, by UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
@@ -55,7 +58,29 @@ pub enum Window {
     Total,
 }
 
+impl Budget {
+    /// Of so many dollars; Some(None): none is set. None where that is no amount.
+    pub fn of_usd(usd: f64, window: Window, unpriced: bool) -> Option<Option<Self>> {
+        let nanos = (0.0..=MOST_USD).contains(&usd).then(|| (usd * 1e9).round() as u64)?;
+        Some((nanos > 0).then_some(Self { nanos, window, unpriced }))
+    }
+}
+
 impl Window {
+    /// When the one began in which a time lies, since the Unix epoch.
+    pub fn began(self, now: Duration) -> Duration {
+        const DAY: u64 = 86_400;
+        let days = now.as_secs() / DAY;
+        let day = match self {
+            Self::Day => days,
+            // The epoch was a Thursday.
+            Self::Week => (days + 3).saturating_sub((days + 3) % 7).saturating_sub(3),
+            Self::Month => days.saturating_sub(day_of_month(now)),
+            Self::Total => 0,
+        };
+        Duration::from_secs(day * DAY)
+    }
+
     /// All, by their name in settings and the admin plane.
     pub const ALL: [(&'static str, Self); 4] = [("day", Self::Day), ("week", Self::Week), ("month", Self::Month), ("total", Self::Total)];
 
@@ -70,7 +95,17 @@ impl Window {
     }
 }
 
+/// Days that have passed of a time's month.
+fn day_of_month(now: Duration) -> u64 {
+    let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default().to_zoned(jiff::tz::TimeZone::UTC);
+    u64::try_from(time.day() - 1).unwrap_or_default()
+}
+
 impl VirtualKey {
+    /// The largest limit that can be set.
+    pub const MOST: u64 = 1_000_000_000_000_000;
+
     /// Whether it may use a public model.
     pub fn may_use(&self, model: &str) -> bool {
         self.models.iter().any(|glob| glob_matches(glob, model))
@@ -97,6 +132,30 @@ mod tests {
             assert_eq!((window.name(), Window::named(name)), (name, Some(window)));
         }
         assert_eq!(Window::named("hour"), None);
+    }
+
+    #[test]
+    fn windows_begin_by_utc() {
+        let time = |text| crate::base::date(text).unwrap();
+        for (now, window, began) in [
+            ("2026-11-26T12:00:00Z", Window::Day, "2026-11-26"),
+            ("2026-11-26T12:00:00Z", Window::Week, "2026-11-23"),
+            ("2026-11-23", Window::Week, "2026-11-23"),
+            ("2026-11-22T23:59:59Z", Window::Week, "2026-11-16"),
+            ("2026-11-26T12:00:00Z", Window::Month, "2026-11-01"),
+            ("2024-02-29", Window::Month, "2024-02-01"),
+            ("2026-11-26T12:00:00Z", Window::Total, "1970-01-01"),
+            ("1970-01-01T12:00:00Z", Window::Week, "1970-01-01"),
+        ] {
+            assert_eq!(window.began(time(now)), time(began), "{now} {window:?}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_an_amount_of_dollars() {
+        let budget = |usd| Budget::of_usd(usd, Window::Day, false).map(|budget| budget.map(|budget| budget.nanos));
+        assert_eq!((budget(1.5), budget(0.0)), (Some(Some(1_500_000_000)), Some(None)));
+        assert!([-1.0, f64::NAN, f64::INFINITY, 1e10].into_iter().all(|bad| budget(bad).is_none()));
     }
 
     #[test]

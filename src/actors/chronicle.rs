@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use super::ledger::Ledger;
 use super::routes::Routes;
-use crate::base::Moment;
-use crate::clock::Clock;
-use crate::health::{Admitted, Force, Moved, Outcome, ProviderHealth, Reason, Told};
+use crate::base::{Moment, request_id};
+use crate::clock::{Clock, seeded_rng};
+use crate::health::{Admitted, Force, Moved, Outcome, ProviderHealth, Reason, Told, Transition};
+use crate::ledger;
 use crate::routing;
 use crate::tuning;
 
@@ -49,6 +51,8 @@ pub fn put_on_record(routes: &Routes) {
 pub(super) struct Chronicle {
     slot: Arc<routing::Provider>,
     clock: Clock,
+    /// Where moves are kept, too.
+    ledger: Option<Arc<Ledger>>,
     settings: String,
     /// Number of the last thing told.
     seq: u64,
@@ -80,9 +84,9 @@ macro_rules! in_force {
 
 impl Chronicle {
     /// Opens the record with the thresholds in force.
-    pub(super) fn open(slot: Arc<routing::Provider>, health: &ProviderHealth, clock: Clock) -> Self {
+    pub(super) fn open(slot: Arc<routing::Provider>, health: &ProviderHealth, clock: Clock, ledger: Option<Arc<Ledger>>) -> Self {
         let seen = clock.now();
-        let own = Self { settings: tuning::fingerprint(health.breaker.thresholds()), slot, clock, seq: 0, seen };
+        let own = Self { settings: tuning::fingerprint(health.breaker.thresholds()), slot, clock, ledger, seq: 0, seen };
         in_force!(own, health, seen, "provider watched");
         own
     }
@@ -222,8 +226,30 @@ impl Chronicle {
                     )
                 };
             }
+            self.keep(health, *target, transition, at);
             if hard { line!(error, "breaker moved: this won't mend by itself") } else { line!(warn, "breaker moved") }
         }
+    }
+}
+
+impl Chronicle {
+    /// Puts a move into the ledger.
+    fn keep(&self, health: &ProviderHealth, target: Option<usize>, transition: &Transition, at: Moment) {
+        let Some(ledger) = &self.ledger else { return };
+        let time = self.clock.wall_at(at);
+        let moved = ledger::Transition {
+            id: request_id(time, &mut seeded_rng()),
+            time_us: time.as_micros() as u64,
+            seq: self.seq,
+            provider: Arc::clone(&self.slot.name),
+            model: model(health, target).to_owned(),
+            from: transition.from.name().into(),
+            to: transition.to.name().into(),
+            reason: transition.reason.name().into(),
+            period_us: transition.period.map(|period| period.as_micros() as u64),
+            settings: self.settings.clone(),
+        };
+        ledger.put(ledger::Row::Transition(Box::new(moved)));
     }
 }
 

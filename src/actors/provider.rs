@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 
 pub use self::orders::{Order, Retune};
 use super::chronicle::{Chronicle, Draw};
+use super::ledger::Ledger;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
 use crate::health::{
@@ -51,11 +52,12 @@ impl Provider {
         targets: &[Arc<routing::Target>],
         clock: Clock,
         metrics: Arc<Metrics>,
+        ledger: Option<Arc<Ledger>>,
     ) -> Self {
         let now = clock.now();
         let vitals = Arc::clone(&slot.vitals);
         let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
-        let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock);
+        let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock, ledger);
         Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now }
     }
 

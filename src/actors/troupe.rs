@@ -9,6 +9,7 @@ use std::time::Duration;
 use actix::{Actor, ArbiterHandle, AsyncContext, Context};
 
 use super::cast::Cast;
+use super::ledger::Ledger;
 use super::provider::{Provider, Retune};
 use super::routes::Routes;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ pub struct Troupe {
     stage: ArbiterHandle,
     clock: Clock,
     metrics: Arc<Metrics>,
+    ledger: Option<Arc<Ledger>>,
     /// What each living actor was told last, by its place.
     parts: Mutex<BTreeMap<usize, Part>>,
 }
@@ -39,8 +41,8 @@ struct Part {
 
 impl Troupe {
     /// Nobody yet. The actors will share the thread of `stage`.
-    pub fn new(cast: Arc<Cast>, stage: ArbiterHandle, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self { cast, stage, clock, metrics, parts: Mutex::default() }
+    pub fn new(cast: Arc<Cast>, stage: ArbiterHandle, clock: Clock, metrics: Arc<Metrics>, ledger: Option<Arc<Ledger>>) -> Self {
+        Self { cast, stage, clock, metrics, ledger, parts: Mutex::default() }
     }
 
     /// Gives each provider of a routing table its actor, or tells the one it has of its settings.
@@ -77,7 +79,8 @@ impl Troupe {
     }
 
     fn engage(&self, place: usize, part: &Part) {
-        let actor = Provider::new(&part.settings, Arc::clone(&part.slot), &part.targets, self.clock, Arc::clone(&self.metrics));
+        let (slot, metrics) = (Arc::clone(&part.slot), Arc::clone(&self.metrics));
+        let actor = Provider::new(&part.settings, slot, &part.targets, self.clock, metrics, self.ledger.clone());
         self.cast.put(place, Provider::start_in_arbiter(&self.stage, |_| actor));
     }
 

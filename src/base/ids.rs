@@ -24,6 +24,13 @@ pub fn request_id<R: Rng + ?Sized>(wall: Duration, rng: &mut R) -> String {
     text
 }
 
+/// When an id of [`request_id`] was made, to the millisecond; the epoch for what is none.
+pub fn id_time(id: &str) -> Duration {
+    let digits = id.bytes().filter(|byte| *byte != b'-').take(12);
+    let ms = digits.map(|byte| char::from(byte).to_digit(16)).try_fold(0u64, |ms, digit| Some((ms << 4) | u64::from(digit?)));
+    Duration::from_millis(ms.unwrap_or_default())
+}
+
 /// Whether a caller's own request id may be kept: `[A-Za-z0-9._-]{1,64}`.
 pub fn is_request_id(text: &[u8]) -> bool {
     (1..=64).contains(&text.len()) && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
@@ -40,6 +47,8 @@ mod tests {
         let mut rng = SmallRng::seed_from_u64(7);
         let ids: Vec<_> = (0..50u64).map(|ms| request_id(Duration::from_millis(1_790_000_000_000 + ms), &mut rng)).collect();
         assert!(ids.is_sorted());
+        assert_eq!(id_time(&ids[7]), Duration::from_millis(1_790_000_000_007));
+        assert_eq!(id_time("no id at all"), Duration::ZERO);
         for id in &ids {
             assert_eq!((id.len(), &id[14..15]), (36, "7"), "{id}");
             assert!("89ab".contains(&id[19..20]), "{id}");

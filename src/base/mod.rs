@@ -9,7 +9,7 @@ mod span;
 mod tariff;
 
 pub use date::{date, written_date};
-pub use ids::{is_request_id, request_id};
+pub use ids::{id_time, is_request_id, request_id};
 pub use moment::Moment;
 pub use money::{Dollars, nanos};
 pub use secret::Secret;

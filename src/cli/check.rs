@@ -5,14 +5,16 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::FINDING;
+use super::{FINDING, source};
 use crate::app::dry_run;
-use crate::settings::{NoteKind, Settings, Source, load};
+use crate::settings::{Invalid, NoteKind, Problem, Settings, load};
+use crate::store::{Failed, usable};
 
 pub(super) fn run(file: Option<PathBuf>, as_json: bool) -> ExitCode {
-    let result = load(&Source::from_process(file)).and_then(|settings| match dry_run(&settings) {
-        Ok(()) => Ok(settings),
-        Err(error) => Err(error.into()),
+    let result = load(&source(file)).and_then(|settings| match (dry_run(&settings), usable(&settings.store.keep)) {
+        (Ok(()), Ok(())) => Ok(settings),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(Invalid { problems: vec![unusable(&error)] }),
     });
     match &result {
         Ok(settings) if as_json => println!("{}", notes_json(settings)),
@@ -24,6 +26,10 @@ pub(super) fn run(file: Option<PathBuf>, as_json: bool) -> ExitCode {
         Err(invalid) => eprintln!("{invalid}"),
     }
     if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(FINDING) }
+}
+
+fn unusable(error: &Failed) -> Problem {
+    Problem { file: "settings".to_owned(), path: "store.url".to_owned(), message: error.to_string() }
 }
 
 fn tell_notes(settings: &Settings) {

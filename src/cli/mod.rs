@@ -1,22 +1,26 @@
-//! The command line: `stagedoor [serve] | check | demo | sim | route | prices | tune`. Exit codes: 0 good, 1 a finding, 2 wrong use,
-//! 3 can't run.
+//! The command line: `stagedoor [serve] | check | demo | sim | route | keys | usage | prices | tune`. Exit codes: 0 good, 1 a
+//! finding, 2 wrong use, 3 can't run.
 
 #![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
 
 mod check;
 mod demo;
+mod keys;
 mod prices;
 mod route;
 mod serve;
 mod sim;
 mod tune;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::settings::{Settings, Source, load};
+use crate::store::holds_keys;
 
 /// A finding: the settings are wrong.
 const FINDING: u8 = 1;
@@ -60,6 +64,10 @@ enum Verb {
     /// Put a newer price table in force
     #[command(subcommand)]
     Prices(prices::Verb),
+    /// Make, list, revoke and rotate callers' keys
+    Keys(keys::Options),
+    /// Show what was used, by whom and for what
+    Usage(usage::Options),
     /// Replay what a log has on record of breakers, as it was and under other thresholds
     Tune(tune::Options),
 }
@@ -76,19 +84,36 @@ pub fn main() -> ExitCode {
         Verb::Sim(options) => sim::run(&options),
         Verb::Route(options) => route::run(file, &options),
         Verb::Prices(verb) => prices::run(&verb),
+        Verb::Keys(options) => keys::run(file, options),
+        Verb::Usage(options) => usage::run(file, &options),
         Verb::Tune(options) => tune::run(file, &options),
     }
 }
 
+/// What settings are read from, with a store that can be asked.
+fn source(file: Option<PathBuf>) -> Source {
+    Source { stored: Some(Arc::new(holds_keys)), ..Source::from_process(file) }
+}
+
 /// The settings with their source; None once their mistakes have been told.
 fn settings(file: Option<PathBuf>) -> Option<(Settings, Source)> {
-    let source = Source::from_process(file);
+    let source = source(file);
     match load(&source) {
         Ok(settings) => Some((settings, source)),
         Err(invalid) => {
             eprintln!("stagedoor: the settings are not valid:\n{invalid}");
             None
         }
+    }
+}
+
+/// Rows under a head, each column as wide as its widest.
+fn table<const COLUMNS: usize>(rows: Vec<[String; COLUMNS]>) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        println!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
     }
 }
 

@@ -10,11 +10,12 @@ use actix_web::dev::Payload;
 use actix_web::error::InternalError;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest};
+use futures_util::future::{Either, LocalBoxFuture};
 
 use super::body::unread;
 use super::error::Error;
 use super::respond::REQUEST_ID;
-use crate::access::{Principal, same_secret};
+use crate::access::{Digest, Entry, Principal, is_issued, same_secret};
 use crate::actors::Reloader;
 use crate::base::{Moment, is_request_id};
 use crate::proxy::headers::text;
@@ -26,6 +27,8 @@ pub(super) struct Visitor {
     pub(super) worker: Rc<Worker>,
     /// The request's id: the caller's own where it is harmless.
     pub(super) id: String,
+    /// Whether that is the caller's own.
+    pub(super) callers_id: bool,
     /// When the request's head had come.
     pub(super) started: Moment,
 }
@@ -36,6 +39,8 @@ pub(super) struct Caller {
     pub(super) visitor: Visitor,
     /// Who it is.
     pub(super) principal: Principal,
+    /// The request's body, where it had to be kept while the key was looked up.
+    pub(super) body: Option<Payload>,
 }
 
 /// The operator.
@@ -61,9 +66,18 @@ impl Visitor {
         // The app factory puts it there before the first request: see app.rs.
         let worker = request.app_data::<Rc<Desk>>().expect("every app has its desk").worker();
         let own = request.headers().get(&REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
+        let callers_id = own.is_some();
         let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
         let started = worker.gateway.clock.now();
-        Self { worker, id, started }
+        Self { worker, id, callers_id, started }
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is what actix takes")]
+    fn admit(self, principal: Result<Principal, Error>, payload: &mut Payload) -> Result<Caller, Refused> {
+        match principal {
+            Ok(principal) => Ok(Caller { visitor: self, principal, body: None }),
+            Err(error) => Err(self.refused(error, payload)),
+        }
     }
 
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
@@ -84,23 +98,48 @@ impl FromRequest for Visitor {
 
 impl FromRequest for Caller {
     type Error = Refused;
-    type Future = Ready<Result<Self, Refused>>;
+    type Future = Either<Ready<Result<Self, Refused>>, LocalBoxFuture<'static, Result<Self, Refused>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
-        let edition = &visitor.worker.edition;
-        let principal = if edition.open {
-            if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) }
-        } else {
-            let entry = bearer(request).and_then(|key| edition.keys.find(key));
-            let key = entry.and_then(|entry| entry.at(|| visitor.worker.gateway.clock.wall()));
-            key.map(|key| Principal::from(Arc::clone(key))).ok_or_else(Error::no_key)
-        };
-        ready(match principal {
-            Ok(principal) => Ok(Self { visitor, principal }),
-            Err(error) => Err(visitor.refused(error, payload)),
-        })
+        if visitor.worker.is_open() {
+            let principal = if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) };
+            return Either::Left(ready(visitor.admit(principal, payload)));
+        }
+        let Some(sent) = bearer(request) else { return Either::Left(ready(visitor.admit(Err(Error::no_key()), payload))) };
+        let digest = Digest::of(sent);
+        match known(&visitor.worker, &digest) {
+            None if is_issued(sent) && visitor.worker.gateway.archive.is_some() => {
+                let body = payload.take();
+                Either::Right(Box::pin(looked_up(visitor, digest, body)))
+            }
+            principal => Either::Left(ready(visitor.admit(principal.unwrap_or_else(|| Err(Error::no_key())), payload))),
+        }
     }
+}
+
+/// Whose key it is, as far as this gateway knows without asking; None: nobody's.
+fn known(worker: &Worker, digest: &Digest) -> Option<Result<Principal, Error>> {
+    let wall = || worker.gateway.clock.wall();
+    let principal = |entry: &Entry| entry.at(wall).map(|key| Principal::from(Arc::clone(key))).ok_or_else(Error::no_key);
+    if let Some(entry) = worker.edition.keys.find(digest) {
+        return Some(principal(entry));
+    }
+    let known = worker.gateway.archive.as_ref()?.keys.known();
+    known.ring.find(digest).map(principal)
+}
+
+/// A key that some gateway has made, perhaps just now: the store knows.
+async fn looked_up(visitor: Visitor, digest: Digest, mut body: Payload) -> Result<Caller, Refused> {
+    let Some(archive) = &visitor.worker.gateway.archive else { return visitor.admit(Err(Error::no_key()), &mut body) };
+    archive.keys.look().await;
+    let principal = match known(&visitor.worker, &digest) {
+        Some(principal) => principal,
+        None if archive.keys.known().answers => Err(Error::no_key()),
+        // Who can't be asked has not said no.
+        None => Err(Error::keys_unknown()),
+    };
+    Ok(Caller { body: Some(body), ..visitor.admit(principal, &mut Payload::None)? })
 }
 
 impl FromRequest for Admin {

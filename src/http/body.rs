@@ -29,7 +29,7 @@ pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &
         essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
     };
     // Browsers send a JSON type across origins only after asking; with a key, a page has nothing to send anyway.
-    if !kind.map_or(!worker.edition.open, is_json) {
+    if !kind.map_or(!worker.is_open(), is_json) {
         return Err(Error::not_json_type());
     }
     read(worker, request, payload).await

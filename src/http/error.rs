@@ -13,6 +13,7 @@ use crate::access::{Broke, Kind};
 use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer};
 use crate::proxy::{Fault, Turned, Unreadable};
+use crate::store::Failed;
 
 /// Of what a caller sent, an error repeats this many characters at most.
 const ECHO: usize = 100;
@@ -91,6 +92,28 @@ impl Error {
         // One text for every wrong key: it tells nothing of what was wrong with it.
         let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`.";
         Self::new(401, REQUEST, "invalid_api_key", message)
+    }
+
+    /// Whether a key is known can't be told now.
+    pub(super) fn keys_unknown() -> Self {
+        let message = "The store doesn't answer, so this gateway can't tell whether it knows the key: ask again.";
+        Self::new(503, UPSTREAM, "store_unavailable", message).waiting(Duration::from_secs(1))
+    }
+
+    /// The store didn't do what the operator asked.
+    pub(super) fn store_failed(failed: Failed) -> Self {
+        tracing::error!(error = %failed, "the store didn't do what the operator asked");
+        Self::new(503, UPSTREAM, "store_unavailable", "The store doesn't answer; see the log.").waiting(Duration::from_secs(1))
+    }
+
+    pub(super) fn no_store() -> Self {
+        let message = "Nothing is kept, since store.url is \"\": name a store there and restart.";
+        Self::new(404, REQUEST, "no_store", message)
+    }
+
+    pub(super) fn key_not_found(id: &str) -> Self {
+        let message = format!("There is no key {}. GET /admin/keys lists them.", echo(id));
+        Self::new(404, REQUEST, "key_not_found", message)
     }
 
     pub(super) fn no_admin_key() -> Self {
@@ -392,7 +415,7 @@ fn dollars(nanos: u64) -> Dollars {
 }
 
 /// A caller's own words, quoted, cut, and with nothing in them that a terminal would obey.
-fn echo(text: &str) -> String {
+pub(super) fn echo(text: &str) -> String {
     let short = cut(text, ECHO);
     let dots = if short.len() < text.len() { "..." } else { "" };
     format!("{short:?}{dots}")

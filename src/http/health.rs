@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::auth::Visitor;
 use super::respond::json;
-use crate::actors::Description;
+use crate::actors::{self, Condition, Description};
 use crate::base::Moment;
 use crate::clock::Clock;
 use crate::health::{Latency, State};
@@ -22,6 +22,22 @@ struct Answer {
     uptime_s: u64,
     models: usize,
     providers: BTreeMap<String, Provider>,
+    /// Absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<Ledger>,
+}
+
+#[derive(Serialize)]
+struct Ledger {
+    status: &'static str,
+    /// Rows that aren't in the store yet, and those of them that are in the journal.
+    waiting: u64,
+    journaled: u64,
+    /// Rows that nothing could keep, since the start.
+    lost: u64,
+    /// What the store, or the journal, said last.
+    store_error: Option<String>,
+    journal_error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -127,7 +143,9 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         })
         .collect();
     let serving = serving(&visitor.worker);
-    let status = match providers.values().all(|provider| provider.status == "healthy") {
+    let ledger = gateway.ledger().map(|ledger| written(ledger, gateway.metrics.ledger_lost.get()));
+    let well = ledger.as_ref().is_none_or(|ledger| ledger.status == "ok");
+    let status = match well && providers.values().all(|provider| provider.status == "healthy") {
         _ if !serving => "down",
         true => "ok",
         false => "degraded",
@@ -138,8 +156,20 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         uptime_s: clock.now().millis() / 1_000,
         models: routes.served().count(),
         providers,
+        ledger,
     };
     json(status_of(serving), &visitor.id, &answer)
+}
+
+/// How the ledger is: `ok`, `journaling` while the store is away, `failing` where rows are held in memory alone.
+fn written(ledger: &actors::Ledger, lost: u64) -> Ledger {
+    let Condition { store, journal, journaled } = ledger.condition();
+    let status = match (&store, &journal) {
+        (_, Some(_)) => "failing",
+        (Some(_), None) => "journaling",
+        (None, None) => "ok",
+    };
+    Ledger { status, waiting: ledger.backlog(), journaled, lost, store_error: store, journal_error: journal }
 }
 
 pub(super) fn shown(described: Description, clock: Clock) -> Provider {

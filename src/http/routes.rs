@@ -43,6 +43,16 @@ fn operating(app: &mut web::ServiceConfig) {
     app.service(resource("/metrics").route(web::get().to(metrics::scrape)))
         .service(operators("/admin/reload").route(web::post().to(admin::reload::reload)))
         .service(operators("/admin/breakers/{provider}").route(web::post().to(admin::breakers::order)))
+        .service(operators("/admin/keys").route(web::get().to(admin::keys::list)).route(web::post().to(admin::keys::create)))
+        .service(
+            operators("/admin/keys/{id}")
+                .route(web::get().to(admin::keys::one))
+                .route(web::patch().to(admin::keys::patch))
+                .route(web::delete().to(admin::keys::revoke)),
+        )
+        .service(operators("/admin/keys/{id}/rotate").route(web::post().to(admin::keys::rotate)))
+        .service(operators("/admin/usage").route(web::get().to(admin::usage::usage)))
+        .service(operators("/admin/requests").route(web::get().to(admin::usage::requests)))
         .service(web::scope("/admin").default_service(web::to(admin::unknown)));
 }
 

@@ -163,6 +163,7 @@ impl<'a> Attempt<'a> {
             self.worker.gateway.metrics.stale_reuse.inc_by(u64::from(stale));
         }
         let response = result?;
+        self.ongoing.responded(response.status);
         // A 429 has a better word for it.
         if let Some(quota) = response.head.quota().filter(|_| response.status != 429) {
             let clock = self.worker.gateway.clock;

@@ -15,6 +15,17 @@ use crate::actors::{Board, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
 use crate::telemetry::{Metrics, TargetMetrics};
 
+/// Whether callers need a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Open {
+    /// They do.
+    Never,
+    /// They do as soon as the store holds one.
+    WithoutKeys,
+    /// They don't.
+    Always,
+}
+
 /// See the module's text.
 pub struct Edition {
     /// The settings.
@@ -23,8 +34,8 @@ pub struct Edition {
     pub routes: Arc<Routes>,
     /// The callers' keys.
     pub keys: KeyRing,
-    /// Whether callers need none.
-    pub open: bool,
+    /// How callers are let in, as far as the settings know: the store may hold keys.
+    pub open: Open,
     /// Each target's metrics, by its provider's place and its own; those of earlier editions too.
     pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
     /// What models cost that only their requests name.
@@ -50,12 +61,12 @@ impl Edition {
         }
         let mut keys = KeyRing::default();
         for caller in &settings.auth.keys {
-            keys.add(Digest::of(caller.secret.expose().as_bytes()), Arc::clone(&caller.key));
+            keys.add(Digest::of(caller.secret.expose().as_bytes()), Arc::clone(&caller.key), None);
         }
         let open = match settings.auth.mode {
-            AuthMode::Open => true,
-            AuthMode::Keys => false,
-            AuthMode::Auto => keys.is_empty(),
+            AuthMode::Open => Open::Always,
+            AuthMode::Auto if keys.is_empty() => Open::WithoutKeys,
+            AuthMode::Auto | AuthMode::Keys => Open::Never,
         };
         Self {
             settings,

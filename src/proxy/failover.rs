@@ -171,7 +171,7 @@ impl<'a> Drive<'a> {
 
     fn ongoing(&self, choice: Choice, hedge: bool) -> Ongoing {
         let origin = Origin { hedge, ..origin(self.request, &choice.taken, self.record.attempts) };
-        Ongoing::new(Rc::clone(self.worker), choice, origin)
+        Ongoing::new(Rc::clone(self.worker), choice, origin, self.record.calls.clone())
     }
 
     fn attempt(&self, ongoing: Ongoing) -> Attempt<'a> {

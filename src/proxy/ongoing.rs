@@ -5,11 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::entry::Calls;
 use super::worker::Worker;
 use crate::access::Reservation;
 use crate::actors::Answered;
 use crate::base::Moment;
-use crate::health::{Admitted, InFlight, Origin, Outcome, Told};
+use crate::health::{Admitted, InFlight, Origin, Outcome, Pass, Told};
+use crate::ledger::Call;
 use crate::routing::{Choice, Taken, heard, settle};
 
 /// See the module's text. Dropped without an end it tells that the call was abandoned.
@@ -24,6 +26,9 @@ pub(super) struct Ongoing {
     /// Tokens that it cost, as its answer says.
     pub(super) used: Option<u64>,
     request_id: Arc<str>,
+    /// To its response's head, and the status there.
+    answered: Option<(Duration, u16)>,
+    calls: Calls,
     reserved: Option<Reservation>,
     /// Of two calls side by side, whether the other has won.
     lost: Option<Rc<Cell<bool>>>,
@@ -40,18 +45,23 @@ struct Claims {
 }
 
 impl Ongoing {
-    pub(super) fn new(worker: Rc<Worker>, choice: Choice, origin: Origin) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, choice: Choice, origin: Origin, calls: Calls) -> Self {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight, reserved } = choice;
         let request_id = Arc::clone(&origin.request_id);
         let claims = Some(Claims { origin, by_provider, by_target, in_flight });
-        Self { worker, taken, started, first_token: None, used: None, request_id, reserved, lost: None, claims }
+        Self { worker, taken, started, first_token: None, used: None, request_id, answered: None, calls, reserved, lost: None, claims }
     }
 
     /// The same beside another: dropped after `lost` is true, it was outpaced.
     pub(super) fn beside(mut self, lost: &Rc<Cell<bool>>) -> Self {
         self.lost = Some(Rc::clone(lost));
         self
+    }
+
+    /// Its response's head is there.
+    pub(super) fn responded(&mut self, status: u16) {
+        self.answered = Some((self.worker.gateway.clock.now().since(self.started), status));
     }
 
     /// Its first content is there: a probe has shown what it was for.
@@ -82,6 +92,8 @@ impl Ongoing {
             first_token: self.first_token,
             used: self.used,
             request_id: Arc::clone(&self.request_id),
+            answered: self.answered,
+            calls: self.calls.clone(),
             reserved: self.reserved.take(),
             lost: None,
             claims: self.claims.take(),
@@ -97,6 +109,10 @@ impl Ongoing {
         heard(&self.taken, &outcome, now);
         if let Some(reserved) = self.reserved.take() {
             settle(reserved, &outcome, self.used, now);
+        }
+        // The first one's success is told by the request's own row.
+        if self.calls.are_kept() && !(origin.attempt == 1 && outcome == Outcome::Ok) {
+            self.calls.keep(self.call(&origin, &outcome, by_target.pass, now));
         }
         let target = &self.taken.target;
         self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
@@ -114,6 +130,32 @@ impl Ongoing {
             by_target,
         };
         self.worker.tell(target.provider.place, told);
+    }
+}
+
+impl Ongoing {
+    /// Its row in the ledger.
+    fn call(&self, origin: &Origin, outcome: &Outcome, pass: Pass, now: Moment) -> Call {
+        let micros = |time: Duration| time.as_micros() as u64;
+        let kind = match outcome {
+            Outcome::Transient(failure) => Some(failure.name()),
+            _ => None,
+        };
+        Call {
+            place: origin.attempt,
+            provider: Arc::clone(&self.taken.target.provider.name),
+            key: origin.key.clone(),
+            model: Arc::clone(&origin.target),
+            start_us: micros(self.worker.gateway.clock.wall_at(self.started)),
+            outcome: outcome.label().into(),
+            kind,
+            status: self.answered.map(|(_, status)| status),
+            head_us: self.answered.map(|(head, _)| micros(head)),
+            first_token_us: self.first_token.map(micros),
+            total_us: micros(now.since(self.started)),
+            breaker: pass.name().into(),
+            hedge: origin.hedge,
+        }
     }
 }
 

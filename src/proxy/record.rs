@@ -4,20 +4,22 @@
 use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::entry::{Calls, entry};
 use super::worker::{Place, Worker};
 use crate::access::{Amounts, Grant, Standing, VirtualKey};
 use crate::base::{Dollars, Moment};
 use crate::dialect::{Source, Usage};
-use crate::ledger::plus;
+use crate::ledger::{Row, plus};
 use crate::routing::{Failed, Taken};
 
 /// The status that stands for a caller who left (nginx's).
-const LEFT: u16 = 499;
+pub(super) const LEFT: u16 = 499;
 
 /// See the module's text.
 pub struct Record {
-    worker: Rc<Worker>,
+    pub(super) worker: Rc<Worker>,
     /// The request's id.
     pub id: String,
     /// The public model asked for.
@@ -39,7 +41,7 @@ pub struct Record {
     /// From the request's start to the first content.
     pub first_token_ms: Option<u64>,
     /// What its answer used, and how well that is known; None where no upstream answered.
-    used: Option<(Usage, Source)>,
+    pub(super) used: Option<(Usage, Source)>,
     /// What that cost.
     cost: Option<i64>,
     /// What calls used and cost that another's answer came before: upstreams bill them too.
@@ -48,12 +50,25 @@ pub struct Record {
     pub(super) grant: Option<Grant>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
+    /// Whether the id is one that the caller gave it.
+    pub callers_id: bool,
+    /// What a wildcard row's `*` stands for.
+    pub wildcard: Option<Arc<str>>,
+    /// `x-stagedoor-tags`.
+    pub tags: Option<Arc<str>>,
+    /// Whether another target went on with its stream.
+    pub recovered: bool,
+    /// Whether it was let in: what was refused gets no row in the ledger.
+    pub admitted: bool,
+    pub(super) calls: Calls,
     ended: bool,
 }
 
 impl Record {
     /// Of a request that has just come.
     pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<VirtualKey>>, stream: bool, started: Moment) -> Self {
+        let kept = worker.gateway.ledger().is_some_and(|ledger| ledger.wants(key.is_some()));
+        let calls = if kept { Calls::kept() } else { Calls::default() };
         Self {
             worker,
             id,
@@ -71,6 +86,12 @@ impl Record {
             outpaced: None,
             grant: None,
             place: None,
+            callers_id: false,
+            wildcard: None,
+            tags: None,
+            recovered: false,
+            admitted: false,
+            calls,
             ended: false,
         }
     }
@@ -208,7 +229,25 @@ impl Record {
                 )
             };
         }
-        if level_is_info { line!(info) } else { line!(warn) }
+        if level_is_info {
+            line!(info)
+        } else {
+            line!(warn)
+        }
+        self.keep(status, error, took);
+    }
+}
+
+impl Record {
+    /// Puts its row into the ledger.
+    fn keep(&mut self, status: u16, error: &str, took: Duration) {
+        if !self.admitted || !self.calls.are_kept() {
+            return;
+        }
+        let row = Row::Request(Box::new(entry(self, status, error, took)));
+        if let Some(ledger) = self.worker.gateway.ledger() {
+            ledger.put(row);
+        }
     }
 }
 

@@ -159,13 +159,14 @@ impl Mender {
         let (way, request) = (leg.way, Rc::clone(&self.ground.request));
         self.record.attempts += 1;
         let origin = origin(&request, &choice.taken, self.record.attempts);
-        let ongoing = Ongoing::new(Rc::clone(&self.worker), choice, origin);
+        let ongoing = Ongoing::new(Rc::clone(&self.worker), choice, origin, self.record.calls.clone());
         let taken = ongoing.taken.clone();
         let deadline = ongoing.started.plus(LONG);
         let ended = Attempt::onward(&self.worker, &request, ongoing, deadline, leg).run().await;
         let (result, live) = match ended {
             Ended::Stream(live) => {
                 self.record.served(&taken);
+                self.record.recovered = true;
                 (RecoveryResult::Ok, Some(live))
             }
             // A leg is always a stream.

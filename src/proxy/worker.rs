@@ -16,12 +16,12 @@ use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 
 use super::client::Upstream;
-use super::edition::Edition;
+use super::edition::{Edition, Open};
 use super::pressure::Pressure;
 use super::resume::Shelf;
 use crate::access::{Allowances, Now};
-use crate::actors::{Cast, Describe, Description, Flush, Pick, Router, Routes, Tell};
-use crate::base::{Secret, Tariff, request_id};
+use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, Pick, Router, Routes, Tell};
+use crate::base::{Moment, Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::dialect::Usage;
 use crate::health::Told;
@@ -42,6 +42,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// The provider actors.
     pub cast: Arc<Cast>,
+    /// Keys and ledger; None: nothing is kept.
+    pub archive: Option<Archive>,
     /// The admin key of this start alone, for settings that name none.
     pub admin_key: Option<Secret>,
     /// Each worker's router actor, for /health to have it send what waits, and what wakes its streams at the end of the grace.
@@ -73,6 +75,11 @@ impl Gateway {
     /// The time, by both clocks.
     pub fn now(&self) -> Now {
         Now { moment: self.clock.now(), wall: self.clock.wall() }
+    }
+
+    /// Where each request's row goes; None: there is no ledger.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.archive.as_ref()?.ledger.as_deref()
     }
 
     /// Whether the grace is over.
@@ -201,6 +208,20 @@ impl Worker {
     /// What wakes this worker's streams at the end of the grace.
     pub(super) fn closing(&self) -> Arc<Notify> {
         Arc::clone(&self.own.closing)
+    }
+
+    /// Whether a caller needs no key.
+    pub fn is_open(&self) -> bool {
+        match self.edition.open {
+            Open::Never => false,
+            Open::Always => true,
+            Open::WithoutKeys => self.gateway.archive.as_ref().is_none_or(|archive| !archive.keys.known().any),
+        }
+    }
+
+    /// An id of a request that began then.
+    pub(super) fn request_id_at(&self, at: Moment) -> String {
+        request_id(self.gateway.clock.wall_at(at), &mut *self.own.rng.borrow_mut())
     }
 
     /// A new request's id.

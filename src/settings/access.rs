@@ -40,8 +40,8 @@ const PUBLISHED: &[&str] = &[
     "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
 ];
 
-/// `[auth]` of a gateway that binds to `host` and serves the models named `models`.
-pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[String]) -> Auth {
+/// `[auth]` of a gateway that binds to `host` and serves the models named `models`. `stored`: whether its store holds a key.
+pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, (host, stored): (&str, &dyn Fn() -> bool), models: &[String]) -> Auth {
     let before = s.report().count();
     let modes = [("auto", AuthMode::Auto), ("keys", AuthMode::Keys), ("open", AuthMode::Open)];
     let mode = s.choice("mode", &modes, AuthMode::Auto);
@@ -59,7 +59,7 @@ pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, host: &str, models: &[
     }
     // A mistake in a key or the mode is told already; that no key is left then is no second one.
     let none = keys.is_empty() && s.report().count() == before;
-    closed_to_strangers(&s, mode, host, none, &absent);
+    closed_to_strangers(&s, mode, (host, stored), none, &absent);
     Auth { mode, keys }
 }
 
@@ -182,9 +182,9 @@ fn strong(reference: &Section<'_>, key: &Secret, host: &str) {
 }
 
 /// The rules by which a gateway without a key is never open to the network.
-fn closed_to_strangers(s: &Section<'_>, mode: AuthMode, host: &str, none: bool, absent: &[String]) {
+fn closed_to_strangers(s: &Section<'_>, mode: AuthMode, (host, stored): (&str, &dyn Fn() -> bool), none: bool, absent: &[String]) {
     let set = match absent {
-        [] => "add one under [[auth.keys]]".to_owned(),
+        [] => "make one (stagedoor keys create NAME), or add one under [[auth.keys]]".to_owned(),
         names => format!("set {}", names.join(" or ")),
     };
     match mode {
@@ -192,10 +192,10 @@ fn closed_to_strangers(s: &Section<'_>, mode: AuthMode, host: &str, none: bool, 
             "mode",
             format!("\"open\" lets everybody in, and server.host {host:?} is not loopback; use \"keys\", or bind to 127.0.0.1"),
         ),
-        AuthMode::Auto if none && !is_loopback(host) => {
+        AuthMode::Auto if none && !is_loopback(host) && !stored() => {
             s.problem("keys", format!("no caller key is known, and server.host {host:?} is not loopback; {set}, or bind to 127.0.0.1"))
         }
-        AuthMode::Keys if none => s.warn("keys", format!("no caller key is known, so every call is refused with 401; {set}")),
+        AuthMode::Keys if none && !stored() => s.warn("keys", format!("no caller key is known, so every call is refused with 401; {set}")),
         _ => {}
     }
 }

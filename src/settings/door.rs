@@ -10,7 +10,7 @@ use super::types::{LogForm, Server, Telemetry};
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
 /// Those of them that have an effect.
-const UNDERSTOOD: &[&str] = &["timeout", "recovery", "resume"];
+const UNDERSTOOD: &[&str] = &["timeout", "recovery", "resume", "tags"];
 
 /// Where the gateway listens unless told: nobody else can reach it there.
 const LOOPBACK: &str = "127.0.0.1";

@@ -19,7 +19,7 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.request_headers", Until::NoEffect, "of these, only `timeout`, `recovery` and `resume` are understood"),
+    ("server.request_headers", Until::NoEffect, "of these, `cache` isn't understood"),
     ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
     ("cache.only_deterministic", Until::NoEffect, "nothing is cached"),
@@ -27,9 +27,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("cache.ttl", Until::NoEffect, "nothing is cached"),
     ("cache.max", Until::NoEffect, "nothing is cached"),
     ("cache.coalesce", Until::NoEffect, "identical requests are all sent"),
-    ("store.url", Until::NoEffect, "nothing is stored"),
-    ("store.ledger", Until::NoEffect, "nothing is stored"),
-    ("store.retention", Until::NoEffect, "nothing is stored"),
     ("shared.url", Until::Refused, "each gateway would keep limits and budgets of its own"),
     ("telemetry.otlp", Until::NoEffect, "no traces are sent"),
     ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
@@ -48,16 +45,6 @@ pub(super) fn cache(mut section: Section<'_>) {
     section.period("ttl", Duration::from_secs(600));
     section.size("max", 256 << 20);
     section.flag("coalesce", true);
-}
-
-/// `[store]`: checked, not kept.
-pub(super) fn store(mut section: Section<'_>) {
-    let url = section.text("url", "sqlite://data/stagedoor.db");
-    if !["sqlite://", "postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
-        section.problem("url", "must begin with sqlite:// or postgres://");
-    }
-    section.choice("ledger", &[("all", 0), ("keyed", 1), ("off", 2)], 0);
-    section.period("retention", Duration::from_secs(90 * 86_400));
 }
 
 /// `[shared]`: refused unless empty.

@@ -17,7 +17,7 @@ use super::problem::{Invalid, Problem};
 use super::raw::Report;
 use super::resolve::resolve;
 use super::secrets::Vault;
-use super::types::{NoteKind, Settings};
+use super::types::{Keep, NoteKind, Settings};
 
 /// The folder's name, within the working folder.
 const FOLDER: &str = "settings";
@@ -38,7 +38,12 @@ pub struct Source {
     pub env: BTreeMap<String, String>,
     /// What a running gateway is bound to: a reload can't move it, so what is refused to strangers is judged by it too.
     pub bound: Option<Bound>,
+    /// Whether a store holds a key; None: nobody can tell, so none does. Asked only where it matters.
+    pub stored: Option<Stored>,
 }
+
+/// Whether a store holds a callers' key.
+pub type Stored = Arc<dyn Fn(&Keep) -> bool + Send + Sync>;
 
 /// The addresses that are bound already.
 #[derive(Clone, Debug)]
@@ -54,7 +59,7 @@ impl Source {
     pub fn from_process(settings_file: Option<PathBuf>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let env = std::env::vars_os().filter_map(text).collect();
-        Self { settings_file, folder: PathBuf::from("."), env, bound: None }
+        Self { settings_file, folder: PathBuf::from("."), env, bound: None, stored: None }
     }
 
     /// A variable of the environment, or of `.env`.
@@ -118,7 +123,7 @@ fn settings(source: &Source, reader: &Reader) -> Result<Settings, Invalid> {
     let tree = merge(&layers)?;
     let report = Report::new(layers, problems);
     let vault = Vault { env: &env, folder: &source.folder, reader, behind: RefCell::default() };
-    let settings = resolve(&tree, &report, &vault, source.bound.as_ref());
+    let settings = resolve(&tree, &report, &vault, (source.bound.as_ref(), source.stored.as_ref()));
     let prices = prices(source, reader, &report);
     let written = Written::new(&tree, vault.behind.into_inner());
     stray_variables(&env, &report);
@@ -193,7 +198,7 @@ fn stray_variables(env: &BTreeMap<String, String>, report: &Report) {
 }
 
 /// The sections that a variable may mean, as it writes them.
-const SECTIONS: &[&str] = &["SERVER", "AUTH", "BREAKER", "TIMEOUTS", "RETRY", "TELEMETRY", "PROVIDERS", "MODELS"];
+const SECTIONS: &[&str] = &["SERVER", "AUTH", "BREAKER", "TIMEOUTS", "RETRY", "STORE", "TELEMETRY", "PROVIDERS", "MODELS"];
 
 fn merge(layers: &[Layer]) -> Result<config::Value, Invalid> {
     // Layers are tables already, so nothing in them can fail to merge; if something does, no value is shown.

@@ -22,6 +22,7 @@ mod provider;
 mod raw;
 mod resolve;
 mod secrets;
+mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,7 @@ mod url;
 
 pub use diff::Written;
 pub use files::Files;
-pub use load::{Bound, Reading, Source, load, read};
+pub use load::{Bound, Reading, Source, Stored, load, read};
 pub use prices::{PRICES_FILE, PriceTable, update_prices};
 pub use problem::{Invalid, Problem};
 pub use types::*;

@@ -11,18 +11,19 @@ use super::diff::Written;
 use super::door;
 use super::health::{self, Breaker};
 use super::later;
-use super::load::Bound;
+use super::load::{Bound, Stored};
 use super::model::{self, Around};
 use super::path::Path;
 use super::provider::{self, Above, REHEARSAL};
 use super::raw::{Report, Section};
 use super::secrets::Vault;
+use super::store;
 use super::stream;
 use super::types::{Model, Retry, Settings, Streaming, Target};
 
 /// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place. `bound`: what is
 /// bound already.
-pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound: Option<&Bound>) -> Settings {
+pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound, stored): (Option<&Bound>, Option<&Stored>)) -> Settings {
     let mut root = Section::new(report, Path::default(), Some(merged));
     let server = door::server(root.section("server"));
     let telemetry = door::telemetry(root.section("telemetry"));
@@ -37,13 +38,13 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound:
     let retry = health::retry(root.section("retry"), &Retry::default());
     let streaming = stream::read(root.section("stream"), &Streaming::default());
     later::cache(root.section("cache"));
-    later::store(root.section("store"));
+    let store = store::read(root.section("store"), vault.folder);
     later::shared(root.section("shared"));
 
     let mut providers = provider::providers(&mut root, vault, &above);
     let mut models = models(&mut root, &providers.names, (&retry, &streaming));
     let model_names: Vec<String> = models.keys().cloned().collect();
-    let auth = access::auth(root.section("auth"), vault, &exposed, &model_names);
+    let auth = access::auth(root.section("auth"), vault, (&exposed, &|| stored.is_some_and(|stored| stored(&store.keep))), &model_names);
 
     let rehearsing = providers.usable.is_empty() && !providers.left_out.is_empty();
     if rehearsing {
@@ -55,6 +56,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, bound:
         auth,
         admin,
         telemetry,
+        store,
         retry,
         providers: providers.usable,
         models,

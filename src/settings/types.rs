@@ -25,6 +25,8 @@ pub struct Settings {
     pub admin: Admin,
     /// What is told about the traffic.
     pub telemetry: Telemetry,
+    /// Where keys and ledger are kept.
+    pub store: Store,
     /// `[retry]`, before any model's own: a model of the same terms shares the gateway's budget.
     pub retry: Retry,
     /// The providers that can be called, by name. One whose keys are all unset is not here but in `left_out`.
@@ -159,6 +161,39 @@ pub enum LogForm {
     Pretty,
     /// One JSON document a line.
     Json,
+}
+
+/// `[store]`.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Where keys and ledger are kept.
+    pub keep: Keep,
+    /// Which requests get a row.
+    pub ledger: Ledger,
+    /// How long a row is kept.
+    pub retention: Duration,
+}
+
+/// `store.url`.
+#[derive(Clone, Debug)]
+pub enum Keep {
+    /// Nowhere: keys come from the settings alone, and there is no ledger.
+    Nowhere,
+    /// In a SQLite file.
+    Sqlite(PathBuf),
+    /// In PostgreSQL: its URL, which may hold a password.
+    Postgres(Secret),
+}
+
+/// `store.ledger`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ledger {
+    /// Every request that was let in.
+    All,
+    /// Those made with a key.
+    Keyed,
+    /// None.
+    Off,
 }
 
 /// One of `[providers.X]`.

@@ -11,6 +11,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::histogram::Histogram;
@@ -229,6 +230,10 @@ pub struct Metrics {
     known: ArcSwap<Known>,
     /// The gateway's own time in a request.
     pub overhead: Histogram,
+    /// Rows of the ledger that neither store nor journal has.
+    pub ledger_lost: Counter,
+    /// Rows of the ledger that aren't in the store yet.
+    pub ledger_queue: Gauge,
     /// Reports to an actor that its full mailbox refused.
     pub dropped_reports: Counter,
     /// Events of upstream streams that were not JSON.
@@ -345,10 +350,13 @@ impl Metrics {
             registry.register(name, help, counter.clone());
             counter
         };
+        let ledger_lost = plain("stagedoor_ledger_lost", "Rows of the ledger that neither store nor journal has");
         let dropped_reports = plain("stagedoor_dropped_reports", "Reports that an actor's full mailbox refused");
         let dropped_events = plain("stagedoor_dropped_events", "Events of upstream streams that were not JSON");
         let stale_reuse = plain("stagedoor_stale_reuse", "Calls repeated since the reused connection was closed");
         let router_fallbacks = plain("stagedoor_router_fallbacks", "Picks made without the worker's router actor");
+        let ledger_queue = Gauge::default();
+        registry.register("stagedoor_ledger_queue", "Rows of the ledger that aren't in the store yet", ledger_queue.clone());
         registry.register_collector(Box::new(live));
 
         Self {
@@ -370,6 +378,8 @@ impl Metrics {
             router_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "router" }),
             known: ArcSwap::default(),
             overhead,
+            ledger_lost,
+            ledger_queue,
             dropped_reports,
             dropped_events,
             stale_reuse,

@@ -58,7 +58,7 @@ fn written(port: u16, ports: &[u16], heal_after: Duration) -> String {
     let ms = heal_after.as_millis();
     let mut text = format!(
         "[server]\nport = {port}\nworkers = 2\nshutdown_grace = \"1s\"\n\
-         [auth]\nmode = \"open\"\n\
+         [auth]\nmode = \"open\"\n[store]\nurl = \"\"\n\
          [breaker]\nopen_for = \"{}ms\"\nopen_for_max = \"{}ms\"\nramp = \"{}ms\"\n",
         ms / 5,
         ms / 3,

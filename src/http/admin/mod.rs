@@ -2,12 +2,21 @@
 //! No limit of the serving plane holds here: an overloaded or draining gateway still obeys.
 
 pub(super) mod breakers;
+pub(super) mod keys;
 pub(super) mod reload;
+pub(super) mod usage;
 
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::auth::Admin;
 use super::error::Error;
+use crate::actors::Archive;
+use crate::proxy::Gateway;
+
+/// What is kept, if anything is.
+fn archive(gateway: &Gateway) -> Result<&Archive, Error> {
+    gateway.archive.as_ref().ok_or_else(Error::no_store)
+}
 
 pub(super) async fn unknown(admin: Admin, request: HttpRequest) -> HttpResponse {
     Error::unknown_path(request.method().as_str(), request.path()).response(&admin.visitor.id)

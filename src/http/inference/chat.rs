@@ -20,7 +20,7 @@ use super::super::body::{read_json, unread};
 use super::super::error::{Error, broken_event, fault_event, unreadable_event};
 use super::super::respond::{Standings, describe, identify, limits};
 use super::find;
-use super::wishes::{recovery, resume, timeout};
+use super::wishes::{recovery, resume, tags, timeout};
 use crate::access::{Principal, estimated_tokens};
 use crate::actors::Found;
 use crate::base::Moment;
@@ -40,12 +40,16 @@ const BUFFERED: usize = 8 << 10;
 const LARGE: usize = 1 << 20;
 
 pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let Caller { visitor: Visitor { worker, id, started }, principal } = caller;
+    let Caller { visitor: Visitor { worker, id, callers_id, started }, principal, body } = caller;
     let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
+    record.callers_id = callers_id;
     let answer = async {
-        let mut payload = payload.into_inner();
+        let mut payload = body.unwrap_or_else(|| payload.into_inner());
         match prepare(&worker, &principal, &request, &mut payload, &mut record).await {
-            Ok(prepared) => answer(&worker, prepared, record).await,
+            Ok(prepared) => {
+                record.admitted = true;
+                answer(&worker, prepared, record).await
+            }
             Err(error) => unread(refused(&error, record), payload),
         }
     };
@@ -86,6 +90,8 @@ async fn prepare(
     record.stream = scan.stream;
     let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
+    record.wildcard = found.wildcard.clone();
+    record.tags = tags(worker, request)?;
     let chain = chain_for(worker, principal, &found, &scan)?;
     if scan.stream {
         record.place = Some(place(worker, true)?);

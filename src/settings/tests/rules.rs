@@ -91,7 +91,9 @@ fn choices_are_listed() {
     refused("[stream]\nrecovery = \"x\"", "stream.recovery", "\"error\", \"continue\"");
     refused("[cache]\nmode = \"x\"", "cache.mode", "\"off\", \"exact\"");
     refused("[store]\nledger = \"x\"", "store.ledger", "\"all\", \"keyed\", \"off\"");
-    refused("[store]\nurl = \"mysql://x\"", "store.url", "sqlite:// or postgres://");
+    for url in ["mysql://x", "sqlite://", "sqlite://a?mode=memory", "sqlite://:memory:", "sqlite://a/", "postgres://", "a.db"] {
+        refused(&format!("[store]\nurl = \"{url}\""), "store.url", "sqlite:// or postgres://");
+    }
     refused("[retry]\nhedge = \"95\"", "retry.hedge", "percentile");
     refused("[telemetry]\notlp = \"localhost\"", "telemetry.otlp", "http://localhost:4318");
     refused("[admin]\nlisten = \"8001\"", "admin.listen", "127.0.0.1:8001");
@@ -260,8 +262,8 @@ fn what_promises_safety_is_refused_until_it_is_built() {
 #[test]
 fn what_has_no_effect_yet_is_noted() {
     let bench = small_and(
-        "[server]\nrequest_headers = [\"timeout\", \"tags\"]\n[stream]\nresume_window = \"5ms\"\n[cache]\nmode = \"exact\"\n\
-         [store]\nledger = \"off\"\n[retry]\nhedge = \"p95\"\nwait = \"1s\"\n[breaker]\nprobe = \"active\"\n[telemetry]\nlog_bodies = true\n\
+        "[server]\nrequest_headers = [\"timeout\", \"cache\"]\n[stream]\nresume_window = \"5ms\"\n[cache]\nmode = \"exact\"\n\
+         [retry]\nhedge = \"p95\"\nwait = \"1s\"\n[breaker]\nprobe = \"active\"\n[telemetry]\nlog_bodies = true\n\
          [admin]\nlisten = \"127.0.0.1:8001\"\n[models.small.stream]\nresume_buffer = \"1KiB\"\n[models.small.cache]\nmode = \"exact\"\n\
          [models.small.retry]\nwait = \"2s\"\n[providers.local.breaker]\nprobe_every = \"1s\"\n[providers.p]\ndialect = \"openai\"\n\
          base_url = \"https://p\"\nhttp2 = true\nresponses = true\napi_version = \"1\"",
@@ -277,7 +279,6 @@ fn what_has_no_effect_yet_is_noted() {
             "providers.p.http2",
             "providers.p.responses",
             "server.request_headers",
-            "store.ledger",
             "telemetry.log_bodies",
         ]
     );

@@ -47,7 +47,11 @@ impl TestApp {
         std::fs::write(&file, settings).unwrap();
         let mut env: BTreeMap<String, String> = env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         env.insert("STAGEDOOR__SERVER__PORT".into(), "0".into());
-        let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env, bound: None };
+        if !settings.contains("[store]") {
+            // Most tests need no file on the disk.
+            env.insert("STAGEDOOR__STORE__URL".into(), String::new());
+        }
+        let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env, ..Source::default() };
         parts.source = Some(source.clone());
         let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));
         let (tell, told) = mpsc::channel();

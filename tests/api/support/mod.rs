@@ -6,6 +6,8 @@ pub mod continuing;
 pub mod faults;
 pub mod load;
 pub mod names;
+#[path = "../../support/postgres.rs"]
+pub mod postgres;
 mod process;
 pub mod tls;
 mod upstream;

@@ -144,6 +144,17 @@ impl Process {
         assert!(sent.success());
     }
 
+    /// Waits until it has ended, and said all that it had to say.
+    pub fn until_ended(&self) {
+        self.stdout.until_closed();
+        self.stderr.until_closed();
+    }
+
+    /// Waits until it is gone, however it went.
+    pub fn gone(mut self) {
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Finished {
         let end = Instant::now() + PATIENCE;

@@ -1,0 +1,234 @@
+//! `stagedoor keys`: callers' keys in the store, made and revoked without a gateway; one that runs over the same store learns of
+//! it within a second.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{WRONG_USE, source};
+use crate::access::{Budget, VirtualKey, Window};
+use crate::base::{Secret, date, duration, request_id, written_date};
+use crate::clock::{Clock, issued_key, seeded_rng};
+use crate::settings::{Keep, Source, load};
+use crate::store::{Failed, KeyChange, KeyRecord, NewKey, Store, document};
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+    /// One JSON document in place of a table
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make a key; it is shown once
+    Create(Create),
+    /// List the keys
+    List,
+    /// Refuse a key from now on
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+    /// Give a key another secret; the old one works on for a while
+    Rotate {
+        /// The key's id
+        id: String,
+        /// How long the old secret works on
+        #[arg(long, default_value = "24h", value_parser = span)]
+        overlap: Duration,
+    },
+}
+
+#[derive(Args)]
+struct Create {
+    /// The key's name in logs and in the ledger
+    #[arg(value_parser = named)]
+    name: String,
+    /// Public models that it may use, separated by commas; `*` stands for any characters
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    models: Vec<String>,
+    /// Requests a minute; 0: no limit
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=VirtualKey::MOST))]
+    rpm: u64,
+    /// Tokens a minute; 0: no limit
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=VirtualKey::MOST))]
+    tpm: u64,
+    /// Requests at once; 0: no limit
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=VirtualKey::MOST))]
+    concurrency: u64,
+    /// What it may spend in each window, in dollars
+    #[arg(long, value_name = "USD")]
+    budget_usd: Option<f64>,
+    /// When the budget begins anew: day, week, month (the default) or total
+    #[arg(long, value_parser = window)]
+    window: Option<Window>,
+    /// When it expires: 30d from now, or 2030-01-31
+    #[arg(long)]
+    expires: Option<String>,
+}
+
+/// What a verb has to show.
+enum Shown {
+    Made(KeyRecord, Secret),
+    Key(KeyRecord),
+    All(Vec<KeyRecord>),
+    Unknown(String),
+}
+
+pub(super) fn run(file: Option<PathBuf>, options: Options) -> ExitCode {
+    // A gateway that others reach doesn't start without a key: here is where one comes from.
+    let source = Source { stored: Some(Arc::new(|_| true)), ..source(file) };
+    let settings = match load(&source) {
+        Ok(settings) => settings,
+        Err(invalid) => return super::failed(&format!("the settings are not valid:\n{invalid}")),
+    };
+    let Options { verb, json } = options;
+    match in_store(&settings.store.keep, |store| obey(store, verb)) {
+        Ok(Ok(shown)) => show(&shown, json),
+        Ok(Err(message)) => wrong_use(&message),
+        Err(error) => super::failed(&error),
+    }
+}
+
+/// Opens the store, and asks it something.
+pub(super) fn in_store<T, F: Future<Output = Result<T, Failed>>>(keep: &Keep, work: impl FnOnce(Store) -> F) -> Result<T, Failed> {
+    actix_rt::System::new().block_on(async {
+        let nowhere = || Failed::Unusable { place: "\"\"".to_owned(), what: "is none: name one in store.url".to_owned() };
+        let store = Store::open(keep).await?.ok_or_else(nowhere)?;
+        let done = work(store.clone()).await;
+        store.close().await;
+        done
+    })
+}
+
+async fn obey(store: Store, verb: Verb) -> Result<Result<Shown, String>, Failed> {
+    let now = Clock::start().wall();
+    let changed = |id: String, record: Option<KeyRecord>| Ok(Ok(record.map_or(Shown::Unknown(id), Shown::Key)));
+    match verb {
+        Verb::List => Ok(Ok(Shown::All(store.keys().await?))),
+        Verb::Create(create) => {
+            let key = match create.key(now) {
+                Ok(key) => key,
+                Err(message) => return Ok(Err(message)),
+            };
+            let (secret, new) = NewKey::issue(key, issued_key());
+            store.create_key(&new).await?;
+            Ok(Ok(Shown::Made(new.into(), secret)))
+        }
+        Verb::Revoke { id } => {
+            let record = store.change_key(&id, KeyChange::Revoke(now)).await?;
+            changed(id, record)
+        }
+        Verb::Rotate { id, overlap } => {
+            let secret = issued_key();
+            let record = store.change_key(&id, KeyChange::rotate(&secret, now + overlap)).await?;
+            Ok(Ok(record.map_or(Shown::Unknown(id), |record| Shown::Made(record, secret))))
+        }
+    }
+}
+
+impl Create {
+    fn key(self, now: Duration) -> Result<VirtualKey, String> {
+        let expires = self.expires.map(|text| {
+            let time = duration(&text).map(|after| now + after).or_else(|| date(&text));
+            time.ok_or_else(|| format!("--expires {text}: must be a duration such as 30d, or a day such as 2030-01-31"))
+        });
+        let budget = self.budget_usd.map(|usd| {
+            let budget = Budget::of_usd(usd, self.window.unwrap_or(Window::Month), false);
+            budget.ok_or_else(|| "--budget-usd must be a number of dollars from 0 to 1000000000".to_owned())
+        });
+        Ok(VirtualKey {
+            id: request_id(now, &mut seeded_rng()).into(),
+            name: self.name.into(),
+            models: self.models,
+            rpm: self.rpm,
+            tpm: self.tpm,
+            concurrency: self.concurrency,
+            budget: budget.transpose()?.flatten(),
+            expires: expires.transpose()?,
+            revoked: None,
+            created: now,
+        })
+    }
+}
+
+fn show(shown: &Shown, json: bool) -> ExitCode {
+    match shown {
+        Shown::Unknown(id) => return wrong_use(&format!("there is no key {id:?}; stagedoor keys list")),
+        Shown::Made(record, secret) if json => {
+            let mut document = document::key(record, 0);
+            document.insert("key".to_owned(), secret.expose().into());
+            println!("{}", Value::Object(document));
+        }
+        Shown::Made(record, secret) => {
+            println!("{}", secret.expose());
+            println!("The key of {:?} (id {}), shown this once. Send it as: authorization: Bearer KEY", &*record.key.name, record.key.id);
+            if let Some((_, until)) = record.old {
+                println!("The old one works until {}.", written_date(until));
+            }
+        }
+        Shown::Key(record) if json => println!("{}", Value::Object(document::key(record, 0))),
+        Shown::Key(record) => println!("Done: {:?} (id {}) is {}.", &*record.key.name, record.key.id, state(record)),
+        Shown::All(keys) if json => {
+            let keys: Vec<_> = keys.iter().map(|record| Value::Object(document::key(record, 0))).collect();
+            println!("{}", json!({ "data": keys }));
+        }
+        Shown::All(keys) => table(keys),
+    }
+    ExitCode::SUCCESS
+}
+
+fn table(keys: &[KeyRecord]) {
+    if keys.is_empty() {
+        println!("There is no key yet: stagedoor keys create NAME");
+        return;
+    }
+    let head = ["id", "name", "key", "models", "limits", "state"].map(str::to_owned);
+    let row = |record: &KeyRecord| {
+        let key = &record.key;
+        [key.id.to_string(), key.name.to_string(), format!("{}…", record.prefix), key.models.join(","), limits(key), state(record)]
+    };
+    super::table(std::iter::once(head).chain(keys.iter().map(row)).collect());
+}
+
+fn limits(key: &VirtualKey) -> String {
+    let counted = [("rpm", key.rpm), ("tpm", key.tpm), ("at once", key.concurrency)];
+    let mut limits: Vec<String> = counted.iter().filter(|(_, limit)| *limit > 0).map(|(name, limit)| format!("{limit} {name}")).collect();
+    limits.extend(key.budget.map(|budget| format!("${}/{}", budget.nanos as f64 / 1e9, budget.window.name())));
+    if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }
+}
+
+fn state(record: &KeyRecord) -> String {
+    let now = Clock::start().wall();
+    match (record.key.revoked, record.key.expires) {
+        (Some(at), _) => format!("revoked {}", written_date(at)),
+        (None, Some(at)) if at <= now => format!("expired {}", written_date(at)),
+        (None, Some(at)) => format!("good until {}", written_date(at)),
+        (None, None) => "good".to_owned(),
+    }
+}
+
+fn wrong_use(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(WRONG_USE)
+}
+
+fn named(text: &str) -> Result<String, String> {
+    let good = !text.trim().is_empty() && text.len() <= 128 && !text.chars().any(char::is_control);
+    if good { Ok(text.to_owned()) } else { Err("must have 1 to 128 characters, none of them a control character".to_owned()) }
+}
+
+fn window(text: &str) -> Result<Window, String> {
+    Window::named(text).ok_or_else(|| "must be day, week, month or total".to_owned())
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "must be a duration such as 24h, or 0s".to_owned())
+}

@@ -1,0 +1,134 @@
+//! `stagedoor usage`: what was used, by whom and for what, from the store itself; and the ledger's rows, to be taken elsewhere.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::keys::in_store;
+use super::{CANT_RUN, settings};
+use crate::base::{date, duration};
+use crate::clock::Clock;
+use crate::ledger::Counts;
+use crate::store::{By, Failed, Page, Store, Sum, document};
+
+/// A gateway that runs has written what it answered before, within this.
+const WRITTEN: Duration = Duration::from_millis(150);
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// What it is told by: key, model, provider, tag or day
+    #[arg(long, default_value = "model", value_parser = by)]
+    by: By,
+    /// How far to look back, such as 7d, or from when, such as 2030-01-31
+    #[arg(long, default_value = "7d", value_parser = since)]
+    since: Duration,
+    /// Lines of comma-separated values in place of a table
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// One JSON document in place of a table; of rows, one a line
+    #[arg(long)]
+    json: bool,
+    /// The rows themselves in place of sums, the oldest first, as comma-separated values unless --json
+    #[arg(long, value_name = "KIND", conflicts_with = "by")]
+    rows: Option<Rows>,
+}
+
+/// Which rows are exported.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Rows {
+    /// One per request
+    Requests,
+    /// One per upstream call
+    Attempts,
+}
+
+/// Rows that are read at a time.
+const CHUNK: u32 = 1_000;
+
+pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
+    let Some((settings, _)) = settings(file) else { return ExitCode::from(CANT_RUN) };
+    let (by, since) = (options.by, options.since);
+    if let Some(rows) = options.rows {
+        let exported = in_store(&settings.store.keep, |store| export(store, rows, since, options.json));
+        return exported.map_or_else(|error| super::failed(&error), |()| ExitCode::SUCCESS);
+    }
+    let asked = in_store(&settings.store.keep, |store| async move {
+        tokio::time::sleep(WRITTEN).await;
+        Ok((store.usage(by, since, None).await?, store.total(since, None).await?))
+    });
+    match asked {
+        Ok((lines, total)) => {
+            show(options, &lines, &total);
+            ExitCode::SUCCESS
+        }
+        Err(error) => super::failed(&error),
+    }
+}
+
+/// Prints rows as they are read: there may be more than the memory holds.
+async fn export(store: Store, rows: Rows, since: Duration, json: bool) -> Result<(), Failed> {
+    tokio::time::sleep(WRITTEN).await;
+    let names: &[&str] = if rows == Rows::Requests { &document::REQUEST } else { &document::ATTEMPT };
+    if !json {
+        println!("{}", names.join(","));
+    }
+    let mut page = Page { oldest_first: true, since: Some(since), limit: CHUNK, ..Page::default() };
+    loop {
+        let entries = store.requests(&page).await?;
+        for entry in &entries {
+            let documents = if rows == Rows::Requests { vec![document::request(entry)] } else { document::attempts_of(entry) };
+            for document in documents {
+                println!("{}", if json { document.to_string() } else { document::csv(&document, names) });
+            }
+        }
+        match entries.last() {
+            Some(last) => page.beyond = Some(last.id.clone()),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn show(options: &Options, lines: &[Sum], total: &Counts) {
+    let by = options.by;
+    if options.json {
+        println!("{}", document::usage(by, lines, total));
+    } else if options.csv {
+        let names: Vec<&str> = std::iter::once(by.name()).chain(document::COUNTS).collect();
+        println!("{}", names.join(","));
+        let usage = document::usage(by, lines, total);
+        usage["data"].as_array().into_iter().flatten().for_each(|line| println!("{}", document::csv(line, &names)));
+    } else {
+        let head = [by.name(), "requests", "errors", "in", "out", "cached", "reasoning", "cost", "unpriced"].map(str::to_owned);
+        let all = Sum { name: "in all".to_owned(), counts: *total, ..Sum::default() };
+        super::table(std::iter::once(head).chain(lines.iter().chain([&all]).map(row)).collect());
+    }
+}
+
+fn row(line: &Sum) -> [String; 9] {
+    let Counts { requests, errors, tokens_in, tokens_out, tokens_cached, tokens_reasoning, cost, unpriced } = line.counts;
+    let name = if line.name.is_empty() { "-".to_owned() } else { line.name.clone() };
+    let count = |count: i64| count.to_string();
+    [
+        name,
+        count(requests),
+        count(errors),
+        count(tokens_in),
+        count(tokens_out),
+        count(tokens_cached),
+        count(tokens_reasoning),
+        format!("${:.6}", document::usd(cost)),
+        count(unpriced),
+    ]
+}
+
+fn by(text: &str) -> Result<By, String> {
+    By::named(text).ok_or_else(|| "must be key, model, provider, tag or day".to_owned())
+}
+
+fn since(text: &str) -> Result<Duration, String> {
+    let now = Clock::start().wall();
+    let time = duration(text).map(|ago| now.saturating_sub(ago)).or_else(|| date(text));
+    time.ok_or_else(|| "must be a duration such as 7d, or a day such as 2030-01-31".to_owned())
+}

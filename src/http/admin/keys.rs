@@ -1,0 +1,271 @@
+//! /admin/keys: callers' keys, made, listed, changed, revoked and rotated. A key itself is in the answer that makes it and
+//! nowhere else. What is done here holds at once in this gateway, and within a second in others of the same store.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
+
+use super::super::auth::Admin;
+use super::super::body::{read_json, unread};
+use super::super::error::Error;
+use super::super::respond::json;
+use super::archive;
+use super::usage::flush;
+use crate::access::{Budget, VirtualKey, Window};
+use crate::base::{Secret, date, duration, request_id};
+use crate::clock::{issued_key, seeded_rng};
+use crate::proxy::Gateway;
+use crate::store::{KeyChange, KeyRecord, NewKey, Terms, document};
+
+/// The old key works on for so long after a rotation, unless told.
+const OVERLAP: Duration = Duration::from_secs(86_400);
+
+/// The body of POST and PATCH. What isn't known is a mistake: a limit misspelt would be none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: Option<String>,
+    models: Option<Vec<String>>,
+    rpm: Option<u64>,
+    tpm: Option<u64>,
+    concurrency: Option<u64>,
+    #[serde(default, deserialize_with = "told")]
+    budget: Option<Option<WrittenBudget>>,
+    #[serde(default, deserialize_with = "told")]
+    expires: Option<Option<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBudget {
+    usd: f64,
+    window: Option<String>,
+    unpriced: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    overlap: Option<String>,
+}
+
+/// What is there, be it null.
+fn told<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Written {
+    fn terms(self, now: Duration) -> Result<Terms, Error> {
+        if self.name.as_deref().is_some_and(|name| name.trim().is_empty() || name.len() > 128 || name.chars().any(char::is_control)) {
+            return Err(Error::bad_parameter("name", "name must have 1 to 128 characters, none of them a control character."));
+        }
+        let patterns = self.models.iter().flatten();
+        if self.models.as_ref().is_some_and(|models| models.len() > 1_000)
+            || patterns.clone().any(|glob| glob.is_empty() || glob.len() > 256)
+        {
+            return Err(Error::bad_parameter("models", "models must be up to 1000 names or patterns of 1 to 256 characters."));
+        }
+        for (name, limit) in [("rpm", self.rpm), ("tpm", self.tpm), ("concurrency", self.concurrency)] {
+            if limit.is_some_and(|limit| limit > VirtualKey::MOST) {
+                return Err(Error::bad_parameter(name, format!("{name} must be at most {}.", VirtualKey::MOST)));
+            }
+        }
+        let expires = match self.expires {
+            Some(Some(text)) => Some(Some(expiry(&text, now)?)),
+            other => other.map(|_| None),
+        };
+        let budget = match self.budget {
+            Some(Some(budget)) => Some(budget.read()?),
+            other => other.map(|_| None),
+        };
+        let Self { name, models, rpm, tpm, concurrency, .. } = self;
+        Ok(Terms { name, models, rpm, tpm, concurrency, budget, expires })
+    }
+}
+
+impl WrittenBudget {
+    fn read(self) -> Result<Option<Budget>, Error> {
+        let bad = |message: &str| Error::bad_parameter("budget", message.to_owned());
+        let window = Window::named(self.window.as_deref().unwrap_or("month"));
+        let window = window.ok_or_else(|| bad("budget.window must be day, week, month or total."))?;
+        let unpriced = match self.unpriced.as_deref() {
+            None | Some("refuse") => false,
+            Some("allow") => true,
+            Some(_) => return Err(bad("budget.unpriced must be refuse or allow.")),
+        };
+        let usd = Budget::of_usd(self.usd, window, unpriced);
+        usd.ok_or_else(|| bad("budget.usd must be a number of dollars from 0 to 1000000000."))
+    }
+}
+
+/// A date, or a duration from now.
+fn expiry(text: &str, now: Duration) -> Result<Duration, Error> {
+    let time = duration(text).map(|after| now + after).or_else(|| date(text));
+    let message = "expires must be a duration such as 30d, a day such as 2030-01-31, a time such as 2030-01-31T12:00:00Z, or null.";
+    time.ok_or_else(|| Error::bad_parameter("expires", message))
+}
+
+/// Reads a body as one of these kinds.
+async fn read<T: for<'de> Deserialize<'de>>(admin: &Admin, request: &HttpRequest, payload: Payload) -> Result<T, HttpResponse> {
+    let mut payload = payload.into_inner();
+    let body = match read_json(&admin.visitor.worker, request, &mut payload).await {
+        Ok(body) => body,
+        Err(error) => return Err(unread(error.response(&admin.visitor.id), payload)),
+    };
+    // serde names what is wrong and where; what it quotes is the operator's own, and no secret: keys are never sent here.
+    let read = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body });
+    read.map_err(|error| Error::bad_parameter("body", format!("The body can't be used: {error}.")).response(&admin.visitor.id))
+}
+
+/// Answers, and puts what was done on record.
+fn answered(admin: &Admin, action: &str, object: &str, status: StatusCode, done: Result<Value, Error>) -> HttpResponse {
+    let id = &admin.visitor.id;
+    let response = match done {
+        Ok(answer) => json(status, id, &answer),
+        Err(error) => error.response(id),
+    };
+    admin.audit(action, object, response.status());
+    response
+}
+
+pub(in crate::http) async fn create(admin: Admin, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let written = match read::<Written>(&admin, &request, payload).await {
+        Ok(written) => written,
+        Err(response) => return response,
+    };
+    let name = written.name.clone().unwrap_or_default();
+    let done = made(&admin.visitor.worker.gateway, written).await;
+    answered(&admin, "key create", &name, StatusCode::CREATED, done)
+}
+
+async fn made(gateway: &Gateway, written: Written) -> Result<Value, Error> {
+    let now = gateway.clock.wall();
+    let terms = written.terms(now)?;
+    let Some(name) = terms.name else { return Err(Error::bad_parameter("name", "A key needs a name: {\"name\": \"team-a\"}.")) };
+    let key = VirtualKey {
+        id: request_id(now, &mut seeded_rng()).into(),
+        name: name.into(),
+        models: terms.models.unwrap_or_else(|| vec!["*".to_owned()]),
+        rpm: terms.rpm.unwrap_or(0),
+        tpm: terms.tpm.unwrap_or(0),
+        concurrency: terms.concurrency.unwrap_or(0),
+        budget: terms.budget.flatten(),
+        expires: terms.expires.flatten(),
+        revoked: None,
+        created: now,
+    };
+    let (secret, new) = NewKey::issue(key, issued_key());
+    let archive = archive(gateway)?;
+    let kept = new.clone();
+    archive.ask(move |store| async move { store.create_key(&kept).await }).await.map_err(Error::store_failed)?;
+    archive.keys.look().await;
+    Ok(with_secret(document::key(&new.into(), 0), &secret))
+}
+
+/// The one answer that shows a key.
+fn with_secret(mut document: Map<String, Value>, secret: &Secret) -> Value {
+    document.insert("key".to_owned(), secret.expose().into());
+    Value::Object(document)
+}
+
+pub(in crate::http) async fn list(admin: Admin) -> HttpResponse {
+    let id = &admin.visitor.id;
+    match listed(&admin.visitor.worker.gateway, None).await {
+        Ok(keys) => json(StatusCode::OK, id, &json!({ "data": keys })),
+        Err(error) => error.response(id),
+    }
+}
+
+pub(in crate::http) async fn one(admin: Admin, key: Path<String>) -> HttpResponse {
+    let id = &admin.visitor.id;
+    match listed(&admin.visitor.worker.gateway, Some(&key)).await {
+        Ok(keys) => keys.first().map_or_else(|| Error::key_not_found(&key).response(id), |key| json(StatusCode::OK, id, key)),
+        Err(error) => error.response(id),
+    }
+}
+
+/// All keys, or the one of this id, each with what it has spent.
+async fn listed(gateway: &Gateway, id: Option<&str>) -> Result<Vec<Value>, Error> {
+    let archive = archive(gateway)?;
+    flush(gateway).await;
+    let now = gateway.clock.wall();
+    let id = id.map(str::to_owned);
+    let asked = archive.ask(move |store| async move {
+        let keys = match id {
+            Some(id) => store.key(&id).await?.into_iter().collect(),
+            None => store.keys().await?,
+        };
+        let mut windows = BTreeMap::new();
+        for since in keys.iter().map(|record| window(record).began(now)) {
+            if let Entry::Vacant(place) = windows.entry(since) {
+                place.insert(store.spent(since, None).await?);
+            }
+        }
+        Ok((keys, windows))
+    });
+    let (keys, windows) = asked.await.map_err(Error::store_failed)?;
+    let spent = |record: &KeyRecord| windows.get(&window(record).began(now)).and_then(|spent| spent.get(&*record.key.id)).copied();
+    Ok(keys.iter().map(|record| Value::Object(document::key(record, spent(record).unwrap_or(0)))).collect())
+}
+
+fn window(record: &KeyRecord) -> Window {
+    record.key.budget.map_or(Window::Month, |budget| budget.window)
+}
+
+pub(in crate::http) async fn patch(admin: Admin, key: Path<String>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let written = match read::<Written>(&admin, &request, payload).await {
+        Ok(written) => written,
+        Err(response) => return response,
+    };
+    let gateway = &admin.visitor.worker.gateway;
+    let done = match written.terms(gateway.clock.wall()) {
+        Ok(terms) => changed(gateway, &key, KeyChange::Terms(Box::new(terms))).await,
+        Err(error) => Err(error),
+    };
+    answered(&admin, "key change", &key, StatusCode::OK, done)
+}
+
+pub(in crate::http) async fn revoke(admin: Admin, key: Path<String>) -> HttpResponse {
+    let gateway = &admin.visitor.worker.gateway;
+    let done = changed(gateway, &key, KeyChange::Revoke(gateway.clock.wall())).await;
+    answered(&admin, "key revoke", &key, StatusCode::OK, done)
+}
+
+pub(in crate::http) async fn rotate(admin: Admin, key: Path<String>, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let written = match read::<Rotation>(&admin, &request, payload).await {
+        Ok(written) => written,
+        Err(response) => return response,
+    };
+    let done = rotated(&admin.visitor.worker.gateway, &key, &written).await;
+    answered(&admin, "key rotate", &key, StatusCode::CREATED, done)
+}
+
+async fn rotated(gateway: &Gateway, key: &str, Rotation { overlap }: &Rotation) -> Result<Value, Error> {
+    let overlap = overlap.as_deref().map_or(Some(OVERLAP), duration);
+    let overlap = overlap.ok_or_else(|| Error::bad_parameter("overlap", "overlap must be a duration such as 24h, or 0s."))?;
+    let secret = issued_key();
+    let change = KeyChange::rotate(&secret, gateway.clock.wall() + overlap);
+    match changed(gateway, key, change).await? {
+        Value::Object(document) => Ok(with_secret(document, &secret)),
+        other => Ok(other),
+    }
+}
+
+async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value, Error> {
+    let archive = archive(gateway)?;
+    let key = id.to_owned();
+    let asked = archive.ask(move |store| async move { store.change_key(&key, change).await });
+    let changed = asked.await.map_err(Error::store_failed)?;
+    archive.keys.look().await;
+    if changed.is_none() {
+        return Err(Error::key_not_found(id));
+    }
+    let document = listed(gateway, Some(id)).await?.pop();
+    document.ok_or_else(|| Error::key_not_found(id))
+}

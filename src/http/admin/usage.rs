@@ -1,0 +1,118 @@
+//! GET /admin/usage and /admin/requests: what the ledger holds, of every request that was answered before the question.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::super::auth::Admin;
+use super::super::error::Error;
+use super::super::respond::json;
+use super::archive;
+use crate::base::{date, duration};
+use crate::proxy::Gateway;
+use crate::store::{By, Page, document};
+
+/// How far back usage looks unless asked.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+/// Rows of a page unless asked, and at most.
+const ROWS: (u32, u32) = (50, 1_000);
+
+/// What stands behind the question mark; each name once.
+struct Query(HashMap<String, String>);
+
+impl Query {
+    fn of(request: &HttpRequest, known: &[&'static str]) -> Result<Self, Error> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let pairs = pairs.map_err(|_| Error::bad_parameter("query", "The query can't be read."))?.into_inner();
+        let mut values = HashMap::new();
+        for (name, value) in pairs {
+            if !known.contains(&name.as_str()) {
+                let message = format!("{} isn't known here; known are {}.", super::super::error::echo(&name), known.join(", "));
+                return Err(Error::bad_parameter("query", message));
+            }
+            if !value.is_empty() {
+                values.insert(name, value);
+            }
+        }
+        Ok(Self(values))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
+    }
+
+    /// A time: a date, or a duration before `now`.
+    fn time(&mut self, name: &'static str, now: Duration) -> Result<Option<Duration>, Error> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let time = duration(&text).map(|ago| now.saturating_sub(ago)).or_else(|| date(&text));
+        let message = format!("{name} must be a duration such as 7d, a day such as 2030-01-31, or a time such as 2030-01-31T12:00:00Z.");
+        time.map(Some).ok_or_else(|| Error::bad_parameter(name, message))
+    }
+}
+
+pub(in crate::http) async fn usage(admin: Admin, request: HttpRequest) -> HttpResponse {
+    let answer = used(&admin.visitor.worker.gateway, &request).await;
+    answer.map_or_else(|error| error.response(&admin.visitor.id), |answer| json(StatusCode::OK, &admin.visitor.id, &answer))
+}
+
+async fn used(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Value, Error> {
+    let mut query = Query::of(request, &["by", "since", "until"])?;
+    let now = gateway.clock.wall();
+    let by = match query.take("by") {
+        None => By::Model,
+        Some(name) => By::named(&name).ok_or_else(|| Error::bad_parameter("by", "by must be key, model, provider, tag or day."))?,
+    };
+    let since = query.time("since", now)?.unwrap_or_else(|| now.saturating_sub(WEEK));
+    let until = query.time("until", now)?;
+    let archive = archive(gateway)?;
+    flush(gateway).await;
+    let asked = archive.ask(move |store| async move { Ok((store.usage(by, since, until).await?, store.total(since, until).await?)) });
+    let (lines, total) = asked.await.map_err(Error::store_failed)?;
+    Ok(document::usage(by, &lines, &total))
+}
+
+pub(in crate::http) async fn requests(admin: Admin, request: HttpRequest) -> HttpResponse {
+    let answer = page(&admin.visitor.worker.gateway, &request).await;
+    answer.map_or_else(|error| error.response(&admin.visitor.id), |answer| json(StatusCode::OK, &admin.visitor.id, &answer))
+}
+
+async fn page(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Value, Error> {
+    let mut query = Query::of(request, &["limit", "before", "model", "key", "provider", "status", "since", "until"])?;
+    let now = gateway.clock.wall();
+    let limit = match query.take("limit") {
+        None => ROWS.0,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|limit| (1..=ROWS.1).contains(limit))
+            .ok_or_else(|| Error::bad_parameter("limit", "limit must be a whole number from 1 to 1000."))?,
+    };
+    let status = query.take("status").map(|text| text.parse().map_err(|_| Error::bad_parameter("status", "status must be a number.")));
+    let asked = Page {
+        beyond: query.take("before"),
+        since: query.time("since", now)?,
+        until: query.time("until", now)?,
+        model: query.take("model"),
+        key: query.take("key"),
+        provider: query.take("provider"),
+        status: status.transpose()?,
+        limit: limit + 1,
+        ..Page::default()
+    };
+    let archive = archive(gateway)?;
+    flush(gateway).await;
+    let mut rows = archive.ask(move |store| async move { store.requests(&asked).await }).await.map_err(Error::store_failed)?;
+    // One more was asked for, to know whether there is one.
+    let next = (rows.len() > limit as usize).then(|| rows.pop()).and_then(|_| rows.last().map(|row| row.id.clone()));
+    Ok(json!({ "data": rows.iter().map(document::request).collect::<Vec<_>>(), "next": next }))
+}
+
+/// Every request that was answered before is in the store then, as far as it takes them.
+pub(super) async fn flush(gateway: &Gateway) {
+    if let Some(archive) = &gateway.archive {
+        archive.flush().await;
+    }
+}

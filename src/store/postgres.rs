@@ -1,0 +1,53 @@
+//! PostgreSQL: one store for several gateways. A server that isn't there yet is no reason not to start: callers whose keys are
+//! known are served, and rows wait in the journal.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+
+use super::text::Kind;
+use super::{Failed, Store};
+use crate::access::Digest;
+use crate::base::Secret;
+
+/// Connections of one gateway.
+const CONNECTIONS: u32 = 8;
+/// How long a connection is waited for.
+const ACQUIRE: Duration = Duration::from_secs(3);
+/// Where the journal lies: a server has no folder of ours.
+const FOLDER: &str = "data";
+
+/// Makes ready to connect.
+pub(super) fn open(url: &Secret) -> Result<Store, Failed> {
+    sqlx::any::install_default_drivers();
+    let place = place(url.expose());
+    // The parser's own message may show a part of the URL.
+    let options = url.expose().parse::<AnyConnectOptions>();
+    let options = options.map_err(|_| Failed::Unusable { place: place.clone(), what: "has no usable URL in store.url".to_owned() })?;
+    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
+    let pool = pool.connect_lazy_with(options.disable_statement_logging());
+    let folder = std::path::absolute(FOLDER).unwrap_or_else(|_| PathBuf::from(FOLDER));
+    // Gateways of several databases may share a folder.
+    let stem = format!("postgres-{}", &Digest::of(place.as_bytes()).to_hex()[..12]);
+    Ok(Store { pool, kind: Kind::Postgres, place, folder, stem, ready: std::sync::Arc::default() })
+}
+
+/// `postgres://HOST/DATABASE`.
+fn place(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    format!("postgres://{}", rest.split('?').next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_no_password() {
+        assert_eq!(place("postgres://me:secret@h:5432/db?sslmode=require"), "postgres://h:5432/db");
+        assert_eq!(place("postgres://h/db?password=secret"), "postgres://h/db");
+    }
+}
