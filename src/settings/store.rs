@@ -16,7 +16,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Store {
     let keep = match url.split_once("://") {
         _ if url.is_empty() => Keep::Nowhere,
         Some(("sqlite", path)) if is_path(path) => Keep::Sqlite(folder.join(path)),
-        Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => Keep::Postgres(Secret::new(url)),
+        Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => Keep::Postgres(Secret::new(url), folder.join("data")),
         _ => {
             section
                 .problem("url", "must begin with sqlite:// or postgres://, then a file's path or USER@HOST/DATABASE; \"\" stores nothing");

@@ -181,8 +181,8 @@ pub enum Keep {
     Nowhere,
     /// In a SQLite file.
     Sqlite(PathBuf),
-    /// In PostgreSQL: its URL, which may hold a password.
-    Postgres(Secret),
+    /// In PostgreSQL: its URL, which may hold a password, and the folder where rows wait for it.
+    Postgres(Secret, PathBuf),
 }
 
 /// `store.ledger`.

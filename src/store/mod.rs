@@ -99,7 +99,7 @@ impl Store {
         match keep {
             Keep::Nowhere => Ok(None),
             Keep::Sqlite(path) => sqlite::open(path).await.map(Some),
-            Keep::Postgres(url) => postgres::open(url).map(Some),
+            Keep::Postgres(url, folder) => postgres::open(url, folder).map(Some),
         }
     }
 

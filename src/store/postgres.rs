@@ -1,7 +1,7 @@
 //! PostgreSQL: one store for several gateways. A server that isn't there yet is no reason not to start: callers whose keys are
 //! known are served, and rows wait in the journal.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
@@ -16,11 +16,9 @@ use crate::base::Secret;
 const CONNECTIONS: u32 = 8;
 /// How long a connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(3);
-/// Where the journal lies: a server has no folder of ours.
-const FOLDER: &str = "data";
 
-/// Makes ready to connect.
-pub(super) fn open(url: &Secret) -> Result<Store, Failed> {
+/// Makes ready to connect. The journal lies in `folder`: a server has none of ours.
+pub(super) fn open(url: &Secret, folder: &Path) -> Result<Store, Failed> {
     sqlx::any::install_default_drivers();
     let place = place(url.expose());
     // The parser's own message may show a part of the URL.
@@ -28,7 +26,7 @@ pub(super) fn open(url: &Secret) -> Result<Store, Failed> {
     let options = options.map_err(|_| Failed::Unusable { place: place.clone(), what: "has no usable URL in store.url".to_owned() })?;
     let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
     let pool = pool.connect_lazy_with(options.disable_statement_logging());
-    let folder = std::path::absolute(FOLDER).unwrap_or_else(|_| PathBuf::from(FOLDER));
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     // Gateways of several databases may share a folder.
     let stem = format!("postgres-{}", &Digest::of(place.as_bytes()).to_hex()[..12]);
     Ok(Store { pool, kind: Kind::Postgres, place, folder, stem, ready: std::sync::Arc::default() })

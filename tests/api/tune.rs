@@ -175,7 +175,7 @@ fn tune_reads_a_log_and_compares_settings() {
 fn tune_says_what_it_cannot_do() {
     for (args, code, part) in [
         (&[][..], 2, "give --from FILE"),
-        (&["--since", "24h"], 2, "--since reads the ledger, which isn't built yet; give --from FILE"),
+        (&["--since", "24h"], 2, "--since isn't built: the ledger doesn't hold all that a replay needs; give --from FILE"),
         (&["--from", "log.json", "--since", "24h"], 2, "cannot be used with"),
         (&["--from", "log.json", "--set", "breaker.open_fro=1s"], 2, "open_fro is none of breaker's keys"),
         (&["--from", "log.json", "--set", "breaker.open_for=soon"], 2, "can't be \"soon\""),

@@ -20,5 +20,6 @@ fn sqlite() {
 #[test]
 fn postgresql() {
     let Some(server) = Postgres::start() else { return };
-    suite::all(&Keep::Postgres(Secret::new(server.url())));
+    let folder = tempfile::tempdir().unwrap();
+    suite::all(&Keep::Postgres(Secret::new(server.url()), folder.path().to_owned()));
 }

@@ -39,7 +39,7 @@ pub(super) struct Options {
     /// The gateway's JSON log; - reads standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// How far to look back in the ledger (not built yet)
+    /// How far to look back in the ledger (not built: it doesn't hold all that a replay needs)
     #[arg(long, value_name = "TIME", conflicts_with = "from")]
     since: Option<String>,
     /// Another value for a setting: breaker.KEY=VALUE, or providers.NAME.breaker.KEY=VALUE; may be given again
@@ -77,7 +77,7 @@ struct Report {
 pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let from = match (&options.from, &options.since) {
         (Some(from), _) => from,
-        (None, Some(_)) => return wrong_use("--since reads the ledger, which isn't built yet; give --from FILE"),
+        (None, Some(_)) => return wrong_use("--since isn't built: the ledger doesn't hold all that a replay needs; give --from FILE"),
         (None, None) => return wrong_use("give --from FILE, the gateway's JSON log (telemetry.log = \"json\"); - reads standard input"),
     };
     let changes: Vec<Change> = match options.set.iter().map(|text| Change::read(text)).collect() {
