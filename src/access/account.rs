@@ -97,6 +97,10 @@ pub struct Account {
     tokens: Option<Bucket>,
     at_once: u64,
     purse: Option<Purse>,
+    /// Of what was spent, what those that share the limits haven't been told.
+    untold: u64,
+    /// What they said last that was spent, and in which window.
+    heard: (u64, u64),
 }
 
 impl Account {
@@ -104,7 +108,7 @@ impl Account {
     pub fn new(terms: Terms, wall: Duration) -> Self {
         let bucket = |per_minute| NonZeroU64::new(per_minute).map(Bucket::new);
         let purse = terms.budget.map(|budget| Purse::new(budget, 0, wall));
-        Self { terms, requests: bucket(terms.rpm), tokens: bucket(terms.tpm), at_once: 0, purse }
+        Self { terms, requests: bucket(terms.rpm), tokens: bucket(terms.tpm), at_once: 0, purse, untold: 0, heard: (0, 0) }
     }
 
     /// What it is held to.
@@ -158,6 +162,49 @@ impl Account {
         let tokens = take(&mut self.tokens, ask.tokens);
         let reserved = self.purse.as_mut().is_some_and(|purse| purse.reserve(ask.nanos, now.wall).is_ok());
         Ok(Amounts { tokens, nanos: if reserved { ask.nanos } else { 0 } })
+    }
+
+    /// A call was let in by those that share the limits, who have spent so much: it takes its share here as well, whatever is
+    /// left, so that this account is near theirs should it have to decide.
+    pub fn follow(&mut self, ask: Amounts, spent: u64, now: Now) -> Amounts {
+        self.at_once += 1;
+        if let Some(bucket) = &mut self.requests {
+            bucket.settle(0, 1, now.moment);
+        }
+        if let Some(bucket) = &mut self.tokens {
+            bucket.settle(0, ask.tokens, now.moment);
+        }
+        self.hear(spent, now.wall);
+        if let Some(purse) = &mut self.purse {
+            purse.follow(ask.nanos);
+        }
+        let tokens = if self.tokens.is_some() { ask.tokens } else { 0 };
+        Amounts { tokens, nanos: if self.purse.is_some() { ask.nanos } else { 0 } }
+    }
+
+    /// Those that share the limits say that so much was spent.
+    pub fn hear(&mut self, spent: u64, wall: Duration) {
+        if let Some(purse) = &mut self.purse {
+            purse.at_least(spent, wall);
+            let window = purse.budget().window.number(wall);
+            let before = if self.heard.0 == window { self.heard.1 } else { 0 };
+            self.heard = (window, spent.max(before));
+        }
+    }
+
+    /// What those that share the limits are to know: what they said themselves, should they have lost it, and what they
+    /// haven't been told; from here on they have.
+    pub fn tell(&mut self, wall: Duration) -> (u64, u64) {
+        let window = self.purse.as_ref().map(|purse| purse.budget().window.number(wall));
+        let heard = if window == Some(self.heard.0) { self.heard.1 } else { 0 };
+        (heard, std::mem::take(&mut self.untold))
+    }
+
+    /// So much was spent that those that share the limits haven't been told.
+    pub fn keep_untold(&mut self, nanos: u64) {
+        if self.purse.is_some() {
+            self.untold = self.untold.saturating_add(nanos);
+        }
     }
 
     /// Reserves more money for a call that is let in already: it is to be made once more, elsewhere. False: there isn't any.

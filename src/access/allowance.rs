@@ -57,7 +57,33 @@ impl Allowance {
     /// The limit that it came up against; nothing was taken.
     pub fn admit(self: &Arc<Self>, ask: Amounts, now: Now) -> Result<Grant, Refusal> {
         let taken = self.lock().admit(ask, now)?;
-        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now })
+        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false })
+    }
+
+    /// A call that those let in that share the limits, who have spent so much.
+    pub fn follow(self: &Arc<Self>, ask: Amounts, spent: u64, now: Now) -> Grant {
+        let taken = self.lock().follow(ask, spent, now);
+        Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false }
+    }
+
+    /// What was spent in the present window, and what is left; None without a budget.
+    pub fn money(&self, wall: Duration) -> Option<(u64, u64)> {
+        self.lock().money(wall)
+    }
+
+    /// See [`Account::tell`].
+    pub fn tell(&self, wall: Duration) -> (u64, u64) {
+        self.lock().tell(wall)
+    }
+
+    /// Those that share the limits say that so much was spent.
+    pub fn hear(&self, spent: u64, wall: Duration) {
+        self.lock().hear(spent, wall);
+    }
+
+    /// They haven't after all.
+    pub fn untold(&self, nanos: u64) {
+        self.lock().keep_untold(nanos);
     }
 
     /// What is left of requests and of tokens a minute.
@@ -78,9 +104,18 @@ pub struct Grant {
     /// None once it is settled.
     taken: Option<Amounts>,
     began: Now,
+    /// Those that share the limits don't know of it.
+    alone: bool,
 }
 
 impl Grant {
+    /// The same of a call that those that share the limits don't know of: they are to be told what it spends.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
     /// Whether so much money is reserved, or could be: the call is to be made once more, elsewhere.
     pub fn covers(&mut self, nanos: u64, wall: Duration) -> bool {
         let Some(taken) = &mut self.taken else { return true };
@@ -95,7 +130,11 @@ impl Grant {
     /// Puts what the call did use in the place of what it took; once.
     pub fn settle(&mut self, used: Amounts, now: Now) {
         if let Some(taken) = self.taken.take() {
-            self.allowance.lock().settle(taken, used, now);
+            let mut account = self.allowance.lock();
+            account.settle(taken, used, now);
+            if self.alone {
+                account.keep_untold(used.nanos);
+            }
         }
     }
 
@@ -110,6 +149,9 @@ impl Drop for Grant {
         let mut account = self.allowance.lock();
         if let Some(taken) = self.taken {
             account.settle(taken, taken, self.began);
+            if self.alone {
+                account.keep_untold(taken.nanos);
+            }
         }
         account.leave();
     }
@@ -151,6 +193,27 @@ mod tests {
         assert_eq!(all.money(&key(9, 100), NOW), Some((45, 55)), "of which nobody told stands as it was taken");
         let at_once = account.lock().at_once();
         assert_eq!((at_once, account.standing(NOW.moment).0.map(|standing| standing.remaining)), (0, Some(7)));
+    }
+
+    #[test]
+    fn what_was_decided_elsewhere_is_followed() {
+        let all = Allowances::default();
+        let account = all.of(&key(1, 100), NOW).unwrap();
+        let ask = Amounts { tokens: 0, nanos: 30 };
+        let (one, two) = (account.follow(ask, 50, NOW), account.follow(ask, 40, NOW));
+        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((50, 0)), (50, 0)), "whatever is left");
+        account.hear(60, NOW.wall);
+        drop((one, two));
+        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall).0), (Some((120, 0)), 60));
+        assert_eq!(account.tell(NOW.wall + Duration::from_secs(86_400)), (0, 0), "that was yesterday");
+        let other = all.of(&VirtualKey { id: "other".into(), ..key(5, 100) }, NOW).unwrap();
+        let mut alone = other.admit(ask, NOW).unwrap().alone();
+        alone.settle(Amounts { tokens: 0, nanos: 7 }, NOW);
+        drop(alone);
+        drop(other.admit(ask, NOW).unwrap().alone());
+        assert_eq!((other.tell(NOW.wall), other.tell(NOW.wall)), ((0, 37), (0, 0)));
+        other.untold(5);
+        assert_eq!(other.tell(NOW.wall).1, 5);
     }
 
     #[test]

@@ -79,6 +79,17 @@ impl Purse {
         self.budget = budget;
     }
 
+    /// At least so much was spent in the window: others know of it.
+    pub fn at_least(&mut self, spent: u64, wall: Duration) {
+        self.turn(wall);
+        self.spent = self.spent.max(spent);
+    }
+
+    /// Reserves without a question: it was allowed elsewhere.
+    pub fn follow(&mut self, nanos: u64) {
+        self.reserved = self.reserved.saturating_add(nanos);
+    }
+
     /// What was spent in the window.
     pub fn spent(&self, wall: Duration) -> u64 {
         let mut now = *self;

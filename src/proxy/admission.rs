@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::failover::Prepared;
 use super::record::Record;
+use super::shared::{Away, Decision};
 use super::worker::Worker;
-use crate::access::{Amounts, Kind, Refusal, VirtualKey};
+use crate::access::{Amounts, Grant, Kind, Refusal, VirtualKey};
 use crate::ledger::most;
 use crate::routing::{Chain, Pool, Target};
 use crate::telemetry::Refused;
@@ -34,8 +35,8 @@ pub enum Turned {
 ///
 /// # Errors
 /// What turns it away; counted.
-pub fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record) -> Result<(), Turned> {
-    let Some(key) = record.key.as_ref().filter(|key| key.is_limited()) else { return Ok(()) };
+pub async fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record) -> Result<(), Turned> {
+    let Some(key) = record.key.clone().filter(|key| key.is_limited()) else { return Ok(()) };
     let metrics = &worker.gateway.metrics;
     let mut ask = Amounts { tokens: request.tokens, nanos: 0 };
     if let Some(budget) = key.budget {
@@ -48,8 +49,19 @@ pub fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record) -> Re
     }
     let now = worker.gateway.now();
     // Its terms limit something, so it has an account.
-    let Some(allowance) = worker.gateway.allowances.of(key, now) else { return Ok(()) };
-    match allowance.admit(ask, now) {
+    let Some(allowance) = worker.gateway.allowances.of(&key, now) else { return Ok(()) };
+    let decided = match &worker.shared {
+        None => allowance.admit(ask, now),
+        Some(shared) => match shared.admit(&key, &allowance, ask, now).await {
+            Ok(Decision::In { lease, spent }) => {
+                record.lease = Some(lease);
+                Ok(allowance.follow(ask, spent, now))
+            }
+            Ok(Decision::Refused(refusal)) => Err(refusal),
+            Err(Away) => allowance.admit(ask, now).map(Grant::alone),
+        },
+    };
+    match decided {
         Ok(grant) => {
             record.grant = Some(grant);
             Ok(())
@@ -61,7 +73,7 @@ pub fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record) -> Re
                 Kind::Concurrency => Refused::Concurrency,
                 Kind::Budget(_) => Refused::Budget,
             });
-            Err(Turned::Limit { refusal, key: Arc::clone(key), ask })
+            Err(Turned::Limit { refusal, key, ask })
         }
     }
 }

@@ -22,6 +22,7 @@ mod recall;
 mod record;
 mod recovery;
 mod resume;
+mod shared;
 mod stitch;
 mod tale;
 mod transport;

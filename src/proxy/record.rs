@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::entry::{Calls, entry};
+use super::shared::Lease;
 use super::worker::{Place, Worker};
 use crate::access::{Amounts, Grant, Standing, VirtualKey};
 use crate::base::{Dollars, Moment};
@@ -48,6 +49,8 @@ pub struct Record {
     outpaced: Option<(Usage, Option<i64>)>,
     /// What it holds of its key's limits.
     pub(super) grant: Option<Grant>,
+    /// What it holds of limits that several gateways share.
+    pub(super) lease: Option<Lease>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
     /// Whether the id is one that the caller gave it.
@@ -85,6 +88,7 @@ impl Record {
             cost: None,
             outpaced: None,
             grant: None,
+            lease: None,
             place: None,
             callers_id: false,
             wildcard: None,
@@ -149,6 +153,9 @@ impl Record {
         if let Some(grant) = &mut self.grant {
             grant.settle(used, self.worker.gateway.now());
         }
+        if let Some(lease) = &mut self.lease {
+            lease.settle(used);
+        }
     }
 
     /// Whether its key's budget covers another call that may cost so much, besides what was used so far; reserves it.
@@ -161,6 +168,9 @@ impl Record {
     /// What is left of its key's requests and tokens a minute, where those are limited.
     pub fn standing(&self) -> (Option<Standing>, Option<Standing>) {
         let Some(key) = self.key.as_ref().filter(|key| key.rpm > 0 || key.tpm > 0) else { return (None, None) };
+        if let Some(lease) = &self.lease {
+            return lease.standing();
+        }
         let now = self.worker.gateway.now();
         self.worker.gateway.allowances.of(key, now).map_or((None, None), |allowance| allowance.standing(now.moment))
     }
@@ -202,6 +212,7 @@ impl Record {
             self.settle();
         }
         self.grant = None;
+        self.lease = None;
         self.place = None;
         let served = self.served_by.as_ref();
         let level_is_info = status < 500;

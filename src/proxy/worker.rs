@@ -19,6 +19,7 @@ use super::client::Upstream;
 use super::edition::{Edition, Open};
 use super::pressure::Pressure;
 use super::resume::Shelf;
+use super::shared::Link;
 use crate::access::{Allowances, Now};
 use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, Pick, Router, Routes, Tell};
 use crate::base::{Moment, Secret, Tariff, request_id};
@@ -142,7 +143,13 @@ impl Desk {
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
-        let own = Own { router: RefCell::new(router), closing, rng: RefCell::new(seeded_rng()), turns: RefCell::default() };
+        let own = Own {
+            router: RefCell::new(router),
+            closing,
+            rng: RefCell::new(seeded_rng()),
+            turns: RefCell::default(),
+            link: RefCell::default(),
+        };
         let own = Rc::new(own);
         let edition = gateway.edition.load_full();
         Self(RefCell::new(Rc::new(Worker::new(gateway, edition, own, &[]))))
@@ -168,6 +175,8 @@ pub struct Worker {
     pub edition: Arc<Edition>,
     /// The same's routing table, this worker's own.
     pub routes: Routes,
+    /// The way to what several gateways have in common, where the settings name it.
+    pub(super) shared: Option<Rc<Link>>,
     /// The providers as it calls them, by their place.
     upstreams: Vec<Option<Rc<Upstream>>>,
     own: Rc<Own>,
@@ -181,6 +190,20 @@ struct Own {
     rng: RefCell<SmallRng>,
     /// Whose turn it is where the router is gone.
     turns: RefCell<Turns>,
+    /// The way to Redis, by the last edition that named one.
+    link: RefCell<Option<Rc<Link>>>,
+}
+
+impl Own {
+    /// The way to Redis at an address: the same for as long as the address is.
+    fn link(&self, url: &Secret, gateway: &Gateway) -> Option<Rc<Link>> {
+        let mut link = self.link.borrow_mut();
+        if !link.as_ref().is_some_and(|link| link.leads_to(url)) {
+            let name = request_id(gateway.clock.wall(), &mut *self.rng.borrow_mut());
+            *link = Link::new(url, name, Arc::clone(&gateway.metrics), gateway.clock);
+        }
+        link.clone()
+    }
 }
 
 impl Worker {
@@ -192,7 +215,8 @@ impl Worker {
         });
         let upstreams = upstreams.collect();
         let routes = edition.routes.own();
-        Self { gateway, edition, routes, upstreams, own }
+        let shared = edition.settings.shared.url.as_ref().and_then(|url| own.link(url, &gateway));
+        Self { gateway, edition, routes, shared, upstreams, own }
     }
 
     /// The provider at a place as this worker calls it; None where its edition doesn't have it.

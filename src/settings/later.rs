@@ -27,7 +27,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("cache.ttl", Until::NoEffect, "nothing is cached"),
     ("cache.max", Until::NoEffect, "nothing is cached"),
     ("cache.coalesce", Until::NoEffect, "identical requests are all sent"),
-    ("shared.url", Until::Refused, "each gateway would keep limits and budgets of its own"),
     ("telemetry.otlp", Until::NoEffect, "no traces are sent"),
     ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
     ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
@@ -45,11 +44,6 @@ pub(super) fn cache(mut section: Section<'_>) {
     section.period("ttl", Duration::from_secs(600));
     section.size("max", 256 << 20);
     section.flag("coalesce", true);
-}
-
-/// `[shared]`: refused unless empty.
-pub(super) fn shared(mut section: Section<'_>) {
-    section.text("url", "");
 }
 
 /// `[server.tls]`: refused by being there.

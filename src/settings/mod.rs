@@ -22,6 +22,7 @@ mod provider;
 mod raw;
 mod resolve;
 mod secrets;
+mod shared;
 mod store;
 mod stream;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::path::Path;
 use super::provider::{self, Above, REHEARSAL};
 use super::raw::{Report, Section};
 use super::secrets::Vault;
+use super::shared;
 use super::store;
 use super::stream;
 use super::types::{Model, Retry, Settings, Streaming, Target};
@@ -39,7 +40,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
     let streaming = stream::read(root.section("stream"), &Streaming::default());
     later::cache(root.section("cache"));
     let store = store::read(root.section("store"), vault.folder);
-    later::shared(root.section("shared"));
+    let shared = shared::shared(root.section("shared"));
 
     let mut providers = provider::providers(&mut root, vault, &above);
     let mut models = models(&mut root, &providers.names, (&retry, &streaming));
@@ -56,6 +57,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
         auth,
         admin,
         telemetry,
+        shared,
         store,
         retry,
         providers: providers.usable,

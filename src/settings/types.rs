@@ -27,6 +27,8 @@ pub struct Settings {
     pub telemetry: Telemetry,
     /// Where keys and ledger are kept.
     pub store: Store,
+    /// What several gateways have in common.
+    pub shared: Shared,
     /// `[retry]`, before any model's own: a model of the same terms shares the gateway's budget.
     pub retry: Retry,
     /// The providers that can be called, by name. One whose keys are all unset is not here but in `left_out`.
@@ -152,6 +154,13 @@ pub struct Telemetry {
     pub cost_in_usage: bool,
     /// Whether /metrics asks for the admin key.
     pub metrics_need_admin: bool,
+}
+
+/// `[shared]`.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Of Redis; None: each gateway is on its own. It may hold a password.
+    pub url: Option<Secret>,
 }
 
 /// `telemetry.log`.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -240,6 +240,11 @@ pub struct Metrics {
     pub dropped_events: Counter,
     /// Calls repeated on a fresh connection since the upstream had closed the reused one.
     pub stale_reuse: Counter,
+    shared_up: Gauge,
+    /// Workers for whom Redis is away.
+    shared_away: AtomicU64,
+    /// Calls that went by this gateway's own account since Redis didn't answer in time.
+    pub shared_fallbacks: Counter,
     /// Requests picked without their worker's router actor, since its mailbox was closed.
     pub router_fallbacks: Counter,
 }
@@ -353,10 +358,15 @@ impl Metrics {
         let ledger_lost = plain("stagedoor_ledger_lost", "Rows of the ledger that neither store nor journal has");
         let dropped_reports = plain("stagedoor_dropped_reports", "Reports that an actor's full mailbox refused");
         let dropped_events = plain("stagedoor_dropped_events", "Events of upstream streams that were not JSON");
+        let shared_fallbacks =
+            plain("stagedoor_shared_fallbacks", "Decisions on limits made by this gateway alone since Redis didn't answer in time");
         let stale_reuse = plain("stagedoor_stale_reuse", "Calls repeated since the reused connection was closed");
         let router_fallbacks = plain("stagedoor_router_fallbacks", "Picks made without the worker's router actor");
         let ledger_queue = Gauge::default();
         registry.register("stagedoor_ledger_queue", "Rows of the ledger that aren't in the store yet", ledger_queue.clone());
+        let shared_up = Gauge::default();
+        shared_up.set(1);
+        registry.register("stagedoor_shared_up", "Whether Redis answers, where limits are shared", shared_up.clone());
         registry.register_collector(Box::new(live));
 
         Self {
@@ -384,6 +394,9 @@ impl Metrics {
             dropped_events,
             stale_reuse,
             router_fallbacks,
+            shared_up,
+            shared_away: AtomicU64::new(0),
+            shared_fallbacks,
         }
     }
 
@@ -476,6 +489,12 @@ impl Metrics {
     /// Counts a request that a limit refused.
     pub fn refuse(&self, kind: Refused) {
         self.refusals[kind as usize].inc();
+    }
+
+    /// Redis, where limits are shared, has come back for one worker, or is away for it; up is what is so for all.
+    pub fn shared(&self, back: bool) {
+        let before = if back { self.shared_away.fetch_sub(1, Ordering::Relaxed) } else { self.shared_away.fetch_add(1, Ordering::Relaxed) };
+        self.shared_up.set(i64::from(back && before <= 1));
     }
 
     /// Counts an active probe.

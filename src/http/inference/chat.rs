@@ -111,7 +111,7 @@ async fn prepare(
         deadline: record.started.plus(total),
         chain,
     };
-    admit(worker, &mut prepared, record).map_err(|turned| Error::turned(&turned))?;
+    admit(worker, &mut prepared, record).await.map_err(|turned| Error::turned(&turned))?;
     Ok(prepared)
 }
 

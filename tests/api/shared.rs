@@ -1,0 +1,262 @@
+//! Two gateways over one Redis, a real one that each test starts: together they keep a key's limits, and where Redis is away or
+//! slow each keeps them by itself.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::support::{Client, Reply, TestApp, Upstream, plain};
+
+/// A Redis of the test's own; None where the machine has none, which is said, and is a failure where all tests are to run.
+struct Redis {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Redis {
+    fn start() -> Option<Self> {
+        let there = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+        if !there {
+            assert!(std::env::var_os("STAGEDOOR_TEST_ALL").is_none(), "redis-server is missing");
+            println!("skipped: redis-server is missing");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let mut redis = Self { child: Self::run(port, &folder), port, folder };
+        redis.until_ready();
+        Some(redis)
+    }
+
+    fn run(port: u16, folder: &tempfile::TempDir) -> Child {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn until_ready(&mut self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(Instant::now() < end, "redis-server doesn't start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// One command, as typed; its answer.
+    fn order(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+        let mut answer = [0; 4_096];
+        let count = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..count]).into_owned()
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    fn again(&mut self) {
+        self.child = Self::run(self.port, &self.folder);
+        self.until_ready();
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const KEY: &str = "Bearer sk-limited-0123456789abcdef";
+
+/// Answers that used 60 tokens, at a tenth of a cent.
+fn upstream() -> Upstream {
+    let usage = r#"{"prompt_tokens":50,"completion_tokens":10,"total_tokens":60}"#;
+    let choices = r#"[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]"#;
+    Upstream::answering(plain(&format!(r#"{{"id":"c","choices":{choices},"usage":{usage}}}"#)))
+}
+
+fn gateway(redis: &Redis, upstream: &Upstream, limits: &str) -> TestApp {
+    TestApp::start(&format!(
+        "[shared]\nurl = \"redis://127.0.0.1:{}\"\n[[auth.keys]]\nname = \"team\"\nkey = {{ value = \"sk-limited-0123456789abcdef\" }}\n{limits}\n{}\
+         [models.m]\ntargets = [{{ provider = \"p\", model = \"up\", price = {{ input = 1000, output = 1000 }} }}]\n",
+        redis.port,
+        upstream.provider("p")
+    ))
+}
+
+/// May use 75 tokens: seven and a half cents.
+fn ask(client: Client) -> Reply {
+    let body = |text: &str| json!({"model": "m", "max_tokens": 20, "messages": [{"role": "user", "content": text}]}).to_string();
+    client.post("/v1/chat/completions", &[("authorization", KEY)], &body(&"x".repeat(220 - body("").len())))
+}
+
+/// So many callers at once, half of them at each gateway; each asks again for as long as the gateway says that it may help.
+fn crowd(callers: usize, apps: [&TestApp; 2], again: bool) -> Vec<Reply> {
+    let gate = Barrier::new(callers);
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..callers)
+            .map(|number| {
+                let (client, gate) = (apps[number % 2].client(), &gate);
+                scope.spawn(move || {
+                    gate.wait();
+                    loop {
+                        let reply = ask(client);
+                        if !again || reply.header("x-should-retry") != Some("true") {
+                            return reply;
+                        }
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    })
+}
+
+fn alone(app: &TestApp) -> f64 {
+    app.metric("stagedoor_shared_fallbacks_total")
+}
+
+#[test]
+fn row_63_two_gateways_never_spend_more_than_one_budget() {
+    let Some(redis) = Redis::start() else { return };
+    let up = upstream();
+    let budget = "budget = { usd = 6.0, window = \"day\" }";
+    let (one, other) = (gateway(&redis, &up, budget), gateway(&redis, &up, budget));
+    assert_eq!([ask(one.client()).status, ask(other.client()).status], [200, 200]);
+    let replies = crowd(200, [&one, &other], true);
+    let calls = up.count();
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count() + 2, calls);
+    assert!(replies.iter().all(|reply| reply.status == 200 || reply.code() == "budget_exceeded"));
+    if alone(&one) + alone(&other) == 0.0 {
+        assert!((97..=100).contains(&calls), "{calls} calls at 6 cents, of 6 dollars");
+    }
+    // Where Redis is slower than 50 ms (on a machine that is busy), a gateway decides alone, and keeps the budget by itself.
+    assert!(calls <= 200, "{calls}; alone {} and {}", alone(&one), alone(&other));
+}
+
+#[test]
+fn row_64_two_gateways_keep_one_rate_and_one_number_at_once() {
+    let Some(redis) = Redis::start() else { return };
+    let up = upstream();
+    let (one, other) = (gateway(&redis, &up, "rpm = 100"), gateway(&redis, &up, "rpm = 100"));
+    assert_eq!([ask(one.client()).status, ask(other.client()).status], [200, 200]);
+    let began = Instant::now();
+    let replies = crowd(160, [&one, &other], false);
+    let (calls, come) = (up.count(), began.elapsed().as_secs_f64() * 100.0 / 60.0);
+    let strict = alone(&one) + alone(&other) == 0.0;
+    assert!(
+        calls >= 100 && calls as f64 <= if strict { 105.0 } else { 200.0 } + come,
+        "{calls}; alone {} and {}",
+        alone(&one),
+        alone(&other)
+    );
+    let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
+    assert_eq!((refused.code(), refused.header("retry-after")), ("rate_limit_exceeded".into(), Some("1")));
+
+    let slow = Upstream::by(|_| {
+        std::thread::sleep(Duration::from_millis(700));
+        plain(r#"{"id":"c","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#)
+    });
+    redis.order("FLUSHALL");
+    let (one, other) = (gateway(&redis, &slow, "concurrency = 10"), gateway(&redis, &slow, "concurrency = 10"));
+    let replies = crowd(60, [&one, &other], false);
+    let served = replies.iter().filter(|reply| reply.status == 200).count();
+    let strict = alone(&one) + alone(&other) == 0.0;
+    assert!((10..=if strict { 10 } else { 20 }).contains(&served), "{served}; alone {} and {}", alone(&one), alone(&other));
+    one.until("the permits are back", |app| ask(app.client()).status == 200);
+    assert_eq!(ask(other.client()).status, 200);
+}
+
+#[test]
+fn row_56_a_redis_that_dies_or_forgets_resets_nothing() {
+    let Some(mut redis) = Redis::start() else { return };
+    let up = upstream();
+    // For twelve calls, whoever makes them.
+    let budget = "budget = { usd = 0.735, window = \"month\" }";
+    let app = gateway(&redis, &up, budget);
+    // What is settled is known to whoever settled it.
+    let settled = |redis: &Redis| {
+        let reserved = || redis.order("HGET stagedoor:{settings:team}:limits reserved");
+        app.until("all is settled", |_| reserved().contains("\r\n0\r\n"));
+    };
+    assert_eq!([(); 3].map(|()| ask(app.client()).status), [200; 3]);
+    settled(&redis);
+    assert!(redis.order("FLUSHALL").starts_with("+OK"));
+    assert_eq!([(); 2].map(|()| ask(app.client()).status), [200; 2], "18 cents are known here");
+    settled(&redis);
+    let other = gateway(&redis, &up, budget);
+    assert_eq!([ask(other.client()).status, ask(app.client()).status], [200, 200]);
+    settled(&redis);
+    redis.kill();
+    assert_eq!([(); 2].map(|()| ask(app.client()).status), [200; 2], "by its own account");
+    assert!(alone(&app) >= 1.0);
+    app.until("it is known to be away", |app| app.metric("stagedoor_shared_up") == 0.0);
+    redis.again();
+    app.until("it is back", |app| app.metric("stagedoor_shared_up") == 1.0);
+    let replies: Vec<_> = (0..8).map(|_| ask(app.client())).collect();
+    let served = replies.iter().filter(|reply| reply.status == 200).count();
+    assert!(up.count() <= 12 && served >= 2, "{} calls at 6 cents, of 73.5", up.count());
+    assert_eq!(replies.last().unwrap().code(), "budget_exceeded");
+    assert_eq!(ask(other.client()).code(), "budget_exceeded", "the other learns it from Redis");
+}
+
+#[test]
+fn row_57_a_slow_redis_holds_nobody_up() {
+    let Some(redis) = Redis::start() else { return };
+    let up = upstream();
+    let app = gateway(&redis, &up, "rpm = 1000\nbudget = { usd = 100.0 }");
+    assert_eq!(ask(app.client()).status, 200);
+    let held = "stagedoor:{settings:team}:limits";
+    let spent = |redis: &Redis| redis.order(&format!("HGET {held} spent"));
+    let end = Instant::now() + Duration::from_secs(5);
+    while !spent(&redis).contains("60000000") {
+        assert!(Instant::now() < end, "what it cost is told: {}", spent(&redis));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(redis.order("CLIENT PAUSE 2000 ALL").starts_with("+OK"));
+    let mut waits: Vec<_> = (0..40)
+        .map(|_| {
+            let began = Instant::now();
+            assert_eq!(ask(app.client()).status, 200);
+            began.elapsed()
+        })
+        .collect();
+    waits.sort();
+    // Two late decisions on each worker, then none waits.
+    assert!(waits[30] < Duration::from_millis(45), "{waits:?}");
+    assert!(alone(&app) >= 39.0, "{}", alone(&app));
+    app.until("it is back", |app| app.metric("stagedoor_shared_up") == 1.0);
+    // The next decision of Redis' tells it all.
+    let before = alone(&app);
+    assert_eq!(ask(app.client()).status, 200);
+    assert_eq!(alone(&app), before);
+    app.until("all is told", |_| spent(&redis).contains(&(42 * 60_000_000u64).to_string()));
+    assert_eq!(redis.order("ZCARD stagedoor:{settings:team}:leases").trim(), ":0", "nothing is left behind");
+}
+
+#[test]
+fn a_gateway_that_dies_gives_its_permits_back() {
+    let Some(redis) = Redis::start() else { return };
+    let up = upstream();
+    let app = gateway(&redis, &up, "concurrency = 1\nbudget = { usd = 1.0 }");
+    assert_eq!(ask(app.client()).status, 200);
+    let (held, leases) = ("stagedoor:{settings:team}:limits", "stagedoor:{settings:team}:leases");
+    app.until("its lease is over", |_| redis.order(&format!("ZCARD {leases}")).starts_with(":0"));
+    // As another gateway would have left it: under way for ever, then over.
+    redis.order(&format!("ZADD {leases} 9000000000000000 dead"));
+    redis.order(&format!("HSET {held} n:dead 500000000 reserved 500000000"));
+    assert_eq!(ask(app.client()).code(), "rate_limit_exceeded");
+    redis.order(&format!("ZADD {leases} 1 dead"));
+    let reply = ask(app.client());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!((0..10).map(|_| ask(app.client()).status).filter(|status| *status == 200).count(), 6, "what it had reserved is spent");
+}
