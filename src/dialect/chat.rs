@@ -57,6 +57,8 @@ pub struct Request<'a> {
     pub user: Option<Words<'a>>,
     /// Whether the answer is streamed.
     pub stream: bool,
+    /// Whether the stream is to say at its end what was used, where the dialect has to be asked.
+    pub tell_usage: bool,
     /// What else was asked for, by name, that this shape doesn't have.
     pub others: Vec<Other<'a>>,
 }
@@ -316,7 +318,7 @@ pub struct Answer<'a> {
     /// The answers.
     pub choices: Vec<Choice<'a>>,
     /// What was used.
-    pub spent: Option<Spent>,
+    pub spent: Option<Usage>,
 }
 
 /// One answer.
@@ -347,15 +349,6 @@ pub enum Finish {
     WindowFull,
     /// The vendor paused a long turn of its own tools.
     Paused,
-}
-
-/// What an answer used, and what of it was written to the vendor's cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// Its tokens.
-    pub usage: Usage,
-    /// Of the prompt, those that the vendor wrote to its cache (billed apart by Anthropic).
-    pub cache_write: u64,
 }
 
 /// A piece of a streamed answer. `choice` is the answer's number, from 0; `call` a call's within it.
@@ -435,7 +428,7 @@ pub enum Delta<'a> {
         stop: Option<Words<'a>>,
     },
     /// What was used so far; the last one counts.
-    Spent(Spent),
+    Spent(Usage),
     /// Nothing, as a sign of life.
     Ping,
     /// It failed.

@@ -5,6 +5,7 @@ pub mod chat;
 mod draft;
 pub mod fault;
 mod node;
+mod onward;
 pub mod openai;
 mod quota;
 mod retry_after;

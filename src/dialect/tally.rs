@@ -30,6 +30,22 @@ impl Tally {
         self.told = usage(object).or(self.told);
     }
 
+    /// The upstream sent a `usage` object that only says what has changed since the one before (Anthropic's).
+    /// No call uses nothing: one that says so was written where nobody had said anything.
+    pub fn more_usage(&mut self, object: &[u8]) {
+        let Some(new) = usage(object).filter(|new| new.total() > 0) else { return };
+        let known = self.told.unwrap_or_default();
+        self.told = Some(Usage {
+            input: new.input.max(known.input),
+            output: new.output.max(known.output),
+            cached: new.cached.max(known.cached),
+            cache_write: new.cache_write.max(known.cache_write),
+            audio_input: new.audio_input.max(known.audio_input),
+            reasoning: new.reasoning.max(known.reasoning),
+            audio_output: new.audio_output.max(known.audio_output),
+        });
+    }
+
     /// The upstream said these words.
     pub fn words(&mut self, words: &str) {
         self.counter.read(words);

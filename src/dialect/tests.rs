@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::chat::{
-    Answer, Cache, Choice, Delta, Effort, Finish, Format, Message, Part, Request, Role, Source, Spent, Thinking, Tool, ToolChoice, Words,
+    Answer, Cache, Choice, Delta, Effort, Finish, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice, Words,
 };
 use super::{Usage, Wire};
 
@@ -163,6 +163,7 @@ fn rest(wire: Wire) -> BoxedStrategy<Request<'static>> {
             let mut request = Request { max_tokens, stop, user, stream, ..Request::default() };
             match wire {
                 Wire::OpenAi => {
+                    request.tell_usage = stream && thinks;
                     request.model = "gpt-4o".into();
                     (request.seed, request.presence_penalty, request.frequency_penalty) = (seed, penalty.clone(), penalty);
                     (request.logprobs, request.choices) = (logprobs, choices);
@@ -202,7 +203,7 @@ fn request(wire: Wire) -> BoxedStrategy<Request<'static>> {
         .boxed()
 }
 
-fn spent(wire: Wire) -> BoxedStrategy<Spent> {
+fn spent(wire: Wire) -> BoxedStrategy<Usage> {
     (0u64..9_000, 0u64..9_000, 0u64..9_000, 0u64..9_000, 0u64..9_000)
         .prop_map(move |(input, output, cached, cache_write, reasoning)| {
             let (cached, cache_write) = match wire {
@@ -210,7 +211,7 @@ fn spent(wire: Wire) -> BoxedStrategy<Spent> {
                 Wire::Anthropic => (cached, cache_write),
             };
             let input = if wire == Wire::Anthropic { input + cached + cache_write } else { input };
-            Spent { usage: Usage { input, output, cached, cache_write, reasoning: reasoning.min(output), ..Usage::default() }, cache_write }
+            Usage { input, output, cached, cache_write, reasoning: reasoning.min(output), ..Usage::default() }
         })
         .boxed()
 }

@@ -18,8 +18,12 @@ use super::respond::REQUEST_ID;
 use crate::access::{Digest, Entry, Principal, is_issued, same_secret};
 use crate::actors::Reloader;
 use crate::base::{Moment, is_request_id};
+use crate::dialect::Wire;
 use crate::proxy::headers::text;
 use crate::proxy::{Desk, Worker};
+
+// Ready as a name: looking one up by its text would check and copy it in each request.
+static X_API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
 
 /// Anyone: what a path without a key has.
 pub(super) struct Visitor {
@@ -31,6 +35,8 @@ pub(super) struct Visitor {
     pub(super) callers_id: bool,
     /// When the request's head had come.
     pub(super) started: Moment,
+    /// In whose words it is answered.
+    pub(super) wire: Wire,
 }
 
 /// A caller who may come in.
@@ -69,7 +75,8 @@ impl Visitor {
         let callers_id = own.is_some();
         let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
         let started = worker.gateway.clock.now();
-        Self { worker, id, callers_id, started }
+        let wire = spoken(request.path());
+        Self { worker, id, callers_id, started, wire }
     }
 
     #[expect(clippy::result_large_err, reason = "it is what actix takes")]
@@ -83,7 +90,7 @@ impl Visitor {
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
         self.worker.gateway.metrics.request(crate::telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
         tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
-        InternalError::from_response(error.label(), unread(error.response(&self.id), payload.take()))
+        InternalError::from_response(error.label(), unread(error.response_in(self.wire, &self.id), payload.take()))
     }
 }
 
@@ -106,7 +113,8 @@ impl FromRequest for Caller {
             let principal = if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) };
             return Either::Left(ready(visitor.admit(principal, payload)));
         }
-        let Some(sent) = bearer(request) else { return Either::Left(ready(visitor.admit(Err(Error::no_key()), payload))) };
+        let sent = bearer(request).or_else(|| api_key(request));
+        let Some(sent) = sent else { return Either::Left(ready(visitor.admit(Err(Error::no_key()), payload))) };
         let digest = Digest::of(sent);
         match known(&visitor.worker, &digest) {
             None if is_issued(sent) && visitor.worker.gateway.archive.is_some() => {
@@ -189,6 +197,23 @@ impl FromRequest for Scraper {
             Err(error) => Err(visitor.refused(error, payload)),
         })
     }
+}
+
+/// The dialect of a path: in its words a caller there is refused.
+fn spoken(path: &str) -> Wire {
+    let is_messages = matches!(path.strip_prefix("/v1").unwrap_or(path), "/messages" | "/messages/count_tokens");
+    if is_messages { Wire::Anthropic } else { Wire::OpenAi }
+}
+
+/// The key of `x-api-key`, where Anthropic's dialect is spoken and no other was sent: its older SDKs send it so.
+fn api_key(request: &HttpRequest) -> Option<&[u8]> {
+    let headers = request.headers();
+    if headers.contains_key(header::AUTHORIZATION) || spoken(request.path()) != Wire::Anthropic {
+        return None;
+    }
+    let mut keys = headers.get_all(&X_API_KEY);
+    let key = keys.next()?.as_bytes();
+    keys.next().is_none().then(|| key.trim_ascii())
 }
 
 /// The key of `Authorization: Bearer KEY`, the scheme in any case. Two such headers are none: whose would it be?

@@ -8,10 +8,11 @@ use actix_web::http::header;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::respond::identify;
+use super::respond::identify_in;
 use crate::access::{Broke, Kind};
 use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer};
+use crate::dialect::{self, anthropic};
 use crate::proxy::{Fault, Turned, Unreadable};
 use crate::store::Failed;
 
@@ -90,7 +91,8 @@ impl Error {
 
     pub(super) fn no_key() -> Self {
         // One text for every wrong key: it tells nothing of what was wrong with it.
-        let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`.";
+        let message =
+            "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`, or to /v1/messages as `x-api-key: KEY`.";
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 
@@ -327,6 +329,12 @@ impl Error {
         }
     }
 
+    /// A stream that broke after its first content.
+    fn broken(message: &str, timeout: bool) -> Self {
+        let code = if timeout { "upstream_timeout" } else { "stream_interrupted" };
+        Self::new(502, UPSTREAM, code, format!("The answer broke off: {message}."))
+    }
+
     /// The status that is sent.
     pub(super) fn status(&self) -> u16 {
         self.0.status
@@ -344,8 +352,18 @@ impl Error {
         serde_json::to_vec(&wire).unwrap_or_default()
     }
 
+    /// The same as Anthropic writes it: what OpenAI's code says is for the message to say.
+    fn anthropic(&self) -> Bytes {
+        anthropic::error(anthropic::error_type(self.0.status), cut(&self.0.message, LONGEST_MESSAGE))
+    }
+
     /// The answer.
     pub(super) fn response(&self, id: &str) -> HttpResponse {
+        self.response_in(dialect::Wire::OpenAi, id)
+    }
+
+    /// The answer to a caller of this dialect.
+    pub(super) fn response_in(&self, wire: dialect::Wire, id: &str) -> HttpResponse {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = HttpResponse::build(status);
         if let Some(wait) = self.0.retry_after {
@@ -363,9 +381,12 @@ impl Error {
                 let content_type = content_type.as_deref().unwrap_or("application/json").to_owned();
                 response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
             }
-            None => response.content_type("application/json").body(self.json()),
+            None => response.content_type("application/json").body(match wire {
+                dialect::Wire::OpenAi => self.json().into(),
+                dialect::Wire::Anthropic => self.anthropic(),
+            }),
         };
-        identify(response.headers_mut(), id);
+        identify_in(wire, response.headers_mut(), id);
         response
     }
 
@@ -384,6 +405,26 @@ impl Error {
     }
 }
 
+/// The event that ends a stream of Anthropic's with an error.
+fn anthropic_event(error: &Error) -> Bytes {
+    let json = match &error.0.passed {
+        Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
+        Some(_) => anthropic::error(anthropic::error_type(error.0.status), "The upstream refused the request.").to_vec(),
+        None => error.anthropic().to_vec(),
+    };
+    [b"event: error\ndata: ".as_slice(), &json, b"\n\n"].concat().into()
+}
+
+/// A fault inside a stream that has begun, to a caller of Anthropic's dialect.
+pub(super) fn anthropic_fault_event(fault: &Fault) -> Bytes {
+    anthropic_event(&Error::fault(fault))
+}
+
+/// A stream that broke after its first content, to a caller of Anthropic's dialect.
+pub(super) fn anthropic_broken_event(message: &str, timeout: bool) -> Bytes {
+    anthropic_event(&Error::broken(message, timeout))
+}
+
 /// JSON without its line ends: they only stand between tokens, and an event's data has one line.
 fn one_line(json: &[u8]) -> Vec<u8> {
     json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
@@ -396,8 +437,7 @@ pub(super) fn fault_event(fault: &Fault) -> Bytes {
 
 /// A stream that broke after its first content.
 pub(super) fn broken_event(message: &str, timeout: bool) -> Bytes {
-    let code = if timeout { "upstream_timeout" } else { "stream_interrupted" };
-    Error::new(502, UPSTREAM, code, format!("The answer broke off: {message}.")).event()
+    Error::broken(message, timeout).event()
 }
 
 /// A reader of a stream can't go on.

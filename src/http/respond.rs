@@ -9,13 +9,16 @@ use serde::Serialize;
 
 use crate::access::Standing;
 use crate::base::Dollars;
+use crate::dialect::Wire;
 use crate::proxy::Record;
 
 pub(super) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+const ANTHROPIC_ID: HeaderName = HeaderName::from_static("request-id");
 const PROVIDER: HeaderName = HeaderName::from_static("x-stagedoor-provider");
 const MODEL: HeaderName = HeaderName::from_static("x-stagedoor-model");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-stagedoor-attempts");
+const DROPPED: HeaderName = HeaderName::from_static("x-stagedoor-dropped");
 const ROUTE: HeaderName = HeaderName::from_static("x-stagedoor-route");
 const OVERHEAD: HeaderName = HeaderName::from_static("x-stagedoor-overhead-us");
 const COST: HeaderName = HeaderName::from_static("x-stagedoor-cost");
@@ -32,6 +35,10 @@ static TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
+
+/// Of what was left out, so many names are told, and so many characters.
+const MOST_NAMES: usize = 32;
+const LONGEST_LIST: usize = 1_000;
 
 /// An answer of the gateway's own, as JSON.
 pub(super) fn json(status: StatusCode, id: &str, answer: &impl Serialize) -> HttpResponse {
@@ -77,6 +84,16 @@ fn until_full(reset: Duration) -> String {
     }
 }
 
+/// The same for a caller of this dialect: Anthropic's SDKs read the id by another name.
+pub(super) fn identify_in(wire: Wire, headers: &mut HeaderMap, id: &str) {
+    identify(headers, id);
+    if wire == Wire::Anthropic
+        && let Ok(id) = HeaderValue::from_str(id)
+    {
+        headers.append(ANTHROPIC_ID, id);
+    }
+}
+
 /// Adds what every inference answer's head says besides, good or not. `headers` has none of it yet: adding to them costs
 /// half of replacing.
 pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model: Option<&str>) {
@@ -92,6 +109,9 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     if let Some(cost) = record.shown_cost() {
         add(COST, &Dollars(cost).to_string());
     }
+    if !record.dropped.is_empty() {
+        add(DROPPED, &list(&record.dropped));
+    }
     if record.attempts > 0 {
         add(ROUTE, &record.route);
         headers.append(ATTEMPTS, HeaderValue::from(record.attempts));
@@ -100,6 +120,12 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     let overhead = record.overhead_us();
     headers.append(OVERHEAD, HeaderValue::from(overhead));
     headers.append(PROCESSING, HeaderValue::from((overhead + record.upstream_us) / 1_000));
+}
+
+/// Names in a header: a caller chooses some of them, so not more than a header holds.
+fn list(names: &[String]) -> String {
+    let text = names.iter().take(MOST_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    text.chars().filter(|c| !c.is_control()).take(LONGEST_LIST).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::auth::{Caller, Visitor};
 use super::error::Error;
-use super::inference::{chat, models, streams};
+use super::inference::{chat, messages, models, streams};
 use super::{admin, health, metrics, respond, route};
 
 /// Which paths an address serves.
@@ -62,6 +62,12 @@ fn serving(app: &mut web::ServiceConfig) {
     for path in both("/chat/completions") {
         app.service(resource(&path).route(web::post().to(chat::chat)));
     }
+    for path in both("/messages") {
+        app.service(resource(&path).route(web::post().to(messages::messages)));
+    }
+    for path in both("/messages/count_tokens") {
+        app.service(resource(&path).route(web::post().to(messages::count_tokens)));
+    }
     for prefix in ["/v1", ""] {
         let path = |rest: &str| format!("{prefix}{rest}");
         app.service(resource(&path("/models")).route(web::get().to(models::list)))
@@ -89,7 +95,7 @@ async fn front(visitor: Visitor) -> HttpResponse {
     let mut answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
-        "links": { "chat": "/v1/chat/completions", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
+        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
     });
     if visitor.worker.edition.settings.admin.listen.is_empty() {
         answer["links"]["metrics"] = "/metrics".into();
@@ -98,9 +104,9 @@ async fn front(visitor: Visitor) -> HttpResponse {
 }
 
 async fn unknown(caller: Caller, request: HttpRequest) -> HttpResponse {
-    Error::unknown_path(request.method().as_str(), request.path()).response(&caller.visitor.id)
+    Error::unknown_path(request.method().as_str(), request.path()).response_in(caller.visitor.wire, &caller.visitor.id)
 }
 
 async fn wrong_method(caller: Caller, request: HttpRequest) -> HttpResponse {
-    Error::wrong_method(request.method().as_str(), request.path()).response(&caller.visitor.id)
+    Error::wrong_method(request.method().as_str(), request.path()).response_in(caller.visitor.wire, &caller.visitor.id)
 }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
-use super::client::{CHAT, Call, Response};
-use super::failover::{Prepared, Whole};
+use super::client::{Call, Response};
+use super::failover::{Asked, Prepared, Whole};
 use super::fault::Fault;
+use super::foreign::Foreign;
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::reader::{Progress, Reader, Reading};
@@ -24,10 +25,11 @@ use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Dollars, Moment, Tariff};
+use crate::dialect::anthropic;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
-use crate::dialect::{Quota, Source, Tally, Usage, with_cost};
+use crate::dialect::{Quota, Source, Tally, Usage, Wire, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
 use crate::stream::Input;
@@ -36,6 +38,8 @@ use crate::stream::Input;
 const MOST_OF_A_REFUSAL: usize = 1 << 20;
 /// A larger answer is scanned off the worker's thread.
 const LARGE: usize = 1 << 20;
+/// Where Anthropic counts a request's tokens.
+const COUNT_TOKENS: &str = "/messages/count_tokens";
 /// A refusal's body has this long.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -89,6 +93,8 @@ pub(super) struct Attempt<'a> {
     ongoing: Ongoing,
     watch: Watch,
     deadline: Moment,
+    /// What it takes to speak to a target of another dialect.
+    foreign: Option<Box<Foreign>>,
     /// What it is to go on with; None: nothing was said yet.
     leg: Option<Leg>,
     /// When its first content came.
@@ -96,14 +102,21 @@ pub(super) struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    pub(super) fn new(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment) -> Self {
+    pub(super) fn new(
+        worker: &'a Rc<Worker>,
+        request: &'a Prepared,
+        ongoing: Ongoing,
+        foreign: Option<Box<Foreign>>,
+        deadline: Moment,
+    ) -> Self {
         let watch = Watch::new(worker.gateway.clock);
-        Self { worker, request, ongoing, watch, deadline, leg: None, first_content: None }
+        Self { worker, request, ongoing, watch, deadline, foreign, leg: None, first_content: None }
     }
 
     /// A call that is to go on with what another one said.
-    pub(super) fn onward(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment, leg: Leg) -> Self {
-        Self { leg: Some(leg), ..Self::new(worker, request, ongoing, deadline) }
+    pub(super) fn onward(worker: &'a Rc<Worker>, request: &'a Prepared, ongoing: Ongoing, deadline: Moment, mut leg: Leg) -> Self {
+        let foreign = leg.foreign.take();
+        Self { leg: Some(leg), ..Self::new(worker, request, ongoing, foreign, deadline) }
     }
 
     /// Makes the call.
@@ -130,6 +143,10 @@ impl<'a> Attempt<'a> {
                 return Err(failing);
             }
             // What it refused is what the gateway added: the request itself is still to be asked.
+            if self.foreign.is_some() {
+                let again = Foreign::at(self.worker, self.request, &self.ongoing.taken.target, None);
+                self.foreign = again.map_err(|unfit| Failing::new(Outcome::CallerFault, unfit.to_string()))?;
+            }
             response = self.head().await?;
             if response.status != 200 {
                 return Err(self.refusal(response).await);
@@ -144,14 +161,22 @@ impl<'a> Attempt<'a> {
         let timeouts = &target.timeouts;
         let upstream = self.worker.upstream(target.provider.place).ok_or(Failure::Connect)?;
         let (scan, model) = (&request.scan, request.upstream_model(&target));
-        let body = match &self.leg {
-            Some(leg) => leg.body.clone(),
-            None if scan.stream && upstream.tells_usage() => rewritten_with_usage(&request.body, scan, model),
-            None => rewritten(&request.body, scan, model),
+        let body = match (&self.leg, &self.foreign) {
+            (Some(leg), _) => leg.body.clone(),
+            (None, Some(foreign)) => foreign.body.clone(),
+            (None, None) if scan.stream && upstream.tells_usage() => rewritten_with_usage(&request.body, scan, model),
+            (None, None) => rewritten(&request.body, scan, model),
         };
         let base = self.leg.as_ref().and_then(|leg| leg.path.clone());
         let base = base.as_deref();
-        let call = Call { path: CHAT, base, body, key, headers: &request.headers, connect: timeouts.connect };
+        // Made for one call.
+        let own = self.foreign.as_mut().map(|foreign| std::mem::take(&mut foreign.headers));
+        let headers = own.as_ref().unwrap_or(&request.headers);
+        let path = match request.asked {
+            Asked::Chat => upstream.wire().chat_path(),
+            Asked::Tokens => COUNT_TOKENS,
+        };
+        let call = Call { path, base, body, key, headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {
@@ -220,6 +245,7 @@ impl<'a> Attempt<'a> {
         }
         let idle = self.ongoing.taken.target.timeouts.idle;
         let body = self.read(response, self.worker.edition.settings.server.max_response, idle).await?;
+        let body = self.translated(response, body)?;
         let seen = if body.len() <= LARGE {
             answer(&body)
         } else {
@@ -228,10 +254,16 @@ impl<'a> Attempt<'a> {
             let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
             scanned.map_err(|_| Failing::from(Failure::Malformed))?
         };
-        let told = seen.as_ref().ok().and_then(|seen| seen.usage);
+        // No call uses nothing: an answer that says so was translated from one that said nothing.
+        let told = seen.as_ref().ok().and_then(|seen| seen.usage).filter(|usage| self.foreign.is_none() || usage.total() > 0);
         self.check_answer(response, &body, seen)?;
         self.ongoing.used = told.map(|usage| usage.total());
-        let used = told.map_or_else(|| (self.estimate(&body), Source::Estimated), |usage| (usage, Source::Exact));
+        let used = match (self.request.asked, told) {
+            // To count costs nothing.
+            (Asked::Tokens, _) => (Usage::default(), Source::Exact),
+            (Asked::Chat, Some(usage)) => (usage, Source::Exact),
+            (Asked::Chat, None) => (self.estimate(&body), Source::Estimated),
+        };
         let target = &self.ongoing.taken.target;
         let cost = self.worker.cost(target, self.request.upstream_model(target), &used.0);
         let shown = cost.filter(|_| told.is_some() && self.worker.edition.settings.telemetry.cost_in_usage);
@@ -245,6 +277,16 @@ impl<'a> Attempt<'a> {
         Ok(Whole { body, used, cost })
     }
 
+    /// An answer in the caller's dialect; the same bytes, where it is in it.
+    fn translated(&self, response: &Response, body: Bytes) -> Result<Bytes, Failing> {
+        let Some(foreign) = &self.foreign else { return Ok(body) };
+        if answer(&body).is_ok_and(|seen| seen.error.is_some()) {
+            return Ok(body);
+        }
+        let unreadable = if response.head.is_html() { Failure::ContentType } else { Failure::Malformed };
+        if body.is_empty() { Ok(body) } else { foreign.answer(&body).map_err(|_| unreadable.into()) }
+    }
+
     /// What the target's tokens cost, to be kept.
     fn tariff(&self) -> Option<Arc<Tariff>> {
         let target = &self.ongoing.taken.target;
@@ -253,7 +295,11 @@ impl<'a> Attempt<'a> {
 
     /// What an answer used that doesn't say it.
     fn estimate(&self, body: &[u8]) -> Usage {
-        Usage { input: self.request.scan.prompt_tokens(), output: unstream::tokens(body), ..Usage::default() }
+        let output = match self.request.wire {
+            Wire::OpenAi => unstream::tokens(body),
+            Wire::Anthropic => anthropic::unstream::tokens(body),
+        };
+        Usage { input: self.request.scan.prompt_tokens(), output, ..Usage::default() }
     }
 
     /// Whether a 200's body is an answer.
@@ -268,7 +314,12 @@ impl<'a> Attempt<'a> {
             let outcome = error_in_answer(&error_parts(body), self.codes());
             return Err(Failing::new(outcome, describe(Failure::ErrorBody)));
         }
-        if seen.choices { Ok(()) } else { Err(Failure::Malformed.into()) }
+        let whole = match (self.request.asked, self.request.wire) {
+            (Asked::Tokens, _) => memchr::memmem::find(body, b"\"input_tokens\"").is_some(),
+            (Asked::Chat, Wire::OpenAi) => seen.choices,
+            (Asked::Chat, Wire::Anthropic) => seen.content,
+        };
+        if whole { Ok(()) } else { Err(Failure::Malformed.into()) }
     }
 
     fn codes(&self) -> &BTreeMap<String, String> {
@@ -286,10 +337,9 @@ impl<'a> Attempt<'a> {
         let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
         let parts = error_parts(&body);
         let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
-        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| Fault::PassedOn {
-            status,
-            content_type,
-            body: body.clone(),
+        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| match &self.foreign {
+            None => Fault::PassedOn { status, content_type, body: body.clone() },
+            Some(foreign) => Fault::PassedOn { status, content_type: None, body: foreign.refusal(status, &parts) },
         });
         let message = match &outcome {
             Outcome::RateLimited { .. } => format!("rate-limited it ({status})"),
@@ -325,11 +375,19 @@ impl<'a> Attempt<'a> {
                 Some(Ok(piece)) if opening && piece.trim_ascii_start().starts_with(b"{") => {
                     return self.unstreamed(response, piece).await;
                 }
-                Some(Ok(piece)) => {
-                    opening &= piece.trim_ascii().is_empty();
-                    reader.feed(piece, self.codes())
+                Some(Ok(piece)) if opening && !piece.trim_ascii().is_empty() => {
+                    opening = false;
+                    match &self.foreign {
+                        None => reader.feed(piece, self.codes()),
+                        Some(foreign) => {
+                            let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
+                            response.body = foreign.stream(piece, rest, self.worker.edition.settings.server.max_event);
+                            continue;
+                        }
+                    }
                 }
-                Some(Err(_)) => reader.end(Input::Reset, self.codes()),
+                Some(Ok(piece)) => reader.feed(piece, self.codes()),
+                Some(Err(failure)) => reader.end(cut_off(failure), self.codes()),
                 None => reader.end(Input::Eof, self.codes()),
             };
             let finished = is_finished(progress)?;
@@ -358,7 +416,7 @@ impl<'a> Attempt<'a> {
                 Err(_) if self.now() >= until => break,
                 Err(failing) => return Err(failing),
                 Ok(Some(Ok(piece))) => reader.feed(piece, self.codes()),
-                Ok(Some(Err(_))) => reader.end(Input::Reset, self.codes()),
+                Ok(Some(Err(failure))) => reader.end(cut_off(failure), self.codes()),
                 Ok(None) => reader.end(Input::Eof, self.codes()),
             };
             if is_finished(progress)? {
@@ -380,7 +438,11 @@ impl<'a> Attempt<'a> {
         let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
         response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
         let Whole { body, .. } = self.whole(&mut response).await?;
-        let Some(events) = unstream::events(&body) else { return Err(Failure::Malformed.into()) };
+        let events = match self.request.wire {
+            Wire::OpenAi => unstream::events(&body),
+            Wire::Anthropic => anthropic::unstream::events(&body),
+        };
+        let Some(events) = events else { return Err(Failure::Malformed.into()) };
         let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_response));
         match reader.feed(events, self.codes()) {
             Progress::Finished => {
@@ -400,15 +462,19 @@ impl<'a> Attempt<'a> {
             None => (Tally::new(scan.prompt_tokens()), self.tale()),
         };
         let hold_tools = self.request.chain.streaming.hold_tools;
+        let wire = self.request.wire;
+        let hide_usage = wire == Wire::OpenAi && !scan.include_usage;
         let shown = scan.include_usage && self.worker.edition.settings.telemetry.cost_in_usage;
         let priced = if shown { self.tariff() } else { None };
-        Reading { max_event, choices: scan.n, hide_usage: !scan.include_usage, hold_tools, tally, priced, tale, stitch }
+        Reading { wire, max_event, choices: scan.n, hide_usage, hold_tools, tally, priced, tale, stitch }
     }
 
     /// What is said is kept only where somebody else could go on with it.
     fn tale(&self) -> Option<Box<Tale>> {
         let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
-        (self.request.recovery && others.any(|(.., target)| target.goes_on)).then(|| Box::new(Tale::new(&self.request.scan)))
+        // Another's words can't be joined to its blocks yet.
+        let joins = self.request.wire == Wire::OpenAi;
+        (joins && self.request.recovery && others.any(|(.., target)| target.goes_on)).then(|| Box::new(Tale::new(&self.request.scan)))
     }
 
     fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {
@@ -431,6 +497,11 @@ fn is_finished(progress: Progress) -> Result<bool, Failing> {
         Progress::Failed(outcome) => Err(Failing::new(outcome.clone(), message_of(&outcome))),
         Progress::Differs => Err(Failing::differs()),
     }
+}
+
+/// What a stream's reader is told of a body that failed.
+pub(super) fn cut_off(failure: Failure) -> Input {
+    if failure == Failure::TooLarge { Input::TooLarge } else { Input::Reset }
 }
 
 pub(super) fn message_of(outcome: &Outcome) -> String {

@@ -19,6 +19,8 @@ use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
+use crate::dialect::Wire;
+use crate::dialect::anthropic::PING;
 
 /// A comment that every SSE client passes over.
 const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
@@ -51,6 +53,8 @@ pub struct StreamBody {
     ground: Option<Box<Ground>>,
     first: Option<First>,
     beat: Duration,
+    /// What a heartbeat is in the caller's dialect.
+    beats: &'static [u8],
     last_sent: Moment,
     watch: Watch,
     /// The first piece was handed over, and nothing since: see [`StreamBody::next`].
@@ -106,6 +110,10 @@ impl StreamBody {
     ) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
+        let beats = match request.wire {
+            Wire::OpenAi => HEARTBEAT,
+            Wire::Anthropic => PING,
+        };
         let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
         Self {
             worker,
@@ -115,6 +123,7 @@ impl StreamBody {
             ground: None,
             first: None,
             beat,
+            beats,
             last_sent,
             watch: Watch::new(clock),
             first_waits: false,
@@ -198,7 +207,7 @@ impl StreamBody {
         }
         match beat_at {
             Some(at) if self.watch.poll(at, cx).is_ready() => {
-                let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { HEARTBEAT };
+                let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { self.beats };
                 self.sent(Bytes::from_static(heartbeat))
             }
             _ => Poll::Pending,

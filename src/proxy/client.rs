@@ -25,7 +25,8 @@ use super::apart::apart;
 use super::connect::{CALL, Dialled};
 use super::pool::Pool;
 use super::transport::Line;
-use crate::dialect::{Quota, Waits, retry_after};
+use crate::dialect::anthropic::VERSION;
+use crate::dialect::{Quota, Waits, Wire, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
 use crate::settings::{AuthScheme, Invalid, Problem, Provider};
@@ -36,6 +37,7 @@ const STALE_REPEATS: u32 = 8;
 // Ready as names: looking one up by its text would check and copy it in each call.
 static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
+static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// What the gateway calls itself.
 pub const USER_AGENT: &str = concat!("stagedoor/", env!("CARGO_PKG_VERSION"));
@@ -148,7 +150,9 @@ pub struct Call<'a> {
 /// A provider as this worker calls it.
 pub struct Upstream {
     transport: Transport,
-    /// It refused the question for a stream's usage.
+    /// What it speaks.
+    wire: Wire,
+    /// It refused the question for a stream's usage, or needn't be asked.
     keeps_usage: Cell<bool>,
 }
 
@@ -159,6 +163,7 @@ enum Transport {
 
 struct Http {
     pool: Rc<Pool>,
+    wire: Wire,
     base: String,
     chat: Uri,
     auth: HeaderName,
@@ -188,15 +193,18 @@ impl From<Unusable> for Invalid {
     }
 }
 
-/// The path of chat completions.
-pub(super) const CHAT: &str = "/chat/completions";
 /// The path of the list of models.
 pub(super) const MODELS: &str = "/models";
 
 impl Upstream {
     /// The simulated one.
     pub fn simulated(simulator: Simulator) -> Self {
-        Self { transport: Transport::Simulated(simulator), keeps_usage: Cell::default() }
+        Self { transport: Transport::Simulated(simulator), wire: Wire::OpenAi, keeps_usage: Cell::default() }
+    }
+
+    /// What it speaks.
+    pub(super) fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// Closes connections that nobody has used for a while.
@@ -226,9 +234,11 @@ impl Upstream {
             Some(Transport::Http(before)) if before.pool.is_of(line) => Rc::clone(&before.pool),
             _ => Rc::new(Pool::new(line)),
         };
-        let (auth, prefix) = match provider.auth {
-            AuthScheme::Bearer => (header::AUTHORIZATION, "Bearer "),
-            AuthScheme::ApiKey => (HeaderName::from_static("api-key"), ""),
+        let wire = provider.dialect.wire();
+        let (auth, prefix) = match (provider.auth, wire) {
+            (AuthScheme::Bearer, _) => (header::AUTHORIZATION, "Bearer "),
+            (AuthScheme::ApiKey, Wire::OpenAi) => (HeaderName::from_static("api-key"), ""),
+            (AuthScheme::ApiKey, Wire::Anthropic) => (HeaderName::from_static("x-api-key"), ""),
         };
         let keys = provider.keys.iter().map(|key| {
             let mut value = HeaderValue::from_str(&format!("{prefix}{}", key.secret.expose())).map_err(|_| wrong())?;
@@ -239,16 +249,19 @@ impl Upstream {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             Ok((name, HeaderValue::from_str(value).map_err(|_| wrong())?))
         });
+        let base = api_base(&provider.base_url, wire);
         let http = Http {
             pool,
-            chat: format!("{}{CHAT}", provider.base_url).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
-            base: provider.base_url.clone(),
+            wire,
+            chat: format!("{base}{}", wire.chat_path()).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
+            base,
             auth,
             keys: keys.collect::<Result<_, Unusable>>()?,
             headers: headers.collect::<Result<_, Unusable>>()?,
             tls: provider.base_url.starts_with("https:"),
         };
-        Ok(Self { transport: Transport::Http(Box::new(http)), keeps_usage: Cell::default() })
+        // Only OpenAI's has to be asked.
+        Ok(Self { transport: Transport::Http(Box::new(http)), wire, keeps_usage: Cell::new(wire != Wire::OpenAi) })
     }
 
     /// Makes a call; returns when the answer's head is there. The second value is how often a closed connection was reused.
@@ -277,7 +290,7 @@ impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
         let uri = if let Some(base) = call.base {
             format!("{}{base}{}", origin(&self.base), call.path).parse().unwrap_or_else(|_| self.chat.clone())
-        } else if call.path == CHAT {
+        } else if call.path == self.wire.chat_path() {
             self.chat.clone()
         } else {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
@@ -290,6 +303,9 @@ impl Http {
         }
         headers.append(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if self.wire == Wire::Anthropic {
+            headers.insert(ANTHROPIC_VERSION.clone(), HeaderValue::from_static(VERSION));
+        }
         for (name, value) in call.headers.iter().chain(&self.headers) {
             headers.insert(name.clone(), value.clone());
         }
@@ -301,6 +317,14 @@ impl Http {
         // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
         let body = response.take_payload();
         Ok(Response { status, head, body: Box::pin(body.map(|piece| piece.map_err(|error| in_body(&error)))) })
+    }
+}
+
+/// Where a dialect's paths begin. Anthropic's own SDKs are given the address without `/v1`, others with it.
+fn api_base(base_url: &str, wire: Wire) -> String {
+    match wire {
+        Wire::Anthropic if !base_url.ends_with("/v1") => format!("{base_url}/v1"),
+        Wire::Anthropic | Wire::OpenAi => base_url.to_owned(),
     }
 }
 

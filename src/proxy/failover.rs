@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::attempt::{Attempt, Ended};
 use super::fault::Fault;
+use super::foreign::Foreign;
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::record::Record;
@@ -20,7 +21,7 @@ use crate::access::least_tokens;
 use crate::actors::Pick;
 use crate::base::Moment;
 use crate::dialect::scan::Scan;
-use crate::dialect::{Source, Usage};
+use crate::dialect::{Source, Usage, Wire};
 use crate::health::{Origin, Outcome, Pass};
 use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Onward, Plan, Stop, Taken, Target, Tried, servable};
 use crate::telemetry::Refused;
@@ -28,11 +29,24 @@ use crate::telemetry::Refused;
 /// Where no target can be tried and nobody says for how long.
 const SHORT_WAIT: Duration = Duration::from_secs(1);
 
+/// What is asked of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A chat's next answer.
+    Chat,
+    /// How many tokens the request has (Anthropic's alone).
+    Tokens,
+}
+
 /// A request that was let in, ready to be sent to any target of its chain.
 #[derive(Debug)]
 pub struct Prepared {
     /// Its id.
     pub id: Arc<str>,
+    /// What its caller speaks.
+    pub wire: Wire,
+    /// What it asks.
+    pub asked: Asked,
     /// Its chain.
     pub chain: Arc<Chain>,
     /// What a wildcard row's `*` stands for.
@@ -99,7 +113,7 @@ pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -
         budgets.hedges.earn(retry.hedge_ratio);
     }
     let plan = Plan::new(retry.clone(), request.deadline);
-    Drive { worker, request, record, plan, only: None, kept: None, last: None }.run().await
+    Drive { worker, request, record, plan, only: None, unfit: Vec::new(), dropped: Vec::new(), kept: None, last: None }.run().await
 }
 
 /// What a call is on record as.
@@ -123,6 +137,10 @@ struct Drive<'a> {
     plan: Plan,
     /// The target to be asked again.
     only: Option<Taken>,
+    /// Targets whose dialect can't say what is asked, and why.
+    unfit: Vec<(String, String)>,
+    /// What was left out for targets of another dialect, by their number.
+    dropped: Vec<(usize, Vec<String>)>,
     /// The first upstream answer that the caller may see, should nothing serve.
     kept: Option<Fault>,
     last: Option<Outcome>,
@@ -143,6 +161,10 @@ impl<'a> Drive<'a> {
                     None => return Err(self.final_fault(Some(&no_target))),
                 },
             };
+            let Some((choice, foreign)) = self.fitting(choice) else {
+                self.only = None;
+                continue;
+            };
             self.plan.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
             self.plan.calling();
             let hedge_at = self.hedge_at(&choice);
@@ -150,18 +172,20 @@ impl<'a> Drive<'a> {
             let ongoing = self.ongoing(choice, false);
             let before = ongoing.started;
             let (taken, ended) = match hedge_at {
-                None => (ongoing.taken.clone(), self.attempt(ongoing).run().await),
-                Some(at) => Box::pin(self.hedged(ongoing, at)).await,
+                None => (ongoing.taken.clone(), self.attempt(ongoing, foreign).run().await),
+                Some(at) => Box::pin(self.hedged(ongoing, foreign, at)).await,
             };
             self.record.upstream_us += self.worker.gateway.clock.now().since(before).as_micros() as u64;
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);
                     self.record.spent(whole.used, whole.cost);
+                    self.told_dropped(&taken);
                     return Ok(Served::Whole(whole));
                 }
                 Ended::Stream(live) => {
                     self.record.served(live.taken());
+                    self.told_dropped(live.taken());
                     return Ok(Served::Stream(Stream { live, onward: self.plan.onward() }));
                 }
                 Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
@@ -174,8 +198,34 @@ impl<'a> Drive<'a> {
         Ongoing::new(Rc::clone(self.worker), choice, origin, self.record.calls.clone())
     }
 
-    fn attempt(&self, ongoing: Ongoing) -> Attempt<'a> {
-        Attempt::new(self.worker, self.request, ongoing, self.plan.deadline())
+    fn attempt(&self, ongoing: Ongoing, foreign: Option<Box<Foreign>>) -> Attempt<'a> {
+        Attempt::new(self.worker, self.request, ongoing, foreign, self.plan.deadline())
+    }
+
+    /// What a choice needs to be called in its own dialect. None where that can't say what is asked: then it is left out.
+    fn fitting(&mut self, choice: Choice) -> Option<(Choice, Option<Box<Foreign>>)> {
+        match Foreign::at(self.worker, self.request, &choice.taken.target, None) {
+            Ok(None) => Some((choice, None)),
+            Ok(Some(mut foreign)) => {
+                self.dropped.push((choice.taken.number, std::mem::take(&mut foreign.dropped)));
+                Some((choice, Some(foreign)))
+            }
+            Err(unfit) => {
+                let Choice { taken, reserved, .. } = choice;
+                if let Some(reserved) = reserved {
+                    reserved.give_back(self.worker.gateway.clock.now());
+                }
+                self.plan.tried.target(taken.number);
+                self.record.unfit(&taken);
+                self.unfit.push((taken.target.name(), unfit.to_string()));
+                None
+            }
+        }
+    }
+
+    fn told_dropped(&mut self, taken: &Taken) {
+        let place = self.dropped.iter().position(|(number, _)| *number == taken.number);
+        self.record.dropped = place.map(|place| self.dropped.swap_remove(place).1).unwrap_or_default();
     }
 
     async fn pick(&self, tried: &Tried, only: Option<usize>, last_resort: bool) -> Result<Choice, NoTarget> {
@@ -279,7 +329,7 @@ impl<'a> Drive<'a> {
             let wait = rested.unwrap_or(SHORT_WAIT);
             return match no_target {
                 Some(no_target) if no_target.all_missing() => Fault::ModelMissing { message },
-                Some(no_target) if no_target.all_unfit() => Fault::Unfit { message },
+                Some(no_target) if no_target.all_unfit(|name| self.is_unfit(name)) => Fault::Unfit { message },
                 Some(no_target) if no_target.all_resting() => Fault::RateLimited { message, wait },
                 _ => Fault::NoTarget { message, wait },
             };
@@ -304,13 +354,19 @@ impl<'a> Drive<'a> {
         Fault::AllFailed { message, timeout }
     }
 
+    /// Whether a target's dialect can't say what is asked.
+    fn is_unfit(&self, name: &str) -> bool {
+        self.unfit.iter().any(|(unfit, _)| unfit == name)
+    }
+
     /// Each target and its reason, the last failure first.
     fn message(&self, no_target: Option<&NoTarget>) -> String {
         let now = self.worker.gateway.clock.now();
         let failures = self.plan.failures.iter().rev().map(|failed| format!("{} {}", failed.target, failed.message));
-        let tried = |name: &str| self.plan.failures.iter().any(|failed| failed.target == name);
+        let tried = |name: &str| self.is_unfit(name) || self.plan.failures.iter().any(|failed| failed.target == name);
+        let unfit = self.unfit.iter().map(|(name, why)| format!("{name}: {why}"));
         let out = no_target.into_iter().flat_map(|no_target| &no_target.why).filter(|(name, _)| !tried(name));
         let out = out.map(|(name, why)| format!("{name}: {}", why.text(now)));
-        failures.chain(out).collect::<Vec<_>>().join("; ")
+        failures.chain(unfit).chain(out).collect::<Vec<_>>().join("; ")
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::attempt::message_of;
+use super::attempt::{cut_off, message_of};
 use super::client::Incoming;
 use super::ongoing::Ongoing;
 use super::reader::{Progress, Reader};
@@ -152,7 +152,7 @@ impl Live {
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Piece::End) };
             let progress = match incoming.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(piece))) => self.feed(piece),
-                Poll::Ready(Some(Err(_))) => self.end(Input::Reset),
+                Poll::Ready(Some(Err(failure))) => self.end(cut_off(failure)),
                 Poll::Ready(None) => self.end(Input::Eof),
                 Poll::Pending => {
                     let silent = self.last_piece.plus(self.patience());

@@ -12,17 +12,24 @@ use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
 use crate::base::{Dollars, Tariff};
+use crate::dialect::anthropic;
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::alike::Classifier;
 use crate::dialect::openai::frame::{Kind, Seen};
 use crate::dialect::scan::error_parts;
-use crate::dialect::{Tally, usage, with_cost};
+use crate::dialect::{Tally, Wire, usage, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::ledger::{cost, plus};
 use crate::stream::sse::{Frame, Parser};
 use crate::stream::{Input, Phase, Relay, Step};
 
-const TERMINAL: &[u8] = b"data: [DONE]\n\n";
+/// The terminal event of a dialect's streams.
+fn terminal(wire: Wire) -> &'static [u8] {
+    match wire {
+        Wire::OpenAi => b"data: [DONE]\n\n",
+        Wire::Anthropic => anthropic::TERMINAL,
+    }
+}
 
 /// What reading has led to.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +47,8 @@ pub(super) enum Progress {
 /// What is to be read, and how.
 #[derive(Debug)]
 pub(super) struct Reading {
+    /// The caller's dialect.
+    pub(super) wire: Wire,
     /// The largest event, and the most that is held, in bytes.
     pub(super) max_event: usize,
     /// `n` of the request.
@@ -208,13 +217,19 @@ impl Reader {
         self.numbered |= id.is_some();
         let Some(data) = said else { return self.step(Input::Idle, self.comment(raw), None, codes) };
         let event = if complete { raw } else { completed(&raw) };
-        self.lively = true;
-        let seen = self.classifier.classify(&data);
+        let seen = match self.how.wire {
+            Wire::OpenAi => self.classifier.classify(&data),
+            Wire::Anthropic => anthropic::frame::classify(&data),
+        };
+        self.lively |= seen.kind != Kind::Ping;
         if let (Some(tale), None) = (&mut self.how.tale, &self.how.stitch) {
             tale.begun.note(&data, &seen);
         }
         if let Some(usage) = &seen.usage {
-            self.how.tally.usage(&data[usage.clone()]);
+            match self.how.wire {
+                Wire::OpenAi => self.how.tally.usage(&data[usage.clone()]),
+                Wire::Anthropic => self.how.tally.more_usage(&data[usage.clone()]),
+            }
         }
         let event = match (&self.how.priced, &seen.usage) {
             (Some(tariff), Some(span)) => priced(&data, span, tariff).unwrap_or(event),
@@ -229,7 +244,7 @@ impl Reader {
             Kind::Error => Input::Error,
             Kind::Content => Input::Content { spoke: seen.spoke, finished: seen.finished },
             Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
-            Kind::Empty => Input::Idle,
+            Kind::Empty | Kind::Ping => Input::Idle,
         };
         match input {
             Input::Idle | Input::Content { .. } if self.how.stitch.is_some() => self.stitch(input, &data, &seen, codes),
@@ -342,7 +357,7 @@ impl Reader {
             }
             Step::Finish { add_terminal } => {
                 self.used();
-                self.out.push(if add_terminal { Bytes::from_static(TERMINAL) } else { event });
+                self.out.push(if add_terminal { Bytes::from_static(terminal(self.how.wire)) } else { event });
                 Progress::Finished
             }
             Step::TryNext(failure) | Step::Fail(failure) => Progress::Failed(outcome(failure, data, codes)),

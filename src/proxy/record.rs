@@ -37,6 +37,8 @@ pub struct Record {
     pub attempts: u32,
     /// Failed attempts, then the one that serves.
     pub route: String,
+    /// What was left out of it for a target of another dialect, by name.
+    pub dropped: Vec<String>,
     /// Who serves it.
     pub served_by: Option<Taken>,
     /// From the request's start to the first content.
@@ -82,6 +84,7 @@ impl Record {
             upstream_us: 0,
             attempts: 0,
             route: String::new(),
+            dropped: Vec::new(),
             served_by: None,
             first_token_ms: None,
             used: None,
@@ -110,6 +113,12 @@ impl Record {
     pub fn failed(&mut self, failed: &Failed) {
         self.hop([&*failed.target]);
         let _ = write!(self.route, "!{}", failed.name.strip_prefix("status_").unwrap_or(&failed.name));
+    }
+
+    /// Adds a target that wasn't asked, as its dialect can't say what is asked.
+    pub fn unfit(&mut self, taken: &Taken) {
+        self.hop(parts(taken));
+        self.route.push_str("!unfit");
     }
 
     /// Adds an attempt that another's answer came before, with what it is taken to have used and what that cost.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use super::attempt::{Attempt, Ended};
 use super::failover::{Prepared, origin};
+use super::foreign::{Foreign, Half};
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::record::Record;
@@ -66,6 +67,8 @@ impl Refusals {
 /// A call that is to go on with what was said.
 pub(super) struct Leg {
     pub(super) body: Bytes,
+    /// What it takes to speak to a target of another dialect.
+    pub(super) foreign: Option<Box<Foreign>>,
     /// In place of the base URL's path.
     pub(super) path: Option<String>,
     pub(super) way: Way,
@@ -118,12 +121,17 @@ impl Mender {
                 None if self.ground.onward.nobody() => continue,
                 None => return None,
             };
+            // What its dialect can't say it can't go on with either.
+            let Some(leg) = self.leg(&choice.taken) else {
+                self.ground.onward.failed(&choice.taken, &Outcome::Abandoned, false);
+                continue;
+            };
             let most = self.ground.request.most(&self.worker, &choice.taken.target);
             if !self.record.affords(most.unwrap_or(0)) || !self.ground.onward.call() {
                 return None;
             }
             self.ground.onward.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
-            if let Some(live) = self.ask(choice).await {
+            if let Some(live) = self.ask(choice, leg).await {
                 return Some(live);
             }
         }
@@ -154,8 +162,7 @@ impl Mender {
     }
 
     /// One call.
-    async fn ask(&mut self, choice: Choice) -> Option<Box<Live>> {
-        let leg = self.leg(&choice.taken);
+    async fn ask(&mut self, choice: Choice, leg: Leg) -> Option<Box<Live>> {
         let (way, request) = (leg.way, Rc::clone(&self.ground.request));
         self.record.attempts += 1;
         let origin = origin(&request, &choice.taken, self.record.attempts);
@@ -178,7 +185,8 @@ impl Mender {
         live
     }
 
-    fn leg(&self, taken: &Taken) -> Leg {
+    /// The call to make; None where its dialect can't say what is asked.
+    fn leg(&self, taken: &Taken) -> Option<Leg> {
         let request = &self.ground.request;
         let said = self.broke.tale.said.text().unwrap_or_default();
         let model = request.upstream_model(&taken.target);
@@ -186,23 +194,28 @@ impl Mender {
         let mut counter = Counter::new();
         counter.read(said);
         let tokens = counter.tokens();
-        let asked = |way| carried(&request.body, &request.scan, &Carried { model, way, said, tokens, usage });
+        let asked = |way| match Foreign::at(&self.worker, request, &taken.target, Some(Half { way, said, tokens })) {
+            Ok(None) => Some((carried(&request.body, &request.scan, &Carried { model, way, said, tokens, usage })?, None)),
+            Ok(Some(foreign)) => Some((foreign.body.clone(), Some(foreign))),
+            Err(_) => None,
+        };
         let (preferred, path) = self.way(taken, model);
         let opened = preferred.and_then(|way| Some((way, asked(way)?)));
-        let (way, body) = opened.unwrap_or_else(|| (Way::Splice, asked(Way::Splice).unwrap_or_default()));
+        let (way, (body, foreign)) = opened.or_else(|| Some((Way::Splice, asked(Way::Splice)?)))?;
         let mut tally = self.broke.tally.clone();
         tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
         // Where events have an `id`, a blank line of its own would be taken for one.
         let end = if self.broke.tale.numbered { "\n" } else { "\n\n" };
-        Leg {
+        Some(Leg {
             body,
+            foreign,
             path: path.filter(|_| Some(way) == preferred),
             way,
             tale: self.broke.tale.clone(),
             tally,
             mark: format!(": stagedoor recovered from={from} to={to} at={at}{end}").into(),
-        }
+        })
     }
 
     /// How the target is asked; None: plainly. Beside it, the path for that.

@@ -82,8 +82,10 @@ impl NoTarget {
     }
 
     /// Whether no target can do what the request needs, however long it waits.
-    pub fn all_unfit(&self) -> bool {
-        !self.why.is_empty() && self.why.iter().all(|(_, why)| matches!(why, Why::Unfit(_) | Why::TooSmall))
+    /// `besides`: whether a target, by name, was found unfit without being asked.
+    pub fn all_unfit(&self, besides: impl Fn(&str) -> bool) -> bool {
+        let unfit = |(name, why): &(String, Why)| matches!(why, Why::Unfit(_) | Why::TooSmall) || besides(name);
+        !self.why.is_empty() && self.why.iter().all(unfit)
     }
 
     /// Whether every target was tried or is out of quota.
@@ -102,7 +104,7 @@ mod tests {
     fn what_all_have_in_common_is_what_the_caller_is_told() {
         let all = |why: &[Why]| {
             let none = NoTarget { why: why.iter().map(|why| ("p/m".to_owned(), why.clone())).collect() };
-            [none.all_resting(), none.all_missing(), none.all_unfit(), none.all_resting_or_tried()]
+            [none.all_resting(), none.all_missing(), none.all_unfit(|_| false), none.all_resting_or_tried()]
         };
         let resting = Why::KeysResting(AT);
         for (why, [is_resting, missing, unfit, resting_or_tried]) in [

@@ -123,7 +123,7 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
         keys,
         headers: headers(&mut s),
         max_concurrency: s.whole("max_concurrency", 0, 0..=10_000_000) as usize,
-        auth: s.choice("auth", &[("bearer", AuthScheme::Bearer), ("api-key", AuthScheme::ApiKey)], AuthScheme::Bearer),
+        auth: s.choice("auth", &[("bearer", AuthScheme::Bearer), ("api-key", AuthScheme::ApiKey)], usual_auth(dialect)),
         ca_file: ca_file(&mut s, vault),
         when_all_open: breaker.when_all_open,
         key_quarantine: breaker.key_quarantine,
@@ -136,10 +136,18 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
     (provider, missing)
 }
 
+/// How its vendor's own API takes a key.
+fn usual_auth(dialect: Dialect) -> AuthScheme {
+    match dialect {
+        Dialect::OpenAi | Dialect::Rehearsal => AuthScheme::Bearer,
+        Dialect::Anthropic => AuthScheme::ApiKey,
+    }
+}
+
 fn dialect(s: &mut Section<'_>) -> Dialect {
     let choices = [
         ("openai", Some(Dialect::OpenAi)),
-        ("anthropic", None),
+        ("anthropic", Some(Dialect::Anthropic)),
         ("gemini", None),
         ("azure", None),
         ("rehearsal", Some(Dialect::Rehearsal)),
@@ -167,13 +175,13 @@ fn base_url(s: &mut Section<'_>, dialect: Dialect) -> String {
             }
             REHEARSAL_URL.to_owned()
         }
-        (Dialect::OpenAi, None) => {
+        (Dialect::OpenAi | Dialect::Anthropic, None) => {
             if !s.has("base_url") {
                 s.missing("base_url", "base_url = \"https://api.example.com/v1\"");
             }
             String::new()
         }
-        (Dialect::OpenAi, Some(text)) => match url::base(&text) {
+        (Dialect::OpenAi | Dialect::Anthropic, Some(text)) => match url::base(&text) {
             Ok(url) => url,
             Err(fix) => {
                 s.problem("base_url", fix);

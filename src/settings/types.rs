@@ -10,6 +10,7 @@ use super::diff::Written;
 use super::prices::PriceTable;
 use crate::access::{VirtualKey, glob_matches};
 use crate::base::{Rates, Secret};
+use crate::dialect::Wire;
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
@@ -277,6 +278,8 @@ impl Continuations {
 pub enum Dialect {
     /// OpenAI's chat completions.
     OpenAi,
+    /// Anthropic's Messages.
+    Anthropic,
     /// The simulated upstream inside the gateway.
     Rehearsal,
 }
@@ -286,7 +289,16 @@ impl Dialect {
     pub fn name(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
+            Dialect::Anthropic => "anthropic",
             Dialect::Rehearsal => "rehearsal",
+        }
+    }
+
+    /// What is spoken on the wire.
+    pub fn wire(self) -> Wire {
+        match self {
+            Dialect::OpenAi | Dialect::Rehearsal => Wire::OpenAi,
+            Dialect::Anthropic => Wire::Anthropic,
         }
     }
 }
@@ -296,7 +308,7 @@ impl Dialect {
 pub enum AuthScheme {
     /// `authorization: Bearer KEY`.
     Bearer,
-    /// `api-key: KEY`.
+    /// `api-key: KEY`; to Anthropic's dialect `x-api-key: KEY`.
     ApiKey,
 }
 

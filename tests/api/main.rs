@@ -11,6 +11,7 @@ mod breaker;
 mod chat;
 #[path = "../corpus/mod.rs"]
 mod corpus;
+mod dialects;
 mod durability;
 mod failover;
 mod faults_answer;
@@ -22,6 +23,7 @@ mod hedging;
 mod keys;
 mod ledger;
 mod limits;
+mod messages;
 mod metrics;
 mod picking;
 mod pools;

@@ -6,9 +6,11 @@ use super::chat::{Answer, Request};
 use super::scan::ErrorParts;
 use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
 
+pub mod frame;
 mod read;
 mod stream;
 mod types;
+pub mod unstream;
 mod write;
 
 pub use types::error_type;
@@ -16,6 +18,16 @@ pub(super) use types::{cache, thinking};
 
 /// The API's version that the gateway speaks where the caller names none.
 pub const VERSION: &str = "2023-06-01";
+
+/// The terminal event of a stream.
+pub const TERMINAL: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+/// A sign of life inside a stream.
+pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
+
+/// Anthropic's error object.
+pub fn error(kind: &str, message: &str) -> Bytes {
+    write::error(kind, message)
+}
 
 /// Messages.
 #[derive(Clone, Copy, Debug)]

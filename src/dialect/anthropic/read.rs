@@ -8,9 +8,7 @@ use std::borrow::Cow;
 
 use super::types::{cache, finish, thinking};
 use crate::dialect::Usage;
-use crate::dialect::chat::{
-    Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Spent, Tool, ToolChoice, Words,
-};
+use crate::dialect::chat::{Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, Unfit};
 
@@ -228,7 +226,7 @@ impl SpentSoFar {
     }
 
     /// All of it: what was read from and written to the cache is part of the prompt, though Anthropic counts it apart.
-    pub(super) fn spent(&self) -> Option<Spent> {
+    pub(super) fn spent(&self) -> Option<Usage> {
         let (input, output) = (self.input?, self.output?);
         let usage = Usage {
             input: input + self.cache_read + self.cache_write,
@@ -238,6 +236,6 @@ impl SpentSoFar {
             reasoning: self.reasoning.min(output),
             ..Usage::default()
         };
-        (!self.absurd).then_some(Spent { usage, cache_write: self.cache_write })
+        (!self.absurd).then_some(usage)
     }
 }

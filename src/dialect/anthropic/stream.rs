@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use super::read::SpentSoFar;
 use super::types::{finish, finish_name};
 use super::write::{ended, error, usage};
-use crate::dialect::chat::{Delta, Finish, Spent};
+use crate::dialect::Usage;
+use crate::dialect::chat::{Delta, Finish};
 use crate::dialect::draft::Draft;
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, StreamReader, StreamWriter};
@@ -114,8 +115,9 @@ pub(super) struct Writer {
     blocks: u64,
     open: Option<Block>,
     called: bool,
+    refused: bool,
     finish: Option<(Finish, Option<String>)>,
-    spent: Spent,
+    spent: Usage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +184,7 @@ impl Writer {
         self.begin("", "", out);
         self.close(out);
         let (finish, stop) = self.finish.take().unwrap_or((Finish::Stop, None));
-        let (finish, spent) = (ended(finish, self.called), self.spent);
+        let (finish, spent) = (ended(finish, self.called, self.refused), self.spent);
         Self::event(out, "message_delta", |d| {
             d.key("delta").object(|d| {
                 d.key("stop_reason").text(finish_name(finish));
@@ -202,6 +204,7 @@ impl StreamWriter for Writer {
         match delta {
             Delta::Begin { id, model, .. } => self.begin(id, model, out),
             Delta::Text { choice: 0, text } | Delta::Refusal { choice: 0, text } => {
+                self.refused |= matches!(delta, Delta::Refusal { .. });
                 self.open(Block::Text, out, |d| _ = d.key("type").text("text").key("text").text(""));
                 self.delta(out, "text_delta", "text", text);
             }

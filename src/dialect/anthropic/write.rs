@@ -8,9 +8,8 @@
 use bytes::Bytes;
 
 use super::types::{Abilities, LEAST_BUDGET, Sampling, Thinks, abilities, budget, error_type, finish_name};
-use crate::dialect::chat::{
-    Answer, Cache, Effort, Finish, Format, Message, Part, Request, Role, Source, Spent, Thinking, Tool, ToolChoice,
-};
+use crate::dialect::Usage;
+use crate::dialect::chat::{Answer, Cache, Effort, Finish, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
 use crate::dialect::node::Node;
 use crate::dialect::scan::ErrorParts;
@@ -92,8 +91,11 @@ impl Writer {
     }
 
     fn messages(&mut self, messages: &[Message<'_>]) {
+        if messages.iter().flat_map(|message| &message.parts).any(|part| matches!(part, Part::Thinking { signature: None, .. })) {
+            self.drop("messages[].reasoning_content");
+        }
         self.d.key("messages").begin(b'[');
-        let mut turns = messages.iter().filter(|message| !is_instruction(message)).peekable();
+        let mut turns = messages.iter().filter(|message| !is_instruction(message) && message.parts.iter().any(is_said)).peekable();
         while let Some(first) = turns.next() {
             let mut turn = vec![first];
             while let Some(same) = turns.next_if(|next| next.role == first.role) {
@@ -120,8 +122,7 @@ impl Writer {
 
     fn part(&mut self, part: &Part<'_>) {
         match part {
-            // An empty block is refused.
-            Part::Text { text, .. } if text.is_empty() => {}
+            part if !is_said(part) => {}
             Part::Text { text, cache } => {
                 self.d.object(|d| {
                     d.key("type").text("text").key("text").text(text);
@@ -152,7 +153,7 @@ impl Writer {
             Part::Thinking { text, signature: Some(signature) } => {
                 self.d.object(|d| _ = d.key("type").text("thinking").key("thinking").text(text).key("signature").text(signature));
             }
-            Part::Thinking { signature: None, .. } => self.drop("messages[].reasoning_content"),
+            Part::Thinking { signature: None, .. } => {}
             Part::Redacted(data) => _ = self.d.object(|d| _ = d.key("type").text("redacted_thinking").key("data").text(data)),
         }
     }
@@ -375,6 +376,15 @@ fn is_instruction(message: &Message<'_>) -> bool {
     matches!(message.role, Role::System | Role::Developer)
 }
 
+/// Whether a part is sent: an empty block is refused, and so are thoughts without their proof.
+fn is_said(part: &Part<'_>) -> bool {
+    match part {
+        Part::Text { text, .. } | Part::Refusal(text) => !text.is_empty(),
+        Part::Thinking { signature, .. } => signature.is_some(),
+        _ => true,
+    }
+}
+
 /// Whether the conversation is inside a round of calls whose thoughts weren't kept: a model that thinks refuses to go on.
 fn calls_without_thoughts(messages: &[Message<'_>]) -> bool {
     let last = messages.iter().rev().find(|message| message.role == Role::Assistant);
@@ -397,8 +407,9 @@ pub(super) fn answer(answer: &Answer<'_>) -> Bytes {
     d.object(|d| {
         d.key("id").text(&answer.id).key("type").text("message").key("role").text("assistant").key("model").text(&answer.model);
         d.key("content").list(|d| choice.into_iter().flat_map(|choice| &choice.parts).for_each(|part| block(d, part)));
-        let called = choice.is_some_and(|choice| choice.parts.iter().any(|part| matches!(part, Part::Call { .. })));
-        d.key("stop_reason").text(finish_name(ended(choice.map_or(Finish::Stop, |choice| choice.finish), called)));
+        let has = |kind: fn(&Part<'_>) -> bool| choice.is_some_and(|choice| choice.parts.iter().any(kind));
+        let (called, refused) = (has(|part| matches!(part, Part::Call { .. })), has(|part| matches!(part, Part::Refusal(_))));
+        d.key("stop_reason").text(finish_name(ended(choice.map_or(Finish::Stop, |choice| choice.finish), called, refused)));
         match choice.and_then(|choice| choice.stop.as_deref()) {
             Some(stop) => _ = d.key("stop_sequence").text(stop),
             None => _ = d.key("stop_sequence").null(),
@@ -408,9 +419,13 @@ pub(super) fn answer(answer: &Answer<'_>) -> Bytes {
     d.done()
 }
 
-/// Callers go by the stop reason alone: some vendors end calls with a plain stop.
-pub(super) fn ended(finish: Finish, called: bool) -> Finish {
-    if called && finish == Finish::Stop { Finish::Calls } else { finish }
+/// Callers go by the stop reason alone: some vendors end calls with a plain stop, and OpenAI a refusal.
+pub(super) fn ended(finish: Finish, called: bool, refused: bool) -> Finish {
+    match finish {
+        Finish::Stop if called => Finish::Calls,
+        Finish::Stop if refused => Finish::Filtered,
+        finish => finish,
+    }
 }
 
 fn block(d: &mut Draft, part: &Part<'_>) {
@@ -446,11 +461,10 @@ fn input(d: &mut Draft, arguments: &str) {
 }
 
 /// A `usage` object.
-pub(super) fn usage(d: &mut Draft, spent: &Spent) {
-    let used = &spent.usage;
+pub(super) fn usage(d: &mut Draft, used: &Usage) {
     d.object(|d| {
-        d.key("input_tokens").count(used.input.saturating_sub(used.cached + spent.cache_write));
-        d.key("cache_creation_input_tokens").count(spent.cache_write);
+        d.key("input_tokens").count(used.input.saturating_sub(used.cached + used.cache_write));
+        d.key("cache_creation_input_tokens").count(used.cache_write);
         d.key("cache_read_input_tokens").count(used.cached);
         d.key("output_tokens").count(used.output);
         if used.reasoning > 0 {

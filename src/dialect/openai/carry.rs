@@ -17,6 +17,11 @@ const QUOTE: (&str, &str) = (
      without repeating any of it, without the marks, and without a remark of your own.",
 );
 
+/// A user's message that asks to go on with a text.
+pub(in crate::dialect) fn quote(text: &str) -> String {
+    [QUOTE.0, text, QUOTE.1].concat()
+}
+
 /// A half-said answer, and who is to go on with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Carried<'a> {
@@ -54,7 +59,7 @@ pub fn carried(body: &Bytes, scan: &Scan, carried: &Carried<'_>) -> Option<Bytes
 
 fn message(way: Way, text: &str) -> String {
     match way {
-        Way::Quote => format!(r#",{{"role":"user","content":{}}}"#, quoted(&[QUOTE.0, text, QUOTE.1].concat())),
+        Way::Quote => format!(r#",{{"role":"user","content":{}}}"#, quoted(&quote(text))),
         Way::Prefix => format!(r#",{{"role":"assistant","content":{},"prefix":true}}"#, quoted(text)),
         Way::Prefill | Way::Vllm | Way::Splice => format!(r#",{{"role":"assistant","content":{}}}"#, quoted(text)),
     }

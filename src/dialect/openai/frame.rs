@@ -23,6 +23,8 @@ pub enum Kind {
     /// Nothing to show: a role, an empty delta, a usage, a finish reason alone ([`Seen::finish`] tells that).
     #[default]
     Empty,
+    /// A sign of life, and nothing else (Anthropic's).
+    Ping,
     /// Words or the like: content, refusal, reasoning, a tool call, audio, images; not empty.
     Content,
 }

@@ -7,11 +7,9 @@
 
 use std::borrow::Cow;
 
-use super::types::{SILENT, finish, is_harmless, role};
+use super::types::{asks_nothing, finish, is_harmless, role};
 use crate::dialect::anthropic::{cache, thinking};
-use crate::dialect::chat::{
-    Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Spent, Tool, ToolChoice, Words,
-};
+use crate::dialect::chat::{Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, Unfit};
 use crate::dialect::usage;
@@ -49,8 +47,10 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
     request.thinking = m.take("thinking").map(|node| thinking(node).ok_or_else(|| odd("thinking"))).transpose()?;
     request.user = m.text("user");
     request.stream = m.take("stream").and_then(Node::truth).unwrap_or(false);
-    let rest = m.rest().filter(|(name, _)| !SILENT.contains(&&**name));
-    request.others.extend(rest.map(|(name, node)| Other { harmless: is_harmless(&name, node.raw()), name }));
+    let options = m.object("stream_options");
+    request.tell_usage = options.and_then(|mut m| m.take("include_usage")).and_then(Node::truth).unwrap_or(false);
+    let rest = m.rest().filter(|(name, node)| !asks_nothing(name, node.raw()));
+    request.others.extend(rest.map(|(name, _)| Other { harmless: is_harmless(&name), name }));
     Ok(request)
 }
 
@@ -276,7 +276,7 @@ pub(super) fn answer(body: &[u8]) -> Result<Answer<'_>, Misread> {
         model: m.text("model").unwrap_or_default(),
         created: m.count("created"),
         choices: choices.into_iter().map(choice).collect::<Option<_>>().ok_or(Misread)?,
-        spent: m.take("usage").and_then(spent),
+        spent: m.take("usage").and_then(|node| usage(node.raw().as_bytes())),
     })
 }
 
@@ -291,12 +291,4 @@ fn choice(node: Node<'_>) -> Option<Choice<'_>> {
     // vLLM's name for the stop text.
     let stop = m.text("stop_reason").filter(|_| finish == Finish::Stop);
     Some(Choice { parts, finish: if stop.is_some() { Finish::StopText } else { finish }, stop })
-}
-
-/// A `usage` object.
-pub(super) fn spent(node: Node<'_>) -> Option<Spent> {
-    let usage = usage(node.raw().as_bytes())?;
-    let details = node.members()?.object("prompt_tokens_details");
-    let cache_write = details.and_then(|mut m| m.count("cache_write_tokens")).unwrap_or(0).min(usage.input - usage.cached);
-    Some(Spent { usage, cache_write })
 }

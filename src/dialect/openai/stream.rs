@@ -3,13 +3,12 @@
 //! Written events hold what OpenAI's SDKs require of every one of them: `id`, `object`, `created`, `model`, `choices` with
 //! `index`, `delta` and `finish_reason`, the role in each choice's first. <https://platform.openai.com/docs/api-reference/chat-streaming>
 
-use super::read::spent;
 use super::types::{finish, finish_name};
-use super::write::usage;
 use crate::dialect::chat::{Delta, Finish};
 use crate::dialect::draft::Draft;
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, StreamReader, StreamWriter};
+use crate::dialect::usage;
 
 /// Reads one stream.
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ impl StreamReader for Reader {
                 self.choice(place, choice, tell);
             }
         }
-        if let Some(spent) = m.take("usage").and_then(spent) {
+        if let Some(spent) = m.take("usage").and_then(|node| usage(node.raw().as_bytes())) {
             tell(Delta::Spent(spent));
         }
         Ok(())
@@ -212,7 +211,7 @@ impl StreamWriter for Writer {
                 out.extend_from_slice(&self.head);
                 let mut d = Draft::behind(std::mem::take(out));
                 d.key("choices").list(|_| {});
-                usage(d.key("usage"), spent);
+                d.key("usage").raw(&spent.json());
                 d.end(b'}');
                 *out = d.into_vec();
                 out.extend_from_slice(b"\n\n");

@@ -19,17 +19,20 @@ const HARMLESS: &[&str] = &[
     "verbosity",
 ];
 
-/// Fields of the request that are the gateway's own business, or say how the answer is sent rather than what it is.
-pub(super) const SILENT: &[&str] = &["models", "stream", "stream_options"];
+/// Whether a field is the gateway's own business, or asks for what comes anyway.
+pub(super) fn asks_nothing(name: &str, json: &str) -> bool {
+    match name {
+        "models" => true,
+        "modalities" => json.split(['[', ']', ',', ' ', '\n', '"']).all(|word| matches!(word, "" | "text")),
+        "logit_bias" | "functions" => matches!(json, "{}" | "[]"),
+        _ => false,
+    }
+}
 
 /// Whether the answer means the same without a field that only this dialect has. One that nobody here knows may change
 /// anything.
-pub(super) fn is_harmless(name: &str, json: &str) -> bool {
-    match name {
-        "modalities" => json.split(['[', ']', ',', ' ', '\n', '"']).all(|word| matches!(word, "" | "text")),
-        "logit_bias" | "functions" => matches!(json, "{}" | "[]"),
-        _ => HARMLESS.contains(&name),
-    }
+pub(super) fn is_harmless(name: &str) -> bool {
+    HARMLESS.contains(&name)
 }
 
 /// Models that think before they answer: they take `max_completion_tokens` and `reasoning_effort`, and no sampling fields.
@@ -98,8 +101,9 @@ mod tests {
 
     #[test]
     fn what_may_be_left_out() {
-        for (name, json, harmless) in [
-            ("metadata", "{}", true),
+        assert!(is_harmless("metadata") && !is_harmless("logit_bias") && !is_harmless("guided_json"));
+        for (name, json, nothing) in [
+            ("models", "[]", true),
             ("modalities", r#"["text"]"#, true),
             ("modalities", r#"["text", "audio"]"#, false),
             ("logit_bias", "{}", true),
@@ -107,7 +111,7 @@ mod tests {
             ("functions", r#"[{}]"#, false),
             ("guided_json", "{}", false),
         ] {
-            assert_eq!(is_harmless(name, json), harmless, "{name} {json}");
+            assert_eq!(asks_nothing(name, json), nothing, "{name} {json}");
         }
     }
 }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::types::{finish_name, role_name, thinks};
-use crate::dialect::chat::{Answer, Cache, Choice, Effort, Format, Message, Part, Request, Source, Spent, Thinking, Tool, ToolChoice};
+use crate::dialect::chat::{Answer, Cache, Choice, Effort, Format, Message, Part, Request, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
 use crate::dialect::scan::ErrorParts;
 use crate::dialect::seam::{Unfit, Written};
@@ -59,7 +59,9 @@ impl Writer {
         }
         if request.stream {
             self.d.key("stream").truth(true);
-            self.d.key("stream_options").object(|d| _ = d.key("include_usage").truth(true));
+            if request.tell_usage {
+                self.d.key("stream_options").object(|d| _ = d.key("include_usage").truth(true));
+            }
         }
         self.d.end(b'}');
     }
@@ -344,8 +346,7 @@ pub(super) fn answer(answer: &Answer<'_>, now: u64) -> Bytes {
         d.key("model").text(&answer.model);
         d.key("choices").list(|d| answer.choices.iter().enumerate().for_each(|(place, choice)| write_choice(d, place as u64, choice)));
         if let Some(spent) = &answer.spent {
-            d.key("usage");
-            usage(d, spent);
+            d.key("usage").raw(&spent.json());
         }
     });
     d.done()
@@ -395,23 +396,6 @@ fn thinking_block(d: &mut Draft, part: &Part<'_>) {
         Part::Redacted(data) => _ = d.object(|d| _ = d.key("type").text("redacted_thinking").key("data").text(data)),
         _ => {}
     }
-}
-
-/// A `usage` object.
-pub(super) fn usage(d: &mut Draft, spent: &Spent) {
-    let used = &spent.usage;
-    d.object(|d| {
-        d.key("prompt_tokens").count(used.input);
-        d.key("completion_tokens").count(used.output);
-        d.key("total_tokens").count(used.total());
-        d.key("prompt_tokens_details").object(|d| {
-            d.key("cached_tokens").count(used.cached);
-            if spent.cache_write > 0 {
-                d.key("cache_write_tokens").count(spent.cache_write);
-            }
-        });
-        d.key("completion_tokens_details").object(|d| _ = d.key("reasoning_tokens").count(used.reasoning));
-    });
 }
 
 /// OpenAI's error object.

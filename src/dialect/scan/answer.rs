@@ -22,6 +22,8 @@ pub struct Answer {
     pub results: bool,
     /// `output` is a list: Responses.
     pub output: bool,
+    /// `content` is a list: Messages.
+    pub content: bool,
     /// The value of `error`, unless null.
     pub error: Option<Range<usize>>,
     /// What its `usage` object says, where that can be believed.
@@ -107,6 +109,7 @@ impl Answer {
             (b"data", _) => self.data = first == Some(b'['),
             (b"results", _) => self.results = first == Some(b'['),
             (b"output", _) => self.output = first == Some(b'['),
+            (b"content", _) => self.content = first == Some(b'['),
             (b"error", _) => self.error = (first != Some(b'n')).then_some(value),
             (b"model", Some(b'"')) => self.model = Some(value),
             (b"id", Some(b'"')) => self.id = Some(value),

@@ -116,6 +116,9 @@ impl Reader<'_> {
             }
             b"response_format" => self.once(Field::ResponseFormat, "response_format", key)?.response_format(),
             b"messages" => self.messages(),
+            // Anthropic's instructions and its schema stand here.
+            b"system" => self.content(),
+            b"output_config" => self.output_config(),
             b"functions" if self.walk.peek() == Some(b'[') => self.list_of_tools(),
             b"logprobs" => {
                 self.scan.logprobs = !matches!(self.walk.peek(), Some(b'n' | b'f'));
@@ -238,6 +241,14 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn output_config(&mut self) -> Result<(), Refusal> {
+        self.members(|reader, key| {
+            let is_format = &*reader.walk.name(key) == b"format";
+            reader.scan.needs.json_schema |= is_format && reader.walk.peek() == Some(b'{');
+            reader.pass()
+        })
+    }
+
     fn messages(&mut self) -> Result<(), Refusal> {
         let start = self.walk.at();
         self.scan.messages = None;
@@ -287,7 +298,7 @@ impl Reader<'_> {
         }
         let kind = self.walk.string()?;
         match &*self.walk.name(kind) {
-            b"image_url" => self.scan.needs.vision = true,
+            b"image_url" | b"image" => self.scan.needs.vision = true,
             b"input_audio" => self.scan.needs.audio = true,
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! POST /v1/chat/completions.
+//! POST /v1/chat/completions, and what every dialect's chat has in common with it.
 
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
@@ -17,17 +17,19 @@ use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
 use super::super::body::{read_json, unread};
-use super::super::error::{Error, broken_event, fault_event, unreadable_event};
-use super::super::respond::{Standings, describe, identify, limits};
+use super::super::error::{Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, unreadable_event};
+use super::super::respond::{Standings, describe, identify, identify_in, limits};
 use super::find;
 use super::wishes::{recovery, resume, tags, timeout};
 use crate::access::{Principal, estimated_tokens};
 use crate::actors::Found;
 use crate::base::Moment;
+use crate::dialect;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
 use crate::proxy::{
-    Fault, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker, admit, begin, owner, run,
+    Asked, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker,
+    admit, begin, owner, run,
 };
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
@@ -40,17 +42,27 @@ const BUFFERED: usize = 8 << 10;
 const LARGE: usize = 1 << 20;
 
 pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let Caller { visitor: Visitor { worker, id, callers_id, started }, principal, body } = caller;
+    serve(caller, request, payload, (dialect::Wire::OpenAi, Asked::Chat)).await
+}
+
+/// Serves a caller of this dialect who asks this.
+pub(super) async fn serve(
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+    (wire, asked): (dialect::Wire, Asked),
+) -> HttpResponse {
+    let Caller { visitor: Visitor { worker, id, callers_id, started, .. }, principal, body } = caller;
     let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
     record.callers_id = callers_id;
     let answer = async {
         let mut payload = body.unwrap_or_else(|| payload.into_inner());
-        match prepare(&worker, &principal, &request, &mut payload, &mut record).await {
+        match prepare(&worker, &principal, &request, &mut payload, &mut record, (wire, asked)).await {
             Ok(prepared) => {
                 record.admitted = true;
                 answer(&worker, prepared, record).await
             }
-            Err(error) => unread(refused(&error, record), payload),
+            Err(error) => unread(refused(&error, record, wire), payload),
         }
     };
     // A panic is this request's alone; actix would answer it with silence.
@@ -58,14 +70,14 @@ pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload:
         Ok(response) => response,
         Err(_) => {
             tracing::error!(request_id = %id, "a request's handler panicked");
-            Error::crashed().response(&id)
+            Error::crashed().response_in(wire, &id)
         }
     }
 }
 
-fn refused(error: &Error, mut record: Record) -> HttpResponse {
+fn refused(error: &Error, mut record: Record, wire: dialect::Wire) -> HttpResponse {
     record.end(error.status(), error.label());
-    let mut response = error.response(&record.id);
+    let mut response = error.response_in(wire, &record.id);
     limits(response.headers_mut(), record.standing());
     response
 }
@@ -76,6 +88,7 @@ async fn prepare(
     request: &HttpRequest,
     payload: &mut Payload,
     record: &mut Record,
+    (wire, asked): (dialect::Wire, Asked),
 ) -> Result<Prepared, Error> {
     if worker.gateway.is_draining() {
         return Err(Error::shutting_down());
@@ -86,7 +99,8 @@ async fn prepare(
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
     let body = read_json(worker, request, payload).await?;
-    let scan = scanned(body.clone()).await?;
+    let mut scan = scanned(body.clone()).await?;
+    scan.stream &= asked == Asked::Chat;
     record.stream = scan.stream;
     let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
@@ -96,10 +110,14 @@ async fn prepare(
     if scan.stream {
         record.place = Some(place(worker, true)?);
     }
-    let resume = if scan.stream { resume(worker, request, &chain.streaming)? } else { None };
+    // Coming back to a stream is told by OpenAI's events alone.
+    let may_resume = scan.stream && wire == dialect::Wire::OpenAi;
+    let resume = if may_resume { resume(worker, request, &chain.streaming)? } else { None };
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     let mut prepared = Prepared {
         id: record.id.as_str().into(),
+        wire,
+        asked,
         wildcard: found.wildcard,
         tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
         // Kept while a stream flows: a copy of its own size, not the whole buffer.
@@ -183,21 +201,32 @@ async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
             // What is left is told as it is once this call has settled.
             record.settle();
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            identify(headers, &record.id);
+            identify_in(prepared.wire, headers, &record.id);
             describe(headers, &record, upstream_model(&prepared, &record).as_deref());
             worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
             record.end(200, "");
             response
         }
         // A stream is only ever made where one was asked for.
-        Ok(Served::Stream(_)) => refused(&Error::crashed(), record),
-        Err(fault) => failed(&fault, record),
+        Ok(Served::Stream(_)) => refused(&Error::crashed(), record, prepared.wire),
+        Err(Fault::Unfit { .. }) if prepared.asked == Asked::Tokens => counted(prepared.scan.prompt_tokens(), record),
+        Err(fault) => failed(&fault, record, prepared.wire),
     }
 }
 
-fn failed(fault: &Fault, mut record: Record) -> HttpResponse {
+/// Where no target counts tokens: about how many there are.
+fn counted(tokens: u64, mut record: Record) -> HttpResponse {
+    let mut response = HttpResponse::Ok().json(serde_json::json!({ "input_tokens": tokens }));
+    identify_in(dialect::Wire::Anthropic, response.headers_mut(), &record.id);
+    record.settle();
+    limits(response.headers_mut(), record.standing());
+    record.end(200, "");
+    response
+}
+
+fn failed(fault: &Fault, mut record: Record, wire: dialect::Wire) -> HttpResponse {
     let error = Error::fault(fault);
-    let mut response = error.response(&record.id);
+    let mut response = error.response_in(wire, &record.id);
     record.settle();
     describe(response.headers_mut(), &record, None);
     record.end(error.status(), fault.label());
@@ -225,19 +254,29 @@ async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> 
     let Some((result, record)) = until(worker, beat_at(worker), running.as_mut()).await else {
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
         let id = Arc::clone(&prepared.id);
-        let body = StreamBody::running(Rc::clone(worker), prepared, running, (fault_event, broken_event));
+        let wire = prepared.wire;
+        let body = StreamBody::running(Rc::clone(worker), prepared, running, events(wire));
         return event_stream(body, |headers| {
-            identify(headers, &id);
+            identify_in(wire, headers, &id);
             limits(headers, standing);
         });
     };
     match result {
         Ok(Served::Stream(stream)) => {
             let told = stream_head(worker, &prepared, &record);
-            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, (fault_event, broken_event));
+            let wire = prepared.wire;
+            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, events(wire));
             event_stream(body, |headers| *headers = told)
         }
-        other => no_stream(other, record),
+        other => no_stream(other, record, prepared.wire),
+    }
+}
+
+/// How a stream's faults look in a dialect.
+fn events(wire: dialect::Wire) -> (FaultEvent, BrokenEvent) {
+    match wire {
+        dialect::Wire::OpenAi => (fault_event, broken_event),
+        dialect::Wire::Anthropic => (anthropic_fault_event, anthropic_broken_event),
     }
 }
 
@@ -251,11 +290,11 @@ async fn resumable(
     standing: Standings,
 ) -> HttpResponse {
     let wire = Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event };
-    let id = Arc::clone(&prepared.id);
+    let (id, spoken) = (Arc::clone(&prepared.id), prepared.wire);
     let (opening, replay) = begin(worker, prepared, owner, window, running, wire);
     match until(worker, beat_at(worker), opening).await {
         Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
-        Some(Ok(Err((result, record)))) => no_stream(result, record),
+        Some(Ok(Err((result, record)))) => no_stream(result, record, spoken),
         // Its pump is gone: on another connection the caller has stopped it, or it died.
         Some(Err(_)) if replay.is_closed() => event_stream(replay, |headers| identify(headers, &id)),
         Some(Err(_)) => Error::crashed().response(&id),
@@ -274,17 +313,17 @@ fn beat_at(worker: &Worker) -> Option<Moment> {
 
 fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderMap {
     let mut told = HeaderMap::new();
-    identify(&mut told, &record.id);
+    identify_in(prepared.wire, &mut told, &record.id);
     describe(&mut told, record, upstream_model(prepared, record).as_deref());
     worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
     told
 }
 
-fn no_stream(result: Result<Served, Fault>, record: Record) -> HttpResponse {
+fn no_stream(result: Result<Served, Fault>, record: Record, wire: dialect::Wire) -> HttpResponse {
     match result {
-        Err(fault) => failed(&fault, record),
+        Err(fault) => failed(&fault, record, wire),
         // A whole answer is only ever made where one was asked for.
-        Ok(_) => refused(&Error::crashed(), record),
+        Ok(_) => refused(&Error::crashed(), record, wire),
     }
 }
 

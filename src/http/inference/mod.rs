@@ -1,6 +1,7 @@
 //! The inference endpoints: extract, run along the chain, respond.
 
 pub(super) mod chat;
+pub(super) mod messages;
 pub(super) mod models;
 pub(super) mod streams;
 mod wishes;

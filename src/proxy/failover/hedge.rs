@@ -12,6 +12,7 @@ use super::{Drive, Ended, Ongoing};
 use crate::base::Moment;
 use crate::dialect::Usage;
 use crate::health::Pass;
+use crate::proxy::foreign::Foreign;
 use crate::proxy::watch::Watch;
 use crate::routing::{Choice, Taken, beside};
 use crate::telemetry::{Hedged, Metrics};
@@ -41,10 +42,10 @@ impl Drive<'_> {
     }
 
     /// Makes a call, and from `at` on another beside it; the one that ended it, and how.
-    pub(super) async fn hedged(&mut self, first: Ongoing, at: Moment) -> (Taken, Ended) {
+    pub(super) async fn hedged(&mut self, first: Ongoing, foreign: Option<Box<Foreign>>, at: Moment) -> (Taken, Ended) {
         let lost = Rc::new(Cell::new(false));
         let one = first.taken.clone();
-        let mut first = pin!(self.attempt(first.beside(&lost)).run());
+        let mut first = pin!(self.attempt(first.beside(&lost), foreign).run());
         let mut watch = Watch::new(self.worker.gateway.clock);
         let early = poll_fn(|cx| match first.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
@@ -53,7 +54,7 @@ impl Drive<'_> {
         if let Some(ended) = early.await {
             return (one, ended);
         }
-        let Some(choice) = self.second(&one).await else { return (one, first.await) };
+        let Some((choice, foreign)) = self.second(&one).await else { return (one, first.await) };
         let worker = self.worker;
         // Both may come to be billed.
         let both = [&one, &choice.taken].map(|taken| self.request.most(worker, &taken.target).unwrap_or(0));
@@ -66,7 +67,7 @@ impl Drive<'_> {
         self.record.attempts += 1;
         let second = self.ongoing(choice, true).beside(&lost);
         let two = second.taken.clone();
-        let mut second = pin!(self.attempt(second).run());
+        let mut second = pin!(self.attempt(second, foreign).run());
         let (by_first, ended) = either(first.as_mut(), second.as_mut()).await;
         let (taken, other) = if by_first { (one, two) } else { (two, one) };
         let (by_first, taken, ended) = match ended {
@@ -91,7 +92,7 @@ impl Drive<'_> {
     }
 
     /// Who is called beside a late one; None where nobody healthy is left, or the budget is.
-    async fn second(&self, late: &Taken) -> Option<Choice> {
+    async fn second(&mut self, late: &Taken) -> Option<(Choice, Option<Box<Foreign>>)> {
         let tried = beside(&self.ask(&self.plan.tried, None), late.number)?;
         let (budgets, least) = (&self.request.chain.budgets, self.request.chain.retry.budget_min);
         let now = self.worker.gateway.clock.now();
@@ -99,7 +100,8 @@ impl Drive<'_> {
             self.worker.gateway.metrics.hedge(Hedged::Refused);
             return None;
         }
-        self.pick(&tried, None, false).await.ok()
+        let choice = self.pick(&tried, None, false).await.ok()?;
+        self.fitting(choice)
     }
 }
 

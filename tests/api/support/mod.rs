@@ -1,5 +1,6 @@
 //! What the tests share: a gateway in a thread of its own, upstreams that do as they are told, a client that sees bytes.
 
+pub mod anthropic;
 mod app;
 mod client;
 pub mod continuing;

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
+from anthropic import Anthropic
 from openai import AsyncOpenAI, OpenAI
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
@@ -64,6 +65,9 @@ class Gateway(Program):
     def async_client(self, **options):
         return AsyncOpenAI(base_url=f"{self.url}/v1", **({"api_key": KEY, "timeout": 20} | options))
 
+    def anthropic(self, **options):
+        return Anthropic(base_url=self.url, **({"api_key": KEY, "timeout": 20, "max_retries": 0} | options))
+
     def get(self, path):
         with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
             return answer.read().decode()
@@ -82,12 +86,13 @@ def free_port():
 
 def settings(port, upstream, targets, extra="", rows=None):
     """A settings file: model "chat" over the named providers in order, "whisper" over one that is always well. "dead" is a closed
-    port. `rows` are more settings of a provider's, by its name, or of the server's."""
+    port. `rows` are more settings of a provider's, by its name, or of the server's. Who is
+    called "claude…" speaks Anthropic's dialect."""
     rows = rows or {}
     providers = "".join(
         f"""
 [providers.{name}]
-dialect = "openai"
+dialect = "{"anthropic" if name.startswith("claude") else "openai"}"
 base_url = "{f"http://127.0.0.1:{free_port()}/v1" if name == "dead" else upstream.url(name)}"
 keys = [{{ value = "upstream-secret-of-{name}" }}]
 {rows.get(name, "")}

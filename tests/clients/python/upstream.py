@@ -93,6 +93,10 @@ class Stage(BaseHTTPRequestHandler):
         piece = (f"data: {text}\n\n" if number is None else f"id: {number}\ndata: {text}\n\n").encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
 
+    def named_event(self, data):
+        piece = f"event: {data['type']}\ndata: {json.dumps(data)}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+
     def end_stream(self):
         self.event("[DONE]")
         self.wfile.write(b"0\r\n\r\n")
@@ -111,6 +115,37 @@ def healthy(stage, body):
     if (body.get("stream_options") or {}).get("include_usage"):
         stage.event(shell(body, "chat.completion.chunk", []) | {"usage": USAGE})
     stage.end_stream()
+
+
+def claude(stage, body):
+    """The same in Anthropic's dialect: words, a tool's call or structured output, streamed or whole."""
+    results = [block for block in body["messages"][-1]["content"] if isinstance(block, dict) and block["type"] == "tool_result"]
+    structured = (body.get("output_config") or {}).get("format")
+    if body.get("tools") and not results:
+        block = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": json.loads(TOOL_ARGUMENTS)}
+        pieces = [{"type": "input_json_delta", "partial_json": TOOL_ARGUMENTS[i : i + 5]} for i in range(0, len(TOOL_ARGUMENTS), 5)]
+        empty, reason = block | {"input": {}}, "tool_use"
+    else:
+        block = {"type": "text", "text": STRUCTURED if structured else TEXT}
+        pieces = [{"type": "text_delta", "text": word} for word in ([STRUCTURED] if structured else WORDS)]
+        empty, reason = {"type": "text", "text": ""}, "end_turn"
+    usage = {"input_tokens": 7, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": len(WORDS)}
+    message = {"id": "msg_test", "type": "message", "role": "assistant", "model": body["model"], "content": [block]}
+    message |= {"stop_reason": reason, "stop_sequence": None, "usage": usage}
+    if not body.get("stream"):
+        return stage.whole(200, json.dumps(message).encode())
+    stage.begin_stream()
+    begun = message | {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}}
+    stage.named_event({"type": "message_start", "message": begun})
+    stage.named_event({"type": "content_block_start", "index": 0, "content_block": empty})
+    stage.named_event({"type": "ping"})
+    for piece in pieces:
+        stage.named_event({"type": "content_block_delta", "index": 0, "delta": piece})
+    stage.named_event({"type": "content_block_stop", "index": 0})
+    delta = {"stop_reason": reason, "stop_sequence": None}
+    stage.named_event({"type": "message_delta", "delta": delta, "usage": {"output_tokens": len(WORDS)}})
+    stage.named_event({"type": "message_stop"})
+    stage.wfile.write(b"0\r\n\r\n")
 
 
 def refuses(status, message="no", code=None, kind="server_error", **headers):

@@ -1,0 +1,169 @@
+//! One attempt at a target that doesn't speak the caller's dialect: the request in its words, and what it answers in the
+//! caller's. Made once per attempt, and only where the two differ: a target of the caller's own dialect never sees this.
+//!
+//! Everything behind it (relay, recovery, usage, the caller) sees the caller's dialect only.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use futures_util::Stream;
+
+use super::client::Incoming;
+use super::failover::{Asked, Prepared};
+use super::worker::Worker;
+use crate::dialect::Wire;
+use crate::dialect::chat::Delta;
+use crate::dialect::scan::ErrorParts;
+use crate::dialect::seam::{Misread, StreamReader, StreamWriter, Unfit};
+use crate::health::Failure;
+use crate::routing::Target;
+use crate::stream::Way;
+use crate::stream::sse::{Frame, Parser};
+
+/// Callers' headers that mean something to their own dialect's vendor alone.
+const VENDORS: [&str; 2] = ["openai-", "anthropic-"];
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Foreign {
+    caller: Wire,
+    target: Wire,
+    /// Seconds since 1970.
+    now: u64,
+    /// The request, as it is sent.
+    pub(super) body: Bytes,
+    /// What of it was left out.
+    pub(super) dropped: Vec<String>,
+    /// The caller's headers that pass.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// What was said before another target goes on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Half<'a> {
+    pub(super) way: Way,
+    pub(super) said: &'a str,
+    /// Tokens of it, or about.
+    pub(super) tokens: u64,
+}
+
+impl Foreign {
+    /// For this target; None where it speaks the caller's dialect. `half`: what it is to go on with.
+    ///
+    /// # Errors
+    /// Where the request can't be said in its dialect.
+    pub(super) fn at(worker: &Worker, request: &Prepared, target: &Target, half: Option<Half<'_>>) -> Result<Option<Box<Self>>, Unfit> {
+        let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
+        let (caller, wire) = (request.wire, upstream.wire());
+        if caller == wire {
+            return Ok(None);
+        }
+        if request.asked == Asked::Tokens {
+            return Err(Unfit::new("the question for a count of tokens"));
+        }
+        let mut chat = caller.seam().read_request(&request.body)?;
+        chat.model = request.upstream_model(target).into();
+        chat.tell_usage |= upstream.tells_usage();
+        if let Some(Half { way, said, tokens }) = half
+            && !chat.go_on(way, said, tokens)
+        {
+            return Err(Unfit::new("what was said so far"));
+        }
+        let written = wire.seam().write_request(&chat)?;
+        let own = |name: &HeaderName| VENDORS.iter().any(|vendor| name.as_str().starts_with(vendor));
+        let now = worker.gateway.clock.wall().as_secs();
+        let headers = request.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
+        Ok(Some(Box::new(Self { caller, target: wire, now, body: written.body, dropped: written.dropped, headers })))
+    }
+
+    /// A whole answer in the caller's dialect.
+    pub(super) fn answer(&self, body: &[u8]) -> Result<Bytes, Misread> {
+        let answer = self.target.seam().read_answer(body)?;
+        Ok(self.caller.seam().write_answer(&answer, self.now))
+    }
+
+    /// A refusal in the caller's dialect.
+    pub(super) fn refusal(&self, status: u16, parts: &ErrorParts) -> Bytes {
+        self.caller.seam().write_refusal(status, parts)
+    }
+
+    /// A streamed answer in the caller's dialect, of which `first` has come.
+    pub(super) fn stream(&self, first: Bytes, rest: Incoming, max_event: usize) -> Incoming {
+        let mut parser = Parser::new(max_event);
+        parser.push(first);
+        let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer(self.now));
+        Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None })
+    }
+}
+
+/// A stream of the target's, told in the caller's dialect as it comes.
+struct Translated {
+    /// None once it has ended.
+    rest: Option<Incoming>,
+    parser: Parser,
+    reader: Box<dyn StreamReader>,
+    writer: Box<dyn StreamWriter>,
+    /// Told once everything before it was.
+    failed: Option<Failure>,
+}
+
+impl Translated {
+    /// What the parser has, translated.
+    fn drain(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let ended = self.rest.is_none();
+        loop {
+            let event = match self.parser.next() {
+                None if ended => self.parser.finish(),
+                event => event,
+            };
+            match event {
+                None => return out,
+                Some(Ok(frame)) => self.translate(&frame, &mut out),
+                Some(Err(_)) => {
+                    self.failed = Some(Failure::TooLarge);
+                    self.rest = None;
+                    return out;
+                }
+            }
+        }
+    }
+
+    fn translate(&mut self, frame: &Frame, out: &mut Vec<u8>) {
+        if frame.error.is_some() || frame.event.as_deref() == Some(b"error") {
+            // An error is one in any dialect: whoever reads this tells what it means.
+            return out.extend_from_slice(&frame.raw);
+        }
+        let Some(data) = &frame.data else { return };
+        let writer = &mut self.writer;
+        let read = self.reader.read(data, &mut |delta: Delta<'_>| writer.write(&delta, out));
+        if read.is_err() && frame.complete {
+            // Whoever reads this counts what is no event.
+            out.extend_from_slice(b"data: ");
+            out.extend(data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+            out.extend_from_slice(b"\n\n");
+        }
+    }
+}
+
+impl Stream for Translated {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            let out = this.drain();
+            if !out.is_empty() {
+                return Poll::Ready(Some(Ok(out.into())));
+            }
+            let Some(rest) = &mut this.rest else { return Poll::Ready(this.failed.take().map(Err)) };
+            match std::task::ready!(rest.as_mut().poll_next(cx)) {
+                Some(Ok(piece)) => this.parser.push(piece),
+                Some(Err(failure)) => (this.failed, this.rest) = (Some(failure), None),
+                None => this.rest = None,
+            }
+        }
+    }
+}
