@@ -4,6 +4,7 @@ pub mod anthropic;
 pub mod chat;
 mod draft;
 pub mod fault;
+pub mod gemini;
 mod node;
 mod onward;
 pub mod openai;

@@ -12,17 +12,17 @@ use super::{Usage, Wire};
 
 const WIRES: [Wire; 2] = [Wire::OpenAi, Wire::Anthropic];
 
-fn words() -> BoxedStrategy<Words<'static>> {
+pub(super) fn words() -> BoxedStrategy<Words<'static>> {
     prop_oneof![3 => "[a-z ]{1,8}[a-z]", 1 => any::<String>().prop_filter("not empty", |text| !text.is_empty())]
         .prop_map(Words::Owned)
         .boxed()
 }
 
-fn word() -> BoxedStrategy<Words<'static>> {
+pub(super) fn word() -> BoxedStrategy<Words<'static>> {
     "[a-z][a-z0-9_]{0,8}".prop_map(Words::Owned).boxed()
 }
 
-fn object() -> BoxedStrategy<Words<'static>> {
+pub(super) fn object() -> BoxedStrategy<Words<'static>> {
     prop_oneof![
         Just(r#"{"z":1.10,"a":[null,{"type":"object"}]}"#.to_owned()),
         Just("{}".to_owned()),
@@ -32,7 +32,7 @@ fn object() -> BoxedStrategy<Words<'static>> {
     .boxed()
 }
 
-fn number() -> BoxedStrategy<Words<'static>> {
+pub(super) fn number() -> BoxedStrategy<Words<'static>> {
     prop_oneof![Just("0.7"), Just("1.10"), Just("1e-1"), Just("0")].prop_map(Words::Borrowed).boxed()
 }
 
@@ -277,7 +277,7 @@ fn deltas(wire: Wire) -> BoxedStrategy<Vec<Delta<'static>>> {
 }
 
 /// The events' data.
-fn data(events: &[u8]) -> Vec<String> {
+pub(super) fn data(events: &[u8]) -> Vec<String> {
     let text = std::str::from_utf8(events).expect("events are text");
     let lines =
         text.split("\n\n").filter(|event| !event.is_empty()).map(|event| event.lines().find_map(|line| line.strip_prefix("data: ")));
@@ -295,7 +295,7 @@ fn read_stream(wire: Wire, events: &[u8]) -> Vec<Delta<'static>> {
 }
 
 /// Of any shape, though not all by chance: the words that readers look for.
-fn soup() -> BoxedStrategy<Value> {
+pub(super) fn soup() -> BoxedStrategy<Value> {
     let keys = prop::sample::select(vec![
         "role",
         "content",

@@ -11,6 +11,7 @@ use super::types::{Abilities, LEAST_BUDGET, Sampling, Thinks, abilities, budget,
 use crate::dialect::Usage;
 use crate::dialect::chat::{Answer, Cache, Effort, Finish, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
+use crate::dialect::gemini::is_proof;
 use crate::dialect::node::Node;
 use crate::dialect::scan::ErrorParts;
 use crate::dialect::seam::{Unfit, Written};
@@ -91,7 +92,7 @@ impl Writer {
     }
 
     fn messages(&mut self, messages: &[Message<'_>]) {
-        if messages.iter().flat_map(|message| &message.parts).any(|part| matches!(part, Part::Thinking { signature: None, .. })) {
+        if messages.iter().flat_map(|message| &message.parts).any(|part| matches!(part, Part::Thinking { .. }) && !is_said(part)) {
             self.drop("messages[].reasoning_content");
         }
         self.d.key("messages").begin(b'[');
@@ -376,11 +377,11 @@ fn is_instruction(message: &Message<'_>) -> bool {
     matches!(message.role, Role::System | Role::Developer)
 }
 
-/// Whether a part is sent: an empty block is refused, and so are thoughts without their proof.
+/// Whether a part is sent: an empty block is refused, and so are thoughts without a proof of Anthropic's.
 fn is_said(part: &Part<'_>) -> bool {
     match part {
         Part::Text { text, .. } | Part::Refusal(text) => !text.is_empty(),
-        Part::Thinking { signature, .. } => signature.is_some(),
+        Part::Thinking { signature, .. } => signature.as_deref().is_some_and(|proof| !is_proof(proof)),
         _ => true,
     }
 }
@@ -389,7 +390,7 @@ fn is_said(part: &Part<'_>) -> bool {
 fn calls_without_thoughts(messages: &[Message<'_>]) -> bool {
     let last = messages.iter().rev().find(|message| message.role == Role::Assistant);
     let Some(last) = last else { return false };
-    let thought = |part: &Part<'_>| matches!(part, Part::Thinking { signature: Some(_), .. } | Part::Redacted(_));
+    let thought = |part: &Part<'_>| matches!(part, Part::Thinking { .. } | Part::Redacted(_)) && is_said(part);
     last.parts.iter().any(|part| matches!(part, Part::Call { .. })) && !last.parts.iter().any(thought)
 }
 
