@@ -9,7 +9,7 @@ use super::chat::{Answer, Delta, Request};
 use super::scan::ErrorParts;
 
 /// A dialect.
-pub trait Seam: Sync {
+pub trait Seam: Sync + std::fmt::Debug {
     /// Reads a request. The body was scanned: it is JSON.
     ///
     /// # Errors

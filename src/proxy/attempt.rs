@@ -1,6 +1,7 @@
 //! One upstream call, from the request's head to a whole answer or a stream's first content: its clocks, and the rule that
 //! awc's word for the end of a body is never proof that it is whole.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -173,10 +174,10 @@ impl<'a> Attempt<'a> {
         let own = self.foreign.as_mut().map(|foreign| std::mem::take(&mut foreign.headers));
         let headers = own.as_ref().unwrap_or(&request.headers);
         let path = match request.asked {
-            Asked::Chat => upstream.wire().chat_path(),
-            Asked::Tokens => COUNT_TOKENS,
+            Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
+            Asked::Tokens => Cow::Borrowed(COUNT_TOKENS),
         };
-        let call = Call { path, base, body, key, headers, connect: timeouts.connect };
+        let call = Call { path: &path, base, body, key, headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {

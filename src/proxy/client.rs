@@ -4,6 +4,7 @@
 //! awc is never trusted about the end of a body: see `attempt` and `body`. It follows no redirect (it would carry
 //! `x-api-key` along), speaks HTTP/1.1 (its HTTP/2 doesn't notice a dead connection), and all clocks are ours.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -29,7 +30,7 @@ use crate::dialect::anthropic::VERSION;
 use crate::dialect::{Quota, Waits, Wire, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
-use crate::settings::{AuthScheme, Invalid, Problem, Provider};
+use crate::settings::{AuthScheme, Dialect, Invalid, Problem, Provider};
 
 /// Calls repeated at once since their reused connection was closed as they used it; each closed one leaves the pool.
 const STALE_REPEATS: u32 = 8;
@@ -134,7 +135,7 @@ pub struct Response {
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The path below the base URL.
-    pub path: &'static str,
+    pub path: &'a str,
     /// In place of the base URL's own path, where that isn't the one.
     pub base: Option<&'a str>,
     /// The body; with an empty one it is a GET.
@@ -151,7 +152,7 @@ pub struct Call<'a> {
 pub struct Upstream {
     transport: Transport,
     /// What it speaks.
-    wire: Wire,
+    dialect: Dialect,
     /// It refused the question for a stream's usage, or needn't be asked.
     keeps_usage: Cell<bool>,
 }
@@ -163,9 +164,11 @@ enum Transport {
 
 struct Http {
     pool: Rc<Pool>,
-    wire: Wire,
+    dialect: Dialect,
     base: String,
+    /// Where chats are asked for, and the path of that: of a dialect whose path names the model, of none.
     chat: Uri,
+    chat_path: Cow<'static, str>,
     auth: HeaderName,
     keys: Vec<HeaderValue>,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -199,12 +202,12 @@ pub(super) const MODELS: &str = "/models";
 impl Upstream {
     /// The simulated one.
     pub fn simulated(simulator: Simulator) -> Self {
-        Self { transport: Transport::Simulated(simulator), wire: Wire::OpenAi, keeps_usage: Cell::default() }
+        Self { transport: Transport::Simulated(simulator), dialect: Dialect::Rehearsal, keeps_usage: Cell::default() }
     }
 
     /// What it speaks.
-    pub(super) fn wire(&self) -> Wire {
-        self.wire
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// Closes connections that nobody has used for a while.
@@ -234,11 +237,13 @@ impl Upstream {
             Some(Transport::Http(before)) if before.pool.is_of(line) => Rc::clone(&before.pool),
             _ => Rc::new(Pool::new(line)),
         };
-        let wire = provider.dialect.wire();
-        let (auth, prefix) = match (provider.auth, wire) {
+        let dialect = provider.dialect;
+        let (auth, prefix) = match (provider.auth, dialect) {
             (AuthScheme::Bearer, _) => (header::AUTHORIZATION, "Bearer "),
-            (AuthScheme::ApiKey, Wire::OpenAi) => (HeaderName::from_static("api-key"), ""),
-            (AuthScheme::ApiKey, Wire::Anthropic) => (HeaderName::from_static("x-api-key"), ""),
+            (AuthScheme::ApiKey, Dialect::OpenAi | Dialect::Rehearsal) => (HeaderName::from_static("api-key"), ""),
+            (AuthScheme::ApiKey, Dialect::Anthropic) => (HeaderName::from_static("x-api-key"), ""),
+            // Never in the URL, as Google's older examples have it: it would stand in every log on the way.
+            (AuthScheme::ApiKey, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), ""),
         };
         let keys = provider.keys.iter().map(|key| {
             let mut value = HeaderValue::from_str(&format!("{prefix}{}", key.secret.expose())).map_err(|_| wrong())?;
@@ -249,11 +254,13 @@ impl Upstream {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             Ok((name, HeaderValue::from_str(value).map_err(|_| wrong())?))
         });
-        let base = api_base(&provider.base_url, wire);
+        let base = api_base(&provider.base_url, dialect);
+        let chat_path = dialect.chat_path("", false);
         let http = Http {
             pool,
-            wire,
-            chat: format!("{base}{}", wire.chat_path()).parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
+            dialect,
+            chat: format!("{base}{chat_path}").parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
+            chat_path,
             base,
             auth,
             keys: keys.collect::<Result<_, Unusable>>()?,
@@ -261,7 +268,8 @@ impl Upstream {
             tls: provider.base_url.starts_with("https:"),
         };
         // Only OpenAI's has to be asked.
-        Ok(Self { transport: Transport::Http(Box::new(http)), wire, keeps_usage: Cell::new(wire != Wire::OpenAi) })
+        let keeps_usage = Cell::new(dialect.wire() != Some(Wire::OpenAi));
+        Ok(Self { transport: Transport::Http(Box::new(http)), dialect, keeps_usage })
     }
 
     /// Makes a call; returns when the answer's head is there. The second value is how often a closed connection was reused.
@@ -290,7 +298,7 @@ impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
         let uri = if let Some(base) = call.base {
             format!("{}{base}{}", origin(&self.base), call.path).parse().unwrap_or_else(|_| self.chat.clone())
-        } else if call.path == self.wire.chat_path() {
+        } else if call.path == self.chat_path {
             self.chat.clone()
         } else {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
@@ -303,7 +311,7 @@ impl Http {
         }
         headers.append(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        if self.wire == Wire::Anthropic {
+        if self.dialect == Dialect::Anthropic {
             headers.insert(ANTHROPIC_VERSION.clone(), HeaderValue::from_static(VERSION));
         }
         for (name, value) in call.headers.iter().chain(&self.headers) {
@@ -320,11 +328,12 @@ impl Http {
     }
 }
 
-/// Where a dialect's paths begin. Anthropic's own SDKs are given the address without `/v1`, others with it.
-fn api_base(base_url: &str, wire: Wire) -> String {
-    match wire {
-        Wire::Anthropic if !base_url.ends_with("/v1") => format!("{base_url}/v1"),
-        Wire::Anthropic | Wire::OpenAi => base_url.to_owned(),
+/// Where a dialect's paths begin. Anthropic's and Google's own SDKs are given the address without the version, others with it.
+fn api_base(base_url: &str, dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Anthropic if !base_url.ends_with("/v1") => format!("{base_url}/v1"),
+        Dialect::Gemini if !base_url.contains("/v1") => format!("{base_url}/v1beta"),
+        Dialect::Anthropic | Dialect::Gemini | Dialect::OpenAi | Dialect::Rehearsal => base_url.to_owned(),
     }
 }
 

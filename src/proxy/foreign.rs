@@ -16,20 +16,20 @@ use super::worker::Worker;
 use crate::dialect::Wire;
 use crate::dialect::chat::Delta;
 use crate::dialect::scan::ErrorParts;
-use crate::dialect::seam::{Misread, StreamReader, StreamWriter, Unfit};
+use crate::dialect::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit};
 use crate::health::Failure;
 use crate::routing::Target;
 use crate::stream::Way;
 use crate::stream::sse::{Frame, Parser};
 
 /// Callers' headers that mean something to their own dialect's vendor alone.
-const VENDORS: [&str; 2] = ["openai-", "anthropic-"];
+const VENDORS: [&str; 3] = ["openai-", "anthropic-", "x-goog-"];
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Foreign {
     caller: Wire,
-    target: Wire,
+    target: &'static dyn Seam,
     /// Seconds since 1970.
     now: u64,
     /// The request, as it is sent.
@@ -56,10 +56,11 @@ impl Foreign {
     /// Where the request can't be said in its dialect.
     pub(super) fn at(worker: &Worker, request: &Prepared, target: &Target, half: Option<Half<'_>>) -> Result<Option<Box<Self>>, Unfit> {
         let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
-        let (caller, wire) = (request.wire, upstream.wire());
-        if caller == wire {
+        let (caller, dialect) = (request.wire, upstream.dialect());
+        if dialect.wire() == Some(caller) {
             return Ok(None);
         }
+        let seam = dialect.seam();
         if request.asked == Asked::Tokens {
             return Err(Unfit::new("the question for a count of tokens"));
         }
@@ -71,16 +72,16 @@ impl Foreign {
         {
             return Err(Unfit::new("what was said so far"));
         }
-        let written = wire.seam().write_request(&chat)?;
+        let written = seam.write_request(&chat)?;
         let own = |name: &HeaderName| VENDORS.iter().any(|vendor| name.as_str().starts_with(vendor));
         let now = worker.gateway.clock.wall().as_secs();
         let headers = request.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
-        Ok(Some(Box::new(Self { caller, target: wire, now, body: written.body, dropped: written.dropped, headers })))
+        Ok(Some(Box::new(Self { caller, target: seam, now, body: written.body, dropped: written.dropped, headers })))
     }
 
     /// A whole answer in the caller's dialect.
     pub(super) fn answer(&self, body: &[u8]) -> Result<Bytes, Misread> {
-        let answer = self.target.seam().read_answer(body)?;
+        let answer = self.target.read_answer(body)?;
         Ok(self.caller.seam().write_answer(&answer, self.now))
     }
 
@@ -93,7 +94,7 @@ impl Foreign {
     pub(super) fn stream(&self, first: Bytes, rest: Incoming, max_event: usize) -> Incoming {
         let mut parser = Parser::new(max_event);
         parser.push(first);
-        let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer(self.now));
+        let (reader, writer) = (self.target.stream_reader(), self.caller.seam().stream_writer(self.now));
         Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None })
     }
 }

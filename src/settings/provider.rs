@@ -140,7 +140,7 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
 fn usual_auth(dialect: Dialect) -> AuthScheme {
     match dialect {
         Dialect::OpenAi | Dialect::Rehearsal => AuthScheme::Bearer,
-        Dialect::Anthropic => AuthScheme::ApiKey,
+        Dialect::Anthropic | Dialect::Gemini => AuthScheme::ApiKey,
     }
 }
 
@@ -148,7 +148,7 @@ fn dialect(s: &mut Section<'_>) -> Dialect {
     let choices = [
         ("openai", Some(Dialect::OpenAi)),
         ("anthropic", Some(Dialect::Anthropic)),
-        ("gemini", None),
+        ("gemini", Some(Dialect::Gemini)),
         ("azure", None),
         ("rehearsal", Some(Dialect::Rehearsal)),
     ];
@@ -175,13 +175,13 @@ fn base_url(s: &mut Section<'_>, dialect: Dialect) -> String {
             }
             REHEARSAL_URL.to_owned()
         }
-        (Dialect::OpenAi | Dialect::Anthropic, None) => {
+        (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini, None) => {
             if !s.has("base_url") {
                 s.missing("base_url", "base_url = \"https://api.example.com/v1\"");
             }
             String::new()
         }
-        (Dialect::OpenAi | Dialect::Anthropic, Some(text)) => match url::base(&text) {
+        (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini, Some(text)) => match url::base(&text) {
             Ok(url) => url,
             Err(fix) => {
                 s.problem("base_url", fix);

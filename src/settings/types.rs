@@ -1,6 +1,7 @@
 //! The settings as resolved: every value valid, every reference followed, every override merged in. Made only by
 //! `resolve`; read everywhere else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use super::prices::PriceTable;
 use crate::access::{VirtualKey, glob_matches};
 use crate::base::{Rates, Secret};
 use crate::dialect::Wire;
+use crate::dialect::gemini::{self, Gemini};
+use crate::dialect::seam::Seam;
 use crate::health::Thresholds;
 pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
@@ -280,6 +283,8 @@ pub enum Dialect {
     OpenAi,
     /// Anthropic's Messages.
     Anthropic,
+    /// Google's generateContent.
+    Gemini,
     /// The simulated upstream inside the gateway.
     Rehearsal,
 }
@@ -290,16 +295,28 @@ impl Dialect {
         match self {
             Dialect::OpenAi => "openai",
             Dialect::Anthropic => "anthropic",
+            Dialect::Gemini => "gemini",
             Dialect::Rehearsal => "rehearsal",
         }
     }
 
-    /// What is spoken on the wire.
-    pub fn wire(self) -> Wire {
+    /// What a caller speaks who speaks the same; None where callers don't.
+    pub fn wire(self) -> Option<Wire> {
         match self {
-            Dialect::OpenAi | Dialect::Rehearsal => Wire::OpenAi,
-            Dialect::Anthropic => Wire::Anthropic,
+            Dialect::OpenAi | Dialect::Rehearsal => Some(Wire::OpenAi),
+            Dialect::Anthropic => Some(Wire::Anthropic),
+            Dialect::Gemini => None,
         }
+    }
+
+    /// How it is spoken to others.
+    pub fn seam(self) -> &'static dyn Seam {
+        self.wire().map_or(&Gemini, Wire::seam)
+    }
+
+    /// The path of a chat with a model below the API's base.
+    pub fn chat_path(self, model: &str, stream: bool) -> Cow<'static, str> {
+        self.wire().map_or_else(|| Cow::Owned(gemini::path(model, stream)), |wire| Cow::Borrowed(wire.chat_path()))
     }
 }
 
@@ -308,7 +325,7 @@ impl Dialect {
 pub enum AuthScheme {
     /// `authorization: Bearer KEY`.
     Bearer,
-    /// `api-key: KEY`; to Anthropic's dialect `x-api-key: KEY`.
+    /// `api-key: KEY`; to Anthropic's dialect `x-api-key: KEY`, to Google's `x-goog-api-key: KEY`.
     ApiKey,
 }
 

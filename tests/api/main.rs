@@ -19,6 +19,7 @@ mod faults_caller;
 mod faults_connect;
 mod faults_request;
 mod faults_stream;
+mod gemini;
 mod hedging;
 mod keys;
 mod ledger;

@@ -209,10 +209,8 @@ fn providers_are_where_they_say() {
     refused("[providers.p]\ndialect = \"openai\"\nbase_url = \"p/v1\"", "providers.p.base_url", "whole address");
     refused("[providers.p]\ndialect = \"openai\"\nbase_url = \"https://u:secretword@p\"", "providers.p.base_url", "no user name");
     refused("[providers.p]\ndialect = \"opnai\"\nbase_url = \"https://p\"", "providers.p.dialect", "did you mean `openai`?");
-    for dialect in ["gemini", "azure"] {
-        let row = format!("[providers.p]\ndialect = \"{dialect}\"\nbase_url = \"https://p\"");
-        refused(&row, "providers.p.dialect", "not built yet; until then use the provider's OpenAI-compatible endpoint");
-    }
+    let azure = "[providers.p]\ndialect = \"azure\"\nbase_url = \"https://p\"";
+    refused(azure, "providers.p.dialect", "not built yet; until then use the provider's OpenAI-compatible endpoint");
     provider_refused("ca_file = \"nowhere.pem\"", "providers.p.ca_file", "can't be read");
     provider_refused("ca_file = \"alone.toml\"", "providers.p.ca_file", "no certificate");
     provider_refused(
