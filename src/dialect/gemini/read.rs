@@ -131,11 +131,9 @@ fn tool_config<'a>(mut m: Members<'a>, request: &mut Request<'a>) -> Result<(), 
             ("ANY", [name]) if narrowed || request.tools.len() == 1 => Some(ToolChoice::Named(name.clone())),
             ("ANY", _) if !narrowed => Some(ToolChoice::Any),
             ("NONE", _) => Some(ToolChoice::Never),
+            // That arguments follow their schema: others ask more of a schema to promise it.
             ("AUTO", _) => Some(ToolChoice::Auto),
-            ("VALIDATED", _) if !narrowed => {
-                request.tools.iter_mut().for_each(|tool| tool.strict = Some(true));
-                Some(ToolChoice::Auto)
-            }
+            ("VALIDATED", _) if !narrowed => Some(ToolChoice::Auto),
             ("" | "MODE_UNSPECIFIED", _) => None,
             _ => return Err(Unfit::new("`allowedFunctionNames`")),
         };
@@ -184,9 +182,7 @@ fn format<'a>(m: &mut Members<'a>) -> Result<Option<Format<'a>>, Unfit> {
     match (text(m, "responseMimeType").as_deref(), schema) {
         (None | Some("text/plain"), None) => Ok(None),
         (Some("application/json"), None) => Ok(Some(Format::Object)),
-        (None | Some("application/json"), Some(schema)) => {
-            Ok(Some(Format::Schema { name: None, description: None, schema, strict: Some(true) }))
-        }
+        (None | Some("application/json"), Some(schema)) => Ok(Some(Format::Schema { name: None, description: None, schema, strict: None })),
         _ => Err(odd("generationConfig.responseMimeType")),
     }
 }

@@ -74,7 +74,6 @@ fn conversation() -> BoxedStrategy<Vec<Message<'static>>> {
 fn tools() -> BoxedStrategy<(Vec<Tool<'static>>, Option<ToolChoice<'static>>)> {
     let tool = ("[a-z]{3,8}", option::of(words()), option::of(object()));
     let asked = (prop::collection::vec(tool, 1..3), 0..5).prop_map(|(tools, how)| {
-        let strict = (how == 4).then_some(true);
         let tools: Vec<_> = tools
             .into_iter()
             .enumerate()
@@ -114,7 +113,7 @@ fn thinking() -> BoxedStrategy<(&'static str, Option<Effort>, Option<Thinking>)>
 fn request() -> BoxedStrategy<Request<'static>> {
     let format = option::of(prop_oneof![
         Just(Format::Object),
-        object().prop_map(|schema| Format::Schema { name: None, description: None, schema, strict: Some(true) }),
+        object().prop_map(|schema| Format::Schema { name: None, description: None, schema, strict: None }),
     ]);
     let numbers = (option::of(number()), option::of(number()), option::of(0u64..9), option::of(any::<i32>()), option::of(2u64..9));
     let rest = (option::of(2u64..100_000), prop::collection::vec(words(), 0..4));
