@@ -81,7 +81,7 @@ fn tools() -> BoxedStrategy<(Vec<Tool<'static>>, Option<ToolChoice<'static>>)> {
                 name: format!("{name}{place}").into(),
                 description,
                 schema,
-                strict,
+                strict: None,
                 cache: None,
             })
             .collect();
