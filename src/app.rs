@@ -284,6 +284,8 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         streams: Arc::new(AtomicUsize::new(0)),
         shelf: Arc::default(),
         allowances: Allowances::default(),
+        flights: Arc::default(),
+        onces: Arc::default(),
         pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });

@@ -179,6 +179,7 @@ fn route(settings: &Settings, board: &Board, model: &Model, pools: &HashMap<&str
         pools,
         retry: model.retry.clone(),
         streaming: model.streaming.clone(),
+        caching: model.caching.clone(),
         budgets: board.budgets((!model.retry.shares_budget(&settings.retry)).then_some(&*model.name)),
         left_out: left_out.map(|t| format!("{}/{}", t.provider, t.model)).collect(),
     };

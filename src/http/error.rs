@@ -13,7 +13,7 @@ use crate::access::{Broke, Kind};
 use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer};
 use crate::dialect::{self, anthropic};
-use crate::proxy::{Fault, Turned, Unreadable};
+use crate::proxy::{Fault, Turned, Twice, Unreadable};
 use crate::store::Failed;
 
 /// Of what a caller sent, an error repeats this many characters at most.
@@ -196,6 +196,19 @@ impl Error {
             variables.join(" or ")
         );
         Self::new(404, REQUEST, "model_not_found", message)
+    }
+
+    pub(super) fn twice(twice: Twice) -> Self {
+        match twice {
+            Twice::UnderWay => {
+                let message = "A request with this idempotency-key is under way; its answer is given to a repeat once it is there.";
+                Self::new(409, REQUEST, "idempotency_conflict", message).waiting(Duration::from_secs(1))
+            }
+            Twice::OtherBody => {
+                let message = "This idempotency-key stands for a request with another body; use a new one.";
+                Self::new(422, REQUEST, "idempotency_mismatch", message).final_one()
+            }
+        }
     }
 
     pub(super) fn stream_not_found(id: &str) -> Self {

@@ -34,6 +34,7 @@ static TOKENS: [HeaderName; 3] = [
     HeaderName::from_static("x-ratelimit-remaining-tokens"),
     HeaderName::from_static("x-ratelimit-reset-tokens"),
 ];
+const CACHE: HeaderName = HeaderName::from_static("x-stagedoor-cache");
 const PROCESSING: HeaderName = HeaderName::from_static("openai-processing-ms");
 
 /// Of what was left out, so many names are told, and so many characters.
@@ -105,6 +106,12 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     if let Some(taken) = &record.served_by {
         add(PROVIDER, &taken.target.provider.name);
         add(MODEL, upstream_model.unwrap_or(&taken.target.model));
+    } else if let Some(author) = &record.given_by {
+        add(PROVIDER, &author.provider);
+        add(MODEL, &author.model);
+    }
+    if let Some(cached) = record.cache {
+        add(CACHE, cached.name());
     }
     if let Some(cost) = record.shown_cost() {
         add(COST, &Dollars(cost).to_string());
@@ -115,6 +122,8 @@ pub(super) fn describe(headers: &mut HeaderMap, record: &Record, upstream_model:
     if record.attempts > 0 {
         add(ROUTE, &record.route);
         headers.append(ATTEMPTS, HeaderValue::from(record.attempts));
+    } else if record.given_by.is_some() {
+        headers.append(ATTEMPTS, HeaderValue::from(0));
     }
     limits(headers, record.standing());
     let overhead = record.overhead_us();

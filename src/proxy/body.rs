@@ -11,6 +11,7 @@ use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use tokio::sync::futures::OwnedNotified;
 
+use super::cache::{Author, Tap};
 use super::failover::{Prepared, Served, Stream};
 use super::fault::Fault;
 use super::live::{Live, Piece};
@@ -23,7 +24,7 @@ use crate::dialect::Wire;
 use crate::dialect::anthropic::PING;
 
 /// A comment that every SSE client passes over.
-const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
+pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
 /// The same for a stream whose events have an `id`: there OpenAI's SDK for Python takes any blank line for an event, and breaks
 /// on its lack of data.
 pub(super) const HEARTBEAT_OF_NUMBERED: &[u8] = b": stagedoor is waiting\n";
@@ -52,6 +53,8 @@ pub struct StreamBody {
     /// What it takes to go on, where somebody could.
     ground: Option<Box<Ground>>,
     first: Option<First>,
+    /// Collects it, where it is to be kept.
+    tap: Option<Box<Tap>>,
     beat: Duration,
     /// What a heartbeat is in the caller's dialect.
     beats: &'static [u8],
@@ -115,6 +118,7 @@ impl StreamBody {
             Wire::Anthropic => PING,
         };
         let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
+        let tap = request.cache.as_ref().map(Tap::new);
         Self {
             worker,
             request: Some(request),
@@ -122,6 +126,7 @@ impl StreamBody {
             record,
             ground: None,
             first: None,
+            tap,
             beat,
             beats,
             last_sent,
@@ -138,6 +143,9 @@ impl StreamBody {
     fn go_live(&mut self, Stream { live, onward }: Stream) {
         if let Some(record) = &mut self.record {
             record.first_token_ms = live.first_token().map(|time| time.as_millis() as u64);
+        }
+        if let (Some(tap), Some(request)) = (&mut self.tap, &self.request) {
+            tap.served(|| Author::of(request, &live.taken().target));
         }
         // The request is let go where nobody could go on with its stream: its body may be large.
         let request = self.request.take().filter(|_| live.may_be_continued());
@@ -226,7 +234,11 @@ impl StreamBody {
     fn relayed(&mut self, piece: Piece, whole: bool, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match piece {
             Piece::Bytes(bytes) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.take(&bytes);
+                }
                 if whole {
+                    self.keep();
                     // Counted before the last byte is handed over.
                     self.over(200, "");
                 } else {
@@ -235,6 +247,7 @@ impl StreamBody {
                 self.sent(bytes)
             }
             Piece::End => {
+                self.keep();
                 self.over(200, "");
                 Poll::Ready(None)
             }
@@ -242,6 +255,13 @@ impl StreamBody {
                 self.first.get_or_insert(First { message, timeout });
                 if self.mend() { self.next(cx) } else { self.broken() }
             }
+        }
+    }
+
+    /// It is whole: its next caller may have it at once.
+    fn keep(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            tap.keep();
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::cache::Shelves;
 use super::client::Unusable;
 use super::recovery::Refusals;
 use super::transport::{Reach, Transport};
@@ -38,6 +39,8 @@ pub struct Edition {
     pub open: Open,
     /// Each target's metrics, by its provider's place and its own; those of earlier editions too.
     pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
+    /// The stored answers.
+    pub answers: Shelves,
     /// What models cost that only their requests name.
     pub(super) wild_prices: WildPrices,
     /// What its targets have been seen to refuse.
@@ -49,7 +52,14 @@ pub struct Edition {
 impl Edition {
     /// Binds settings, and the transports of their providers in the order of their names, to the board; gives what is new
     /// its series.
-    fn new(settings: Settings, transports: Vec<Transport>, board: &Board, wall: Duration, metrics: &Metrics) -> Self {
+    fn new(
+        settings: Settings,
+        transports: Vec<Transport>,
+        board: &Board,
+        wall: Duration,
+        metrics: &Metrics,
+        before: Option<&Self>,
+    ) -> Self {
         let routes = Arc::new(Routes::new(&settings, board, wall));
         let names = board.names();
         let targets = names.iter().flat_map(|(provider, models)| models.iter().map(|model| (provider.clone(), model.clone())));
@@ -69,6 +79,7 @@ impl Edition {
             AuthMode::Auto | AuthMode::Keys => Open::Never,
         };
         Self {
+            answers: Shelves::new(&settings, before.map(|before| &before.answers)),
             settings,
             routes,
             keys,
@@ -114,7 +125,7 @@ impl Press {
     /// Where a provider's settings can't be used: nothing has happened then.
     pub fn edition(&self, settings: Settings, before: Option<&Edition>) -> Result<Edition, Unusable> {
         let transports = Transport::all(&settings, &self.reach, |name| before?.transport(name))?;
-        let edition = Edition::new(settings, transports, &self.board, self.reach.clock.wall(), &self.metrics);
+        let edition = Edition::new(settings, transports, &self.board, self.reach.clock.wall(), &self.metrics, before);
         put_on_record(&edition.routes);
         self.troupe.play(&edition.settings.providers, &edition.routes);
         self.table.store(Arc::clone(&edition.routes));

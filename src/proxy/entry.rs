@@ -82,7 +82,7 @@ pub(super) fn entry(record: &mut Record, status: u16, error: &str, took: Duratio
         latency_us: took.as_micros() as u64,
         first_token_us: record.first_token_ms.map(|ms| ms.saturating_mul(1_000)),
         attempts: record.attempts,
-        cache: None,
+        cache: record.cache.map(|cached| Cow::Borrowed(cached.name())),
         tags: record.tags.take(),
         recovered: record.recovered,
         calls,

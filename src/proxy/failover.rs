@@ -11,6 +11,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 
 use super::attempt::{Attempt, Ended};
+use super::cache::{Author, Once, Spot};
 use super::fault::Fault;
 use super::foreign::Foreign;
 use super::live::Live;
@@ -63,11 +64,25 @@ pub struct Prepared {
     pub recovery: bool,
     /// How long its stream can be come back to with nobody reading it; None: not at all.
     pub resume: Option<Duration>,
+    /// What the cache has to do with it; None: nothing.
+    pub cache: Option<Rc<Spot>>,
+    /// Its hold on the name that its caller gave it.
+    pub once: Option<Once>,
     /// By when it must be answered, or its stream have begun.
     pub deadline: Moment,
 }
 
 impl Prepared {
+    /// Keeps its whole answer for whom it may be given again.
+    pub fn keep(&self, body: &[u8], author: &Author) {
+        if let Some(spot) = &self.cache {
+            spot.keep(body, author.clone());
+        }
+        if let Some(once) = &self.once {
+            once.answered(body, author);
+        }
+    }
+
     /// What a target calls the model that was asked for.
     pub fn upstream_model<'a>(&'a self, target: &'a Target) -> &'a str {
         match &self.wildcard {

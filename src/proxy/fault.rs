@@ -52,6 +52,16 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Of a call that another request made for this one too, and that nobody can say any more of.
+    pub(super) fn lost() -> Self {
+        Self::AllFailed { message: "the call that this request shared with identical ones was lost".to_owned(), timeout: false }
+    }
+
+    /// Of a request whose time was over while it waited for an identical one's call.
+    pub fn waited_out() -> Self {
+        Self::AllFailed { message: "the request's time was over while it waited for an identical one's call".to_owned(), timeout: true }
+    }
+
     /// A word for the log.
     pub fn label(&self) -> &'static str {
         match self {

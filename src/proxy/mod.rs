@@ -4,6 +4,7 @@ mod admission;
 mod apart;
 mod attempt;
 mod body;
+mod cache;
 mod client;
 mod connect;
 mod edition;
@@ -33,6 +34,10 @@ mod worker;
 
 pub use admission::{Turned, admit};
 pub use body::{BrokenEvent, FaultEvent, Running, StreamBody};
+pub use cache::{
+    Answers, Author, Fingerprint, Flights, Following, Joined, Lead, Once, Onces, Role, Seat, Shelves, Spot, Stored, Told, Twice, Wish,
+    lead_plain, lead_stream,
+};
 pub use client::{USER_AGENT, Unusable, Upstream};
 pub use connect::{Names, SystemNames};
 pub use edition::{Edition, Open, Press};

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cache::Author;
 use super::entry::{Calls, entry};
 use super::shared::Lease;
 use super::worker::{Place, Worker};
@@ -14,6 +15,7 @@ use crate::base::{Dollars, Moment};
 use crate::dialect::{Source, Usage};
 use crate::ledger::{Row, plus};
 use crate::routing::{Failed, Taken};
+use crate::telemetry::Cached;
 
 /// The status that stands for a caller who left (nginx's).
 pub(super) const LEFT: u16 = 499;
@@ -53,6 +55,10 @@ pub struct Record {
     pub(super) grant: Option<Grant>,
     /// What it holds of limits that several gateways share.
     pub(super) lease: Option<Lease>,
+    /// What the cache had to do with it.
+    pub cache: Option<Cached>,
+    /// Who once gave the stored or shared answer that it gets.
+    pub given_by: Option<Author>,
     /// Its place among those that the settings allow.
     pub place: Option<Place>,
     /// Whether the id is one that the caller gave it.
@@ -92,6 +98,8 @@ impl Record {
             outpaced: None,
             grant: None,
             lease: None,
+            cache: None,
+            given_by: None,
             place: None,
             callers_id: false,
             wildcard: None,
@@ -105,8 +113,15 @@ impl Record {
 
     /// What its head says that it cost: of what was answered whole, where the settings have it so.
     pub fn shown_cost(&self) -> Option<i64> {
-        let shown = self.worker.edition.settings.telemetry.cost_header && !self.stream && self.used.is_some();
+        let known = self.given_by.is_some() || !self.stream && self.used.is_some();
+        let shown = known && self.worker.edition.settings.telemetry.cost_header;
         self.cost().filter(|_| shown)
+    }
+
+    /// Its answer is one that was given before, or is another's too: it costs nothing.
+    pub fn given(&mut self, cached: Cached, author: &Author) {
+        self.cache = Some(cached);
+        self.given_by = Some(author.clone());
     }
 
     /// Adds a failed attempt to the route.
@@ -205,6 +220,9 @@ impl Record {
         let gateway = &self.worker.gateway;
         let took = gateway.clock.now().since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
+        if let Some(cached) = self.cache {
+            gateway.metrics.cached(cached);
+        }
         if status == LEFT {
             // What it had used by then was counted here, however much the upstream says of it.
             self.used = self.used.map(|(used, source)| (used, if source == Source::Estimated { Source::Partial } else { source }));
@@ -240,10 +258,11 @@ impl Record {
                     first_token_ms = self.first_token_ms,
                     attempts = self.attempts,
                     route = ?self.route,
+                    cache = self.cache.map(Cached::name),
                     tokens_in = used.map(|(used, _)| used.input),
                     tokens_out = used.map(|(used, _)| used.output),
                     usage = used.map(|(_, source)| source.name()),
-                    cost_usd = used.and(cost).map(|cost| tracing::field::display(Dollars(cost))),
+                    cost_usd = used.map(drop).or(self.given_by.as_ref().map(drop)).and(cost).map(|cost| tracing::field::display(Dollars(cost))),
                     error,
                     "request"
                 )

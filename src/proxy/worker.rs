@@ -15,6 +15,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::sync::Notify;
 
+use super::cache::{Flights, Onces};
 use super::client::Upstream;
 use super::edition::{Edition, Open};
 use super::pressure::Pressure;
@@ -61,6 +62,10 @@ pub struct Gateway {
     pub shelf: Arc<Shelf>,
     /// What the keys that have limits have used of them.
     pub allowances: Allowances,
+    /// The calls that identical requests share.
+    pub flights: Arc<Flights>,
+    /// The names that callers gave their requests.
+    pub onces: Arc<Onces>,
     /// What the machine leaves it.
     pub pressure: Arc<Pressure>,
     /// Some worker makes the active probes.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::budget::Budgets;
-use super::policy::{Retry, Strategy, Streaming};
+use super::policy::{Caching, Retry, Strategy, Streaming};
 use super::target::Target;
 
 /// Targets held equivalent, chosen among by a strategy.
@@ -29,6 +29,8 @@ pub struct Chain {
     pub retry: Retry,
     /// What happens to its streams.
     pub streaming: Streaming,
+    /// Which of its answers are kept.
+    pub caching: Caching,
     /// What its requests earn, and repeats and hedges spend.
     pub budgets: Arc<Budgets>,
     /// Targets as written whose provider has no key, as `provider/model`: shown by /v1/route, never tried.

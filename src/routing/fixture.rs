@@ -97,6 +97,7 @@ pub(super) fn chain(strategy: Strategy, pools: Vec<Vec<Target>>) -> Chain {
         retry: retry(),
         budgets: Arc::default(),
         streaming: Streaming::default(),
+        caching: Default::default(),
         left_out: Vec::new(),
     }
 }

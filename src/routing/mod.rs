@@ -26,7 +26,7 @@ pub use keys::{heard, settle, told};
 pub use onward::Onward;
 pub use pick::{Ask, Choice, Taken, Tried, pick, servable};
 pub use plan::{Around, Failed, Next, Plan, Stop};
-pub use policy::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
+pub use policy::{Caching, Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 pub use target::{KeySlot, Needs, Provider, Target};
 pub use turns::Turns;
 pub use why::{NoTarget, Why};

@@ -139,6 +139,28 @@ pub struct Streaming {
     pub resume_buffer: usize,
 }
 
+/// `[cache]` with overrides merged in: which answers are kept, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caching {
+    /// Whether a request gets the stored answer to the same one.
+    pub exact: bool,
+    /// Only where the request says temperature 0, or asks for it.
+    pub only_deterministic: bool,
+    /// How long an answer is kept.
+    pub ttl: Duration,
+    /// All answers that are kept together, in bytes.
+    pub max: u64,
+    /// Whether identical requests in flight share one upstream call.
+    pub coalesce: bool,
+}
+
+impl Default for Caching {
+    /// The built-in defaults.
+    fn default() -> Self {
+        Self { exact: false, only_deterministic: false, ttl: Duration::from_secs(600), max: 256 << 20, coalesce: true }
+    }
+}
+
 impl Default for Streaming {
     /// The built-in defaults.
     fn default() -> Self {

@@ -9,8 +9,6 @@ use super::types::{LogForm, Server, Telemetry};
 
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
-/// Those of them that have an effect.
-const UNDERSTOOD: &[&str] = &["timeout", "recovery", "resume", "tags"];
 
 /// Where the gateway listens unless told: nobody else can reach it there.
 const LOOPBACK: &str = "127.0.0.1";
@@ -92,8 +90,6 @@ fn is_host(host: &str) -> bool {
 
 fn request_headers(s: &mut Section<'_>) -> Vec<String> {
     let names = s.texts("request_headers", REQUEST_HEADERS);
-    // A list of those that are understood does all that it says.
-    s.settle("request_headers", names != REQUEST_HEADERS && names.iter().any(|name| !UNDERSTOOD.contains(&name.as_str())));
     if names.iter().any(|name| !REQUEST_HEADERS.contains(&name.as_str())) {
         s.problem("request_headers", format!("each must be one of \"{}\"", REQUEST_HEADERS.join("\", \"")));
     }

@@ -4,8 +4,6 @@
 //! Most simply have no effect, and `check` and the start-up log say so. A few promise safety (a limit that nobody keeps is
 //! worse than none), so those are refused. Both only where the value differs from the default.
 
-use std::time::Duration;
-
 use super::raw::Section;
 
 /// What a setting does until its feature is built.
@@ -19,14 +17,8 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.request_headers", Until::NoEffect, "of these, `cache` isn't understood"),
     ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
-    ("cache.only_deterministic", Until::NoEffect, "nothing is cached"),
-    ("cache.mode", Until::NoEffect, "nothing is cached"),
-    ("cache.ttl", Until::NoEffect, "nothing is cached"),
-    ("cache.max", Until::NoEffect, "nothing is cached"),
-    ("cache.coalesce", Until::NoEffect, "identical requests are all sent"),
     ("telemetry.otlp", Until::NoEffect, "no traces are sent"),
     ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
     ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
@@ -34,17 +26,7 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("providers.*.api_version", Until::NoEffect, "it belongs to dialects that aren't there"),
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
     ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
-    ("models.*.cache", Until::NoEffect, "nothing is cached"),
 ];
-
-/// `[cache]` and `[models.X.cache]`: checked, not kept.
-pub(super) fn cache(mut section: Section<'_>) {
-    section.flag("only_deterministic", false);
-    section.choice("mode", &[("off", false), ("exact", true)], false);
-    section.period("ttl", Duration::from_secs(600));
-    section.size("max", 256 << 20);
-    section.flag("coalesce", true);
-}
 
 /// `[server.tls]`: refused by being there.
 pub(super) fn tls(mut section: Section<'_>) {

@@ -5,6 +5,7 @@
 //! `later` for what the code doesn't do yet.
 
 mod access;
+mod cache;
 mod diff;
 mod door;
 mod dotenv;

@@ -1,11 +1,11 @@
 //! `[models.X]`: a public name, who can serve it, and which other names stand in for it.
 
+use super::cache;
 use super::health;
-use super::later;
 use super::path::Path;
 use super::raw::{MOST, Report, Section, did_you_mean};
 use super::stream;
-use super::types::{Model, Retry, Strategy, Streaming, Target};
+use super::types::{Caching, Model, Retry, Strategy, Streaming, Target};
 use crate::base::{Rates, nanos};
 
 /// What a target may declare that it can do.
@@ -17,6 +17,7 @@ pub(super) struct Around<'a> {
     pub(super) models: &'a [String],
     pub(super) retry: &'a Retry,
     pub(super) streaming: &'a Streaming,
+    pub(super) caching: &'a Caching,
 }
 
 /// One of `[models]`.
@@ -25,7 +26,6 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
     let strategy = s.choice("strategy", &Strategy::NAMES, Strategy::Healthiest);
     let targets = targets(&mut s, name, around.providers);
     let failover = failover(&mut s, name, around.models);
-    later::cache(s.section("cache"));
     Model {
         name: name.to_owned(),
         strategy,
@@ -35,6 +35,7 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
         timeouts: health::timeout_overrides(s.section("timeouts")),
         retry: health::retry(s.section("retry"), around.retry),
         streaming: stream::read(s.section("stream"), around.streaming),
+        caching: cache::read(s.section("cache"), around.caching),
     }
 }
 

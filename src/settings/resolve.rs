@@ -7,10 +7,10 @@ use std::sync::Arc;
 use config::Value;
 
 use super::access;
+use super::cache;
 use super::diff::Written;
 use super::door;
 use super::health::{self, Breaker};
-use super::later;
 use super::load::{Bound, Stored};
 use super::model::{self, Around};
 use super::path::Path;
@@ -20,7 +20,7 @@ use super::secrets::Vault;
 use super::shared;
 use super::store;
 use super::stream;
-use super::types::{Model, Retry, Settings, Streaming, Target};
+use super::types::{Caching, Model, Retry, Settings, Streaming, Target};
 
 /// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place. `bound`: what is
 /// bound already.
@@ -38,12 +38,12 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
     };
     let retry = health::retry(root.section("retry"), &Retry::default());
     let streaming = stream::read(root.section("stream"), &Streaming::default());
-    later::cache(root.section("cache"));
+    let caching = cache::read(root.section("cache"), &Caching::default());
     let store = store::read(root.section("store"), vault.folder);
     let shared = shared::shared(root.section("shared"));
 
     let mut providers = provider::providers(&mut root, vault, &above);
-    let mut models = models(&mut root, &providers.names, (&retry, &streaming));
+    let mut models = models(&mut root, &providers.names, (&retry, &streaming, &caching));
     let model_names: Vec<String> = models.keys().cloned().collect();
     let auth = access::auth(root.section("auth"), vault, (&exposed, &|| stored.is_some_and(|stored| stored(&store.keep))), &model_names);
 
@@ -60,6 +60,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
         shared,
         store,
         retry,
+        caching,
         providers: providers.usable,
         models,
         left_out: providers.left_out,
@@ -70,13 +71,17 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
     }
 }
 
-fn models(root: &mut Section<'_>, providers: &[String], (retry, streaming): (&Retry, &Streaming)) -> BTreeMap<String, Model> {
+fn models(
+    root: &mut Section<'_>,
+    providers: &[String],
+    (retry, streaming, caching): (&Retry, &Streaming, &Caching),
+) -> BTreeMap<String, Model> {
     let sections = root.named("models");
     let models: Vec<String> = sections.iter().map(|(name, _)| name.clone()).collect();
     if models.is_empty() {
         root.warn("models", "there is no model, so every request is answered with 404; add [models.\"NAME\"]");
     }
-    let around = Around { providers, models: &models, retry, streaming };
+    let around = Around { providers, models: &models, retry, streaming, caching };
     sections.into_iter().map(|(name, section)| (name.clone(), model::model(&name, section, &around))).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::dialect::Wire;
 use crate::dialect::gemini::{self, Gemini};
 use crate::dialect::seam::Seam;
 use crate::health::Thresholds;
-pub use crate::routing::{Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
+pub use crate::routing::{Caching, Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
 
 /// Everything that the gateway was told, valid as a whole.
@@ -35,6 +35,8 @@ pub struct Settings {
     pub shared: Shared,
     /// `[retry]`, before any model's own: a model of the same terms shares the gateway's budget.
     pub retry: Retry,
+    /// `[cache]`, before any model's own.
+    pub caching: Caching,
     /// The providers that can be called, by name. One whose keys are all unset is not here but in `left_out`.
     pub providers: BTreeMap<String, Provider>,
     /// The public models, by name. Targets of providers that were left out are kept (with their names), so that /v1/route
@@ -363,6 +365,8 @@ pub struct Model {
     pub retry: Retry,
     /// `[stream]` with `[models.X.stream]` merged in.
     pub streaming: Streaming,
+    /// `[cache]` with `[models.X.cache]` merged in.
+    pub caching: Caching,
 }
 
 /// What `[models.X.timeouts]` sets; None leaves the provider's.

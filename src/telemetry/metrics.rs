@@ -145,6 +145,26 @@ impl Refused {
         ["max_requests", "max_streams", "memory", "descriptors", "rpm", "tpm", "concurrency", "budget", "unpriced"];
 }
 
+/// What the cache had to do with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// It was given a stored answer.
+    Hit,
+    /// It made a call whose answer may be stored.
+    Miss,
+    /// It shared a call that an identical one made.
+    Coalesced,
+}
+
+impl Cached {
+    const NAMES: [&'static str; 3] = ["hit", "miss", "coalesced"];
+
+    /// Its name in heads, labels and the log.
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
 /// How an active probe ends.
 const PROBED: [&str; 2] = ["bad", "good"];
 
@@ -218,6 +238,7 @@ pub struct Metrics {
     retries: Family<ReasonLabel, Counter>,
     hedges: [Counter; Hedged::NAMES.len()],
     probes: Family<ProbeLabels, Counter>,
+    cached: [Counter; Cached::NAMES.len()],
     refusals: [Counter; Refused::KINDS.len()],
     tokens: Family<TokenLabels, Counter>,
     cost: Family<ModelLabel, CostCounter>,
@@ -333,6 +354,9 @@ impl Metrics {
         registry.register("stagedoor_hedges", help, hedges.clone());
         let probes = Family::<ProbeLabels, Counter>::default();
         registry.register("stagedoor_probes", "Active probes of open providers by result: good or bad", probes.clone());
+        let cached = Family::<ResultLabel, Counter>::default();
+        let help = "Requests that the cache had to do with: hit (a stored answer), miss (a call), coalesced (another's call)";
+        registry.register("stagedoor_cache", help, cached.clone());
         let tokens = Family::<TokenLabels, Counter>::default();
         let help = "Tokens used by public model: of prompts, of those the cached ones, of answers, of those the reasoning";
         registry.register("stagedoor_tokens", help, tokens.clone());
@@ -379,6 +403,7 @@ impl Metrics {
             retries,
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             probes,
+            cached: Cached::NAMES.map(|result| cached.get_or_create_owned(&ResultLabel { result })),
             refusals: Refused::KINDS.map(|kind| refusals.get_or_create_owned(&KindLabel { kind })),
             tokens,
             cost,
@@ -484,6 +509,11 @@ impl Metrics {
     /// Counts a hedge's end.
     pub fn hedge(&self, result: Hedged) {
         self.hedges[result as usize].inc();
+    }
+
+    /// Counts a request that the cache had to do with.
+    pub fn cached(&self, cached: Cached) {
+        self.cached[cached as usize].inc();
     }
 
     /// Counts a request that a limit refused.

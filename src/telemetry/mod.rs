@@ -4,4 +4,4 @@ mod histogram;
 pub mod metrics;
 pub mod trace;
 
-pub use metrics::{Hedged, Metrics, RecoveryResult, Refused, TargetMetrics};
+pub use metrics::{Cached, Hedged, Metrics, RecoveryResult, Refused, TargetMetrics};

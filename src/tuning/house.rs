@@ -96,6 +96,7 @@ fn chain(scene: &Scene, model: &SceneModel, slots: &[Arc<Provider>], vitals: &[A
             resume_max: Duration::ZERO,
             resume_buffer: 0,
         },
+        caching: Default::default(),
         budgets: Arc::default(),
         left_out: Vec::new(),
     }

@@ -8,6 +8,7 @@ mod actors;
 mod admin;
 mod auth;
 mod breaker;
+mod cache;
 mod chat;
 #[path = "../corpus/mod.rs"]
 mod corpus;

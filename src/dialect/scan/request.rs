@@ -4,6 +4,8 @@
 //! The whole body is checked on the way, so that nothing odd gets past the gateway's reading and means something else to
 //! the provider: that is why a field that is read may stand only once, however its name is spelt. All else passes.
 
+use std::ops::Range;
+
 use super::refusal::Refusal;
 use super::types::{Models, Scan, Text};
 use super::walk::{Str, Walk};
@@ -34,7 +36,7 @@ pub fn passthrough(body: &[u8]) -> Result<Scan, Refusal> {
     if walk.peek().is_some_and(|first| first != b'{') {
         return Err(Refusal::json(format_args!("it is not an object at byte {}", walk.at())));
     }
-    let mut reader = Reader { body, seen: 0, max_completion_tokens: None, scan: Scan::blank(walk.at() + 1), walk };
+    let mut reader = Reader { body, seen: 0, max_completion_tokens: None, warm: false, scan: Scan::blank(walk.at() + 1), walk };
     reader.top()?;
     if reader.seen & bit(Field::Model) == 0 {
         return Err(Refusal::missing("missing_model", "model", "the name of the model that is to answer"));
@@ -68,6 +70,8 @@ struct Reader<'a> {
     /// A bit per [`Field`] that came.
     seen: u16,
     max_completion_tokens: Option<u64>,
+    /// Whether a temperature other than 0 came.
+    warm: bool,
     scan: Scan,
 }
 
@@ -80,10 +84,13 @@ impl Reader<'_> {
             self.member(key, before)?;
             before = Some(self.walk.at());
             more = self.walk.more()?;
-            if let Some(models) = &mut self.scan.models
-                && models.cut.start == key.start
-            {
-                models.cut.end = self.walk.at(); // the first member goes with the comma behind it
+            // The first member goes with the comma behind it.
+            let first = |cut: &&mut Range<usize>| cut.start == key.start;
+            if let Some(cut) = self.scan.models.as_mut().map(|models| &mut models.cut).filter(first) {
+                cut.end = self.walk.at();
+            }
+            if let Some(cut) = self.scan.stream_cuts.iter_mut().flatten().find(first) {
+                cut.end = self.walk.at();
             }
         }
         Ok(self.walk.end()?)
@@ -96,9 +103,14 @@ impl Reader<'_> {
             b"models" => self.once(Field::Models, "models", key)?.models(before.unwrap_or(key.start)),
             b"stream" => {
                 self.scan.stream = self.once(Field::Stream, "stream", key)?.boolean("stream")?;
+                self.scan.stream_cuts[0] = Some(before.unwrap_or(key.start)..self.walk.at());
                 Ok(())
             }
-            b"stream_options" => self.once(Field::StreamOptions, "stream_options", key)?.stream_options(),
+            b"stream_options" => {
+                self.once(Field::StreamOptions, "stream_options", key)?.stream_options()?;
+                self.scan.stream_cuts[1] = Some(before.unwrap_or(key.start)..self.walk.at());
+                Ok(())
+            }
             b"tools" => self.once(Field::Tools, "tools", key)?.tools(),
             b"n" => {
                 let n = self.once(Field::N, "n", key)?.integer("n", 1, MAX_N)?;
@@ -119,6 +131,7 @@ impl Reader<'_> {
             // Anthropic's instructions and its schema stand here.
             b"system" => self.content(),
             b"output_config" => self.output_config(),
+            b"temperature" => self.temperature(),
             b"functions" if self.walk.peek() == Some(b'[') => self.list_of_tools(),
             b"logprobs" => {
                 self.scan.logprobs = !matches!(self.walk.peek(), Some(b'n' | b'f'));
@@ -171,6 +184,15 @@ impl Reader<'_> {
             }
         }
         self.scan.models = Some(Models { names, cut: start..self.walk.at() });
+        Ok(())
+    }
+
+    /// Which of several counts is the upstream's to say: it is 0 only where all of them are.
+    fn temperature(&mut self) -> Result<(), Refusal> {
+        let span = self.walk.skip()?;
+        let digits = self.walk.raw(span).iter().take_while(|byte| !matches!(byte, b'e' | b'E'));
+        self.warm |= !digits.copied().all(|byte| matches!(byte, b'0' | b'.' | b'-'));
+        self.scan.cold = !self.warm;
         Ok(())
     }
 

@@ -33,6 +33,11 @@ pub struct Scan {
     pub models: Option<Models>,
     /// Whether the answer is to be streamed.
     pub stream: bool,
+    /// The members `stream` and `stream_options`, each with one adjoining comma: the rest of the body says what is asked,
+    /// however the answer comes.
+    pub stream_cuts: [Option<Range<usize>>; 2],
+    /// Whether `temperature` is written, as 0.
+    pub cold: bool,
     /// The value of `stream_options`, null too.
     pub stream_options: Option<Range<usize>>,
     /// Whether `stream_options` asks for the usage.
@@ -71,6 +76,8 @@ impl Scan {
             model: Text::default(),
             models: None,
             stream: false,
+            stream_cuts: [None, None],
+            cold: false,
             stream_options: None,
             include_usage: false,
             max_tokens: None,

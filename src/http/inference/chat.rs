@@ -19,6 +19,7 @@ use super::super::auth::{Caller, Visitor};
 use super::super::body::{read_json, unread};
 use super::super::error::{Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, unreadable_event};
 use super::super::respond::{Standings, describe, identify, identify_in, limits};
+use super::cached;
 use super::find;
 use super::wishes::{recovery, resume, tags, timeout};
 use crate::access::{Principal, estimated_tokens};
@@ -28,8 +29,8 @@ use crate::dialect;
 use crate::dialect::scan::{self, Scan};
 use crate::proxy::headers::passing;
 use crate::proxy::{
-    Asked, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire, Worker,
-    admit, begin, owner, run,
+    Asked, Author, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire,
+    Worker, admit, begin, owner, run,
 };
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
@@ -75,7 +76,7 @@ pub(super) async fn serve(
     }
 }
 
-fn refused(error: &Error, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+pub(super) fn refused(error: &Error, mut record: Record, wire: dialect::Wire) -> HttpResponse {
     record.end(error.status(), error.label());
     let mut response = error.response_in(wire, &record.id);
     limits(response.headers_mut(), record.standing());
@@ -113,6 +114,9 @@ async fn prepare(
     // Coming back to a stream is told by OpenAI's events alone.
     let may_resume = scan.stream && wire == dialect::Wire::OpenAi;
     let resume = if may_resume { resume(worker, request, &chain.streaming)? } else { None };
+    let headers = passing(request.headers());
+    let cache = cached::spot(worker, request, record, &chain, (&body, &scan), wire)?;
+    let once = cached::once(worker, request, record, &headers, &body)?;
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     let mut prepared = Prepared {
         id: record.id.as_str().into(),
@@ -123,9 +127,11 @@ async fn prepare(
         // Kept while a stream flows: a copy of its own size, not the whole buffer.
         body: if scan.stream && body.len() < BUFFERED { Bytes::copy_from_slice(&body) } else { body },
         scan,
-        headers: passing(request.headers()),
+        headers,
         recovery: recovery(worker, request, chain.streaming.recovery)?,
         resume,
+        cache,
+        once,
         deadline: record.started.plus(total),
         chain,
     };
@@ -190,22 +196,26 @@ fn shed(gateway: &Gateway, limit: Refused) -> Error {
     }
 }
 
-async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
+async fn answer(worker: &Rc<Worker>, prepared: Prepared, record: Record) -> HttpResponse {
+    if prepared.cache.is_some() || prepared.once.is_some() {
+        return Box::pin(cached::answer(worker, prepared, record)).await;
+    }
+    fresh(worker, prepared, record).await
+}
+
+/// Makes its own call.
+pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
     if prepared.scan.stream {
         return stream(worker, prepared, record).await;
     }
     match run(worker, &prepared, &mut record).await {
-        Ok(Served::Whole(whole)) => {
-            let mut response = HttpResponse::Ok().body(whole.body);
-            let headers = response.headers_mut();
-            // What is left is told as it is once this call has settled.
-            record.settle();
-            headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            identify_in(prepared.wire, headers, &record.id);
-            describe(headers, &record, upstream_model(&prepared, &record).as_deref());
-            worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
-            record.end(200, "");
-            response
+        Ok(Served::Whole(answer)) => {
+            if (prepared.cache.is_some() || prepared.once.is_some())
+                && let Some(taken) = &record.served_by
+            {
+                prepared.keep(&answer.body, &Author::of(&prepared, &taken.target));
+            }
+            whole(worker, &prepared, answer.body, record)
         }
         // A stream is only ever made where one was asked for.
         Ok(Served::Stream(_)) => refused(&Error::crashed(), record, prepared.wire),
@@ -224,7 +234,21 @@ fn counted(tokens: u64, mut record: Record) -> HttpResponse {
     response
 }
 
-fn failed(fault: &Fault, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+/// A whole answer.
+pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, mut record: Record) -> HttpResponse {
+    let mut response = HttpResponse::Ok().body(body);
+    let headers = response.headers_mut();
+    // What is left is told as it is once this call has settled.
+    record.settle();
+    headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    identify_in(prepared.wire, headers, &record.id);
+    describe(headers, &record, upstream_model(prepared, &record).as_deref());
+    worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+    record.end(200, "");
+    response
+}
+
+pub(super) fn failed(fault: &Fault, mut record: Record, wire: dialect::Wire) -> HttpResponse {
     let error = Error::fault(fault);
     let mut response = error.response_in(wire, &record.id);
     record.settle();
@@ -238,16 +262,25 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
     (&*taken.target.model == "*").then(|| prepared.upstream_model(&taken.target).to_owned())
 }
 
-async fn stream(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
-    let own = Rc::clone(worker);
+/// A stream's request on its way through the chain.
+pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: Record) -> Running {
+    let (own, request) = (Rc::clone(worker), Rc::clone(prepared));
+    Box::pin(async move {
+        let result = run(&own, &request, &mut record).await;
+        (result, record)
+    })
+}
+
+/// What a stream's calls know of answers.
+pub(super) fn wire() -> Wire {
+    Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event }
+}
+
+async fn stream(worker: &Rc<Worker>, prepared: Prepared, record: Record) -> HttpResponse {
     let standing = record.standing();
     let terms = prepared.resume.map(|window| (window, owner(record.key.as_ref())));
     let prepared = Rc::new(prepared);
-    let request = Rc::clone(&prepared);
-    let mut running = Box::pin(async move {
-        let result = run(&own, &request, &mut record).await;
-        (result, record)
-    });
+    let mut running = running(worker, &prepared, record);
     if let Some((window, owner)) = terms {
         return resumable(worker, prepared, owner, window, running, standing).await;
     }
@@ -289,9 +322,8 @@ async fn resumable(
     running: Running,
     standing: Standings,
 ) -> HttpResponse {
-    let wire = Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event };
     let (id, spoken) = (Arc::clone(&prepared.id), prepared.wire);
-    let (opening, replay) = begin(worker, prepared, owner, window, running, wire);
+    let (opening, replay) = begin(worker, prepared, owner, window, running, wire());
     match until(worker, beat_at(worker), opening).await {
         Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
         Some(Ok(Err((result, record)))) => no_stream(result, record, spoken),
@@ -306,7 +338,7 @@ async fn resumable(
 }
 
 /// When a client that got nothing yet gets its first heartbeat.
-fn beat_at(worker: &Worker) -> Option<Moment> {
+pub(super) fn beat_at(worker: &Worker) -> Option<Moment> {
     let beat = worker.edition.settings.server.heartbeat;
     (!beat.is_zero()).then(|| worker.gateway.clock.now().plus(beat))
 }
@@ -319,7 +351,7 @@ fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderM
     told
 }
 
-fn no_stream(result: Result<Served, Fault>, record: Record, wire: dialect::Wire) -> HttpResponse {
+pub(super) fn no_stream(result: Result<Served, Fault>, record: Record, wire: dialect::Wire) -> HttpResponse {
     match result {
         Err(fault) => failed(&fault, record, wire),
         // A whole answer is only ever made where one was asked for.
@@ -338,7 +370,7 @@ pub(super) fn event_stream(body: impl MessageBody + 'static, head: impl FnOnce(&
 }
 
 /// Runs until done or until `at`; None: not done yet.
-async fn until<F: Future>(worker: &Worker, at: Option<Moment>, work: F) -> Option<F::Output> {
+pub(super) async fn until<F: Future>(worker: &Worker, at: Option<Moment>, work: F) -> Option<F::Output> {
     let mut work = pin!(work);
     let mut watch = Watch::new(worker.gateway.clock);
     poll_fn(|cx| match (work.as_mut().poll(cx), at) {

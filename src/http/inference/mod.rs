@@ -1,5 +1,6 @@
 //! The inference endpoints: extract, run along the chain, respond.
 
+mod cached;
 pub(super) mod chat;
 pub(super) mod messages;
 pub(super) mod models;

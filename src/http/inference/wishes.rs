@@ -9,9 +9,10 @@ use actix_web::http::header::HeaderName;
 
 use super::super::error::Error;
 use crate::base::duration;
-use crate::proxy::Worker;
+use crate::proxy::{Wish, Worker};
 use crate::routing::Streaming;
 
+static CACHE: HeaderName = HeaderName::from_static("x-stagedoor-cache");
 static TIMEOUT: HeaderName = HeaderName::from_static("x-stagedoor-timeout");
 static RESUME: HeaderName = HeaderName::from_static("x-stagedoor-resume");
 static RECOVERY: HeaderName = HeaderName::from_static("x-stagedoor-recovery");
@@ -27,6 +28,17 @@ fn wish<'a>(worker: &Worker, request: &'a HttpRequest, header: &HeaderName, name
     let value = request.headers().get(header)?;
     let allowed = &worker.edition.settings.server.request_headers;
     allowed.iter().any(|allowed| allowed == name).then(|| value.to_str().unwrap_or_default())
+}
+
+/// `x-stagedoor-cache`.
+pub(super) fn cache(worker: &Worker, request: &HttpRequest) -> Result<Wish, Error> {
+    match wish(worker, request, &CACHE, "cache") {
+        None => Ok(Wish::Usual),
+        Some("no-store") => Ok(Wish::NoStore),
+        Some("refresh") => Ok(Wish::Refresh),
+        Some("exact") => Ok(Wish::Exact),
+        Some(_) => Err(Error::bad_parameter("x-stagedoor-cache", "x-stagedoor-cache must be no-store, refresh or exact.")),
+    }
 }
 
 /// `x-stagedoor-timeout`.

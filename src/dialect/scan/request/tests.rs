@@ -275,6 +275,41 @@ fn models_are_read_and_cut() {
 }
 
 #[test]
+fn how_the_answer_comes_is_cut_out_and_the_rest_says_what_is_asked() {
+    for (body, left) in [
+        (r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        (r#"{"stream":true,"model":"m"}"#, r#"{"model":"m"}"#),
+        (r#"{"model":"m","stream":false}"#, r#"{"model":"m"}"#),
+        (r#"{"model":"m" , "stream":null , "stream_options" : {"include_usage":true}}"#, r#"{"model":"m"}"#),
+        (r#"{"stream_options":{},"model":"m","str\u0065am":true}"#, r#"{"model":"m"}"#),
+        (r#"{"model":"m","x":{"stream":true}}"#, r#"{"model":"m","x":{"stream":true}}"#),
+    ] {
+        let cuts = passthrough(body.as_bytes()).unwrap().stream_cuts;
+        let mut kept = body.to_owned();
+        let mut cuts: Vec<_> = cuts.into_iter().flatten().collect();
+        cuts.sort_by_key(|cut| std::cmp::Reverse(cut.start));
+        cuts.into_iter().for_each(|cut| kept.replace_range(cut, ""));
+        assert_eq!(kept, left, "{body}");
+    }
+}
+
+#[test]
+fn a_temperature_is_cold_only_where_nothing_says_otherwise() {
+    let cold = |members: &str| scan(&with(members)).cold;
+    for text in ["0", "0.0", "-0", "0e5", "0.00E-3"] {
+        assert!(cold(&format!("\"temperature\":{text},")), "{text}");
+        assert!(cold(&format!("\"temperature\":{text},\"temperature\":0,")), "{text}");
+        assert!(
+            !cold(&format!("\"temperature\":{text},\"temperature\":1,")) && !cold(&format!("\"temperature\":1,\"temperature\":{text},"))
+        );
+    }
+    for text in ["1", "0.1", "1e-400", "null", "\"0\"", "[]", "-0.0001"] {
+        assert!(!cold(&format!("\"temperature\":{text},")), "{text}");
+    }
+    assert!(!cold(""));
+}
+
+#[test]
 fn nothing_is_copied_where_nothing_changes() {
     let body = Bytes::from(with(""));
     let scan = request(&body).unwrap();
