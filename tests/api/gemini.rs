@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::support::continuing::{Death, dying, mortal, onward, text, words};
 use super::support::faults::settled;
 use super::support::{Reply, STREAM_HEAD, TestApp, Upstream, answer, chunk, plain, status, stream};
 
@@ -228,4 +229,51 @@ fn other_targets_failures_end_at_gemini() {
         "{}",
         reply.text()
     );
+}
+
+/// What the last part of the last content says, and who says it.
+fn last(asked: &Value) -> (String, String) {
+    let content = asked["contents"].as_array().unwrap().last().unwrap();
+    let part = content["parts"].as_array().unwrap().last().unwrap();
+    (content["role"].as_str().unwrap().to_owned(), part["text"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_stream_begun_at_one_dialect_ends_at_the_other() {
+    // Says seven of the sixty words and is cut.
+    let dies = Upstream::start(|_, stream| {
+        let said: String =
+            words()[..7].iter().map(|word| chunk(&format!("data: {}\r\n\r\n", generated(&json!([{"text": word}]), None)))).collect();
+        let _ = std::io::Write::write_all(stream, format!("{STREAM_HEAD}{said}").as_bytes());
+        false
+    });
+    let goes_on = Upstream::by(|call| {
+        let (role, said) = last(&call.json());
+        assert_eq!(role, "model");
+        let rest: Vec<String> = text().strip_prefix(&*said).unwrap().split_inclusive(' ').map(str::to_owned).collect();
+        stream_of(&rest.iter().map(String::as_str).collect::<Vec<_>>())
+    });
+    let (openai_dies, openai_goes_on) = (mortal(), onward("prefix"));
+    let rows = [
+        provider(&dies, ""),
+        provider(&goes_on, "continuation = \"prefill\"").replace("providers.g", "providers.h"),
+        openai_dies.provider("o"),
+        openai_goes_on.provider("p") + "continuation = \"prefix\"\n",
+        model(&[("g", "gemini-3.8-flash"), ("p", "deepseek")]),
+        model(&[("o", "gpt-4o"), ("h", "gemini-3.5-flash")]).replace("models.m", "models.n"),
+    ];
+    let app = TestApp::start(&format!("{PATIENT}{}", rows.concat()));
+    for (name, from, to) in [("m", "g/gemini-3.8-flash", "p/deepseek"), ("n", "o/gpt-4o", "h/gemini-3.5-flash")] {
+        let mut body: Value = serde_json::from_str(&dying(name, Death::ALL[0], 7)).unwrap();
+        body.as_object_mut().unwrap().remove("x_unknown");
+        let reply = ask(&app, &body);
+        let told = reply.text();
+        assert_eq!(
+            (reply.words(), reply.terminals(), told.matches("\"finish_reason\":\"stop\"").count()),
+            (text(), 1, 1),
+            "{name}: {told}"
+        );
+        assert!(told.contains(&format!(": stagedoor recovered from={from} to={to}")), "{name}: {told}");
+    }
+    settled(&app);
 }
