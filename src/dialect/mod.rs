@@ -18,7 +18,7 @@ mod usage;
 mod wire;
 
 pub use quota::Quota;
-pub use retry_after::{Waits, retry_after};
+pub use retry_after::{Waits, retry_after, retry_after_in};
 pub use tally::Tally;
 pub use tokens::Counter;
 pub use usage::{Source, Usage, usage, with_cost};

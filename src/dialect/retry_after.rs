@@ -32,6 +32,18 @@ pub fn retry_after(waits: Waits<'_>, wall: Duration) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
+/// The wait that a body asks for: Google tells it by a `RetryInfo` among an error's details, such as `"retryDelay": "34s"`.
+/// <https://cloud.google.com/apis/design/errors#error_details>
+pub fn retry_after_in(body: &[u8]) -> Option<Duration> {
+    const NAME: &[u8] = b"\"retryDelay\"";
+    let rest = &body[memchr::memmem::find(body, NAME)? + NAME.len()..];
+    let mut pieces = rest.get(..rest.len().min(64))?.split(|byte| *byte == b'"');
+    let colon = pieces.next()?.trim_ascii();
+    let value = std::str::from_utf8(pieces.next()?).ok()?;
+    pieces.next()?; // its closing quote
+    (colon == b":").then(|| span(value))?
+}
+
 /// A time as Go writes it: numbers with units side by side, such as `6m0s` or `120ms`.
 pub(super) fn span(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
@@ -65,6 +77,19 @@ mod tests {
     use super::*;
 
     const WALL: Duration = Duration::from_secs(784_111_777); // Sun, 06 Nov 1994 08:49:37 GMT
+
+    #[test]
+    fn a_body_may_ask_for_a_wait() {
+        let told = |body: &str| retry_after_in(body.as_bytes()).map(|wait| wait.as_millis());
+        assert_eq!(
+            told(r#"[{"error":{"details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.5s"}]}}]"#),
+            Some(34_500)
+        );
+        assert_eq!(told("{\"retryDelay\" :\n \"7s\"}"), Some(7_000));
+        for odd in ["", "\"retryDelay\"", "\"retryDelay\":7", "\"retryDelay\":\"7s", "\"retryDelay\":\"soon\"", "\"retryDelay\",\"7s\""] {
+            assert_eq!(told(odd), None, "{odd}");
+        }
+    }
 
     #[test]
     fn all_spellings() {

@@ -30,7 +30,7 @@ use crate::dialect::anthropic;
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
-use crate::dialect::{Quota, Source, Tally, Usage, Wire, with_cost};
+use crate::dialect::{Quota, Source, Tally, Usage, Wire, retry_after_in, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
 use crate::stream::Input;
@@ -336,6 +336,7 @@ impl<'a> Attempt<'a> {
         let content_type = response.head.content_type().map(str::to_owned);
         // What it means may be told by the status alone: a body that doesn't come is no further failure.
         let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
+        let wait = wait.or_else(|| if status == 429 { retry_after_in(&body) } else { None });
         let parts = error_parts(&body);
         let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
         let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| match &self.foreign {

@@ -185,6 +185,12 @@ fn geminis_failures_move_on_and_the_callers_own_are_told() {
         assert_eq!(reply.content_or_empty(), "from openai", "{name}: {}", reply.text());
         assert!(route.starts_with(&format!("g/gemini-3.8-flash!{name}")), "{name}: {route}");
     }
+    // The wait stands in the body there.
+    let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"});
+    let body = json!({"error": {"code": 429, "message": "Quota exceeded.", "status": "RESOURCE_EXHAUSTED", "details": [info]}}).to_string();
+    let limited = format!("HTTP/1.1 429 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let reply = ask(&gateway(&Upstream::answering(limited)), &hello());
+    assert_eq!((reply.status, reply.code().as_str(), reply.header("retry-after")), (429, "upstream_rate_limited", Some("34")));
     // What is the caller's own fault is its to see, in its own shape.
     let upstream = Upstream::answering(error(400, "INVALID_ARGUMENT", "Unable to submit request."));
     let reply = ask(&gateway(&upstream), &hello());
