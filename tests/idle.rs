@@ -37,8 +37,7 @@ const MADE_ONCE: usize = 16;
 /// After the streams, descriptors are back within this: a connection to an upstream that isn't used is kept for a while.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 
-const CLOCKS: &str =
-    "[timeouts]\nfirst_byte = \"1h\"\nfirst_token = \"1h\"\nidle = \"1h\"\n[models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
+const CLOCKS: &str = "[store]\nurl = \"\"\n[timeouts]\nfirst_byte = \"1h\"\nfirst_token = \"1h\"\nidle = \"1h\"\n[models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
 
 /// Both at once would need more descriptors than there are.
 static ONE: Mutex<()> = Mutex::new(());

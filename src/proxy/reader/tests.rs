@@ -204,7 +204,9 @@ proptest! {
         let mut reader = Reader::new(Reading { hold_tools, ..leg(tale, tally, way, wants_usage) });
         let progress = feed(&mut reader, pieces(&second), &mut sent, Input::Eof);
         let (new, ends) = (String::from_utf8_lossy(&sent[before..]).into_owned(), progress == Progress::Finished);
-        prop_assert_eq!(new.matches("data: [DONE]").count() + new.matches("data:[DONE]").count() >= 1, ends, "{:?} {}", progress, new);
+        // A line of its own: a comment may hold the same words.
+        let is_terminal = |line: &str| line.starts_with("data: [DONE]") || line.starts_with("data:[DONE]");
+        prop_assert_eq!(new.split(['\n', '\r']).any(is_terminal), ends, "{:?} {}", progress, new);
         // A second answer speaks in the first one's name, adds words and never takes any back.
         for event in new.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| !data.starts_with("[DONE]")) {
             let event: serde_json::Value = serde_json::from_str(event).map_err(|error| TestCaseError::fail(format!("{error} in {event}")))?;
