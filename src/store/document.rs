@@ -85,7 +85,7 @@ pub const REQUEST: [&str; 25] = [
     "recovered",
 ];
 
-/// The names of [`attempts`], in the order in which a sheet has them.
+/// The names of `attempts`, in the order in which a sheet has them.
 pub const ATTEMPT: [&str; 14] = [
     "request", "order", "provider", "key", "model", "start", "outcome", "kind", "status", "head_ms", "ttft_ms", "total_ms", "breaker",
     "hedge",

@@ -17,7 +17,7 @@ pub enum Kind {
     NotJson,
     /// Not even text.
     NotUtf8,
-    /// A top-level `error` that isn't null, `"object": "error"`, or a finish reason that says as much ([`BROKE_OFF`]). Wins over
+    /// A top-level `error` that isn't null, `"object": "error"`, or a finish reason that says as much (`BROKE_OFF`). Wins over
     /// whatever else the event holds.
     Error,
     /// Nothing to show: a role, an empty delta, a usage, a finish reason alone ([`Seen::finish`] tells that).
