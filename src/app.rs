@@ -1,6 +1,7 @@
 //! The composition root: the only file that knows every part. Builds the gateway from settings, binds, serves, drains.
 
 use std::any::Any;
+use std::hash::RandomState;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use actix_web::{App as WebApp, HttpServer};
 use arc_swap::ArcSwap;
 use socket2::SockRef;
 
-use crate::access::Allowances;
+use crate::access::{Allowances, Strangers};
 use crate::actors::{Archive, Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
 use crate::base::{Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -284,6 +285,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         streams: Arc::new(AtomicUsize::new(0)),
         shelf: Arc::default(),
         allowances: Allowances::default(),
+        strangers: Strangers::new(RandomState::new()),
         flights: Arc::default(),
         onces: Arc::default(),
         pressure: Arc::default(),

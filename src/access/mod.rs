@@ -7,6 +7,7 @@ mod glob;
 mod issue;
 mod key;
 mod limit;
+mod strangers;
 mod virtual_key;
 
 pub use account::{Account, Amounts, Kind, Now, Refusal, Standing, Terms};
@@ -16,4 +17,5 @@ pub use glob::glob_matches;
 pub use issue::{is_issued, issue, shown_prefix};
 pub use key::{Digest, Entry, KeyRing, Principal, same_secret};
 pub use limit::{Bucket, Limit, Reservation, estimated_tokens, least_tokens};
+pub use strangers::{Strangers, TooMany};
 pub use virtual_key::{Budget, VirtualKey, Window};

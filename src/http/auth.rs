@@ -15,15 +15,19 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::body::unread;
 use super::error::Error;
 use super::respond::REQUEST_ID;
-use crate::access::{Digest, Entry, Principal, is_issued, same_secret};
+use crate::access::{Digest, Entry, Principal, TooMany, VirtualKey, is_issued, same_secret};
 use crate::actors::Reloader;
 use crate::base::{Moment, is_request_id};
 use crate::dialect::Wire;
 use crate::proxy::headers::text;
 use crate::proxy::{Desk, Worker};
+use crate::telemetry;
 
 // Ready as a name: looking one up by its text would check and copy it in each request.
 static X_API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
+
+/// The status of whoever sends too many wrong keys: each of those has its place in the metrics, none a line of its own.
+const TOO_MANY: u16 = 429;
 
 /// Anyone: what a path without a key has.
 pub(super) struct Visitor {
@@ -87,9 +91,28 @@ impl Visitor {
         }
     }
 
+    /// Counts a key that isn't known here by where it came from.
+    fn knock(&self, from: Option<SocketAddr>) -> Result<(), Error> {
+        let (gateway, Some(from)) = (&self.worker.gateway, from) else { return Ok(()) };
+        gateway.strangers.knock(from.ip(), gateway.clock.now()).map_err(|TooMany { wait, news }| {
+            if news {
+                tracing::warn!(?from, "too many wrong keys from this address: it gets 429 for those, told here once a minute");
+            }
+            gateway.metrics.refuse(telemetry::Refused::WrongKeys);
+            Error::too_many_wrong_keys(wait)
+        })
+    }
+
+    /// How someone is refused whose key isn't known here.
+    fn stranger(&self, from: Option<SocketAddr>) -> Error {
+        self.knock(from).err().unwrap_or_else(Error::no_key)
+    }
+
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
-        self.worker.gateway.metrics.request(crate::telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
-        tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
+        self.worker.gateway.metrics.request(telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
+        if error.status() != TOO_MANY {
+            tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
+        }
         InternalError::from_response(error.label(), unread(error.response_in(self.wire, &self.id), payload.take()))
     }
 }
@@ -114,39 +137,58 @@ impl FromRequest for Caller {
             return Either::Left(ready(visitor.admit(principal, payload)));
         }
         let sent = bearer(request).or_else(|| api_key(request));
-        let Some(sent) = sent else { return Either::Left(ready(visitor.admit(Err(Error::no_key()), payload))) };
+        let from = request.peer_addr();
+        let Some(sent) = sent else {
+            let refusal = visitor.stranger(from);
+            return Either::Left(ready(visitor.admit(Err(refusal), payload)));
+        };
         let digest = Digest::of(sent);
-        match known(&visitor.worker, &digest) {
-            None if is_issued(sent) && visitor.worker.gateway.archive.is_some() => {
-                let body = payload.take();
-                Either::Right(Box::pin(looked_up(visitor, digest, body)))
-            }
-            principal => Either::Left(ready(visitor.admit(principal.unwrap_or_else(|| Err(Error::no_key())), payload))),
-        }
+        let principal = match known(&visitor.worker, &digest) {
+            Known::Key(key) => Ok(Principal::from(key)),
+            Known::Nobodys if is_issued(sent) && visitor.worker.gateway.archive.is_some() => match visitor.knock(from) {
+                Ok(()) => return Either::Right(Box::pin(looked_up(visitor, digest, payload.take(), from))),
+                // Whoever sends too many isn't worth a look, nor a place among those who wait for one.
+                Err(too_many) => Err(too_many),
+            },
+            Known::Ended | Known::Nobodys => Err(visitor.stranger(from)),
+        };
+        Either::Left(ready(visitor.admit(principal, payload)))
     }
 }
 
-/// Whose key it is, as far as this gateway knows without asking; None: nobody's.
-fn known(worker: &Worker, digest: &Digest) -> Option<Result<Principal, Error>> {
+/// Whose a key is, as far as this gateway knows without asking.
+enum Known {
+    Key(Arc<VirtualKey>),
+    Ended,
+    Nobodys,
+}
+
+fn known(worker: &Worker, digest: &Digest) -> Known {
     let wall = || worker.gateway.clock.wall();
-    let principal = |entry: &Entry| entry.at(wall).map(|key| Principal::from(Arc::clone(key))).ok_or_else(Error::no_key);
+    let known = |entry: &Entry| entry.at(wall).map_or(Known::Ended, |key| Known::Key(Arc::clone(key)));
     if let Some(entry) = worker.edition.keys.find(digest) {
-        return Some(principal(entry));
+        return known(entry);
     }
-    let known = worker.gateway.archive.as_ref()?.keys.known();
-    known.ring.find(digest).map(principal)
+    let stored = worker.gateway.archive.as_ref().map(|archive| archive.keys.known());
+    stored.and_then(|stored| stored.ring.find(digest).map(known)).unwrap_or(Known::Nobodys)
 }
 
-/// A key that some gateway has made, perhaps just now: the store knows.
-async fn looked_up(visitor: Visitor, digest: Digest, mut body: Payload) -> Result<Caller, Refused> {
-    let Some(archive) = &visitor.worker.gateway.archive else { return visitor.admit(Err(Error::no_key()), &mut body) };
+/// A key that some gateway has made, perhaps just now: the store knows. It was counted as a wrong one.
+async fn looked_up(visitor: Visitor, digest: Digest, mut body: Payload, from: Option<SocketAddr>) -> Result<Caller, Refused> {
+    let gateway = &visitor.worker.gateway;
+    let Some(archive) = &gateway.archive else { return visitor.admit(Err(Error::no_key()), &mut body) };
     archive.keys.look().await;
     let principal = match known(&visitor.worker, &digest) {
-        Some(principal) => principal,
-        None if archive.keys.known().answers => Err(Error::no_key()),
+        Known::Key(key) => Ok(Principal::from(key)),
+        Known::Ended => Err(Error::no_key()),
+        Known::Nobodys if archive.keys.known().answers => Err(Error::no_key()),
         // Who can't be asked has not said no.
-        None => Err(Error::keys_unknown()),
+        Known::Nobodys => Err(Error::keys_unknown()),
     };
+    let wrong = principal.as_ref().is_err_and(|error| error.status() == 401);
+    if let Some(from) = from.filter(|_| !wrong) {
+        gateway.strangers.forgive(from.ip());
+    }
     Ok(Caller { body: Some(body), ..visitor.admit(principal, &mut Payload::None)? })
 }
 
@@ -158,11 +200,13 @@ impl FromRequest for Admin {
         let visitor = Visitor::new(request);
         // The app factory puts it there, as it does the desk.
         let reloader = request.app_data::<Addr<Reloader>>().expect("every app has the reloader").clone();
-        ready(match operator(request, &visitor.worker) {
+        ready(match operator(request, &visitor) {
             Ok(()) => Ok(Self { visitor, reloader, peer: request.peer_addr() }),
             Err(error) => {
                 let (method, path) = (request.method(), request.path());
-                tracing::warn!(request_id = %visitor.id, peer = ?request.peer_addr(), %method, ?path, "admin plane: refused");
+                if error.status() != TOO_MANY {
+                    tracing::warn!(request_id = %visitor.id, peer = ?request.peer_addr(), %method, ?path, "admin plane: refused");
+                }
                 Err(visitor.refused(error, payload))
             }
         })
@@ -178,10 +222,11 @@ impl Admin {
 }
 
 /// Whether the request has the admin key.
-fn operator(request: &HttpRequest, worker: &Worker) -> Result<(), Error> {
+fn operator(request: &HttpRequest, visitor: &Visitor) -> Result<(), Error> {
+    let worker = &visitor.worker;
     let key = worker.edition.settings.admin.key.as_ref().or(worker.gateway.admin_key.as_ref()).ok_or_else(Error::no_admin_key)?;
     let known = bearer(request).is_some_and(|sent| same_secret(key.expose().as_bytes(), sent));
-    if known { Ok(()) } else { Err(Error::no_key()) }
+    if known { Ok(()) } else { Err(visitor.stranger(request.peer_addr())) }
 }
 
 impl FromRequest for Scraper {
@@ -191,7 +236,7 @@ impl FromRequest for Scraper {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         let closed = visitor.worker.edition.settings.telemetry.metrics_need_admin;
-        let may = if closed { operator(request, &visitor.worker) } else { Ok(()) };
+        let may = if closed { operator(request, &visitor) } else { Ok(()) };
         ready(match may {
             Ok(()) => Ok(Self { visitor }),
             Err(error) => Err(visitor.refused(error, payload)),

@@ -96,6 +96,12 @@ impl Error {
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 
+    /// Wrong keys come from its address faster than they are looked at. A right one would be served, so a repeat mends nothing.
+    pub(super) fn too_many_wrong_keys(wait: Duration) -> Self {
+        let message = "Too many wrong keys, or none, come from this address: this one isn't known here either. A right key is served.";
+        Self::new(429, LIMIT, "rate_limit_exceeded", message).waiting(wait).final_one()
+    }
+
     /// Whether a key is known can't be told now.
     pub(super) fn keys_unknown() -> Self {
         let message = "The store doesn't answer, so this gateway can't tell whether it knows the key: ask again.";

@@ -21,7 +21,7 @@ use super::edition::{Edition, Open};
 use super::pressure::Pressure;
 use super::resume::Shelf;
 use super::shared::Link;
-use crate::access::{Allowances, Now};
+use crate::access::{Allowances, Now, Strangers};
 use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, Pick, Router, Routes, Tell};
 use crate::base::{Moment, Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -62,6 +62,8 @@ pub struct Gateway {
     pub shelf: Arc<Shelf>,
     /// What the keys that have limits have used of them.
     pub allowances: Allowances,
+    /// The addresses that wrong keys came from.
+    pub strangers: Strangers,
     /// The calls that identical requests share.
     pub flights: Arc<Flights>,
     /// The names that callers gave their requests.

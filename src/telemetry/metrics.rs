@@ -137,12 +137,14 @@ pub enum Refused {
     Budget,
     /// A key's budget, of a model without a known price.
     Unpriced,
+    /// The wrong keys of one address.
+    WrongKeys,
 }
 
 impl Refused {
     /// All of them with their names in /metrics, in the order of their declaration.
-    const KINDS: [&'static str; 9] =
-        ["max_requests", "max_streams", "memory", "descriptors", "rpm", "tpm", "concurrency", "budget", "unpriced"];
+    const KINDS: [&'static str; 10] =
+        ["max_requests", "max_streams", "memory", "descriptors", "rpm", "tpm", "concurrency", "budget", "unpriced", "wrong_keys"];
 }
 
 /// What the cache had to do with a request.

@@ -46,3 +46,4 @@ mod tune;
 mod usage;
 mod vendors;
 mod virtual_keys;
+mod wrong_keys;

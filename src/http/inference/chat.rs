@@ -191,8 +191,10 @@ fn shed(gateway: &Gateway, limit: Refused) -> Error {
         Refused::MaxStreams => Error::too_busy("server.max_streams"),
         Refused::Memory => Error::short_of("memory"),
         Refused::Descriptors => Error::short_of("file descriptors"),
-        // A key's own are told by `Error::turned`.
-        Refused::Rpm | Refused::Tpm | Refused::Concurrency | Refused::Budget | Refused::Unpriced => Error::too_busy("the key's limits"),
+        // A key's own are told by `Error::turned`, and who has none by its extractor.
+        Refused::Rpm | Refused::Tpm | Refused::Concurrency | Refused::Budget | Refused::Unpriced | Refused::WrongKeys => {
+            Error::too_busy("the key's limits")
+        }
     }
 }
 
