@@ -12,18 +12,19 @@ use actix::{Actor, Addr, Arbiter, ArbiterHandle};
 use actix_web::dev::{Extensions, Server, ServerHandle};
 use actix_web::{App as WebApp, HttpServer};
 use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
 use socket2::SockRef;
 
 use crate::access::{Allowances, Strangers};
 use crate::actors::{Archive, Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
-use crate::base::{Secret, request_id};
+use crate::base::{Moment, Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::http::{self, Plane};
 use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable, acceptable};
 use crate::rehearsal::Script;
 use crate::settings::{Bound, Keep, Settings, Source};
 use crate::store::Failed;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Process};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -254,7 +255,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>, Stages), CantRun> {
     let Parts { names, script, source, admin_key } = parts;
     let table: Arc<ArcSwap<Routes>> = Arc::default();
-    let metrics = Arc::new(Metrics::new(Gauges::new(Arc::clone(&table), clock)));
+    let (cast, open) = (Arc::new(Cast::default()), [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))]);
+    let metrics = Arc::new(metrics(&table, &cast, &open, clock));
     // Their own thread: a busy worker never delays what the breakers learn.
     let stage = Arbiter::new().handle();
     // Reading files holds up no breaker.
@@ -265,12 +267,12 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let own = request_id(clock.wall(), &mut seeded_rng());
     let archive = Archive::open(&settings.store, own, (asking, &writing), clock, &metrics)?;
     let ledger = archive.as_ref().and_then(|archive| archive.ledger.clone());
-    let cast = Arc::new(Cast::default());
     let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics), ledger));
     let reach = Reach { names, script, clock };
     let press = Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe) };
     let edition = press.edition(settings, None)?;
     Keeper::start_in_arbiter(&stage, |_| Keeper(troupe));
+    let [requests, streams] = open;
     let gateway = Arc::new(Gateway {
         edition: ArcSwap::from_pointee(edition),
         metrics,
@@ -281,8 +283,8 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         workers: std::sync::Mutex::default(),
         draining: AtomicBool::new(false),
         closing: AtomicBool::new(false),
-        requests: Arc::new(AtomicUsize::new(0)),
-        streams: Arc::new(AtomicUsize::new(0)),
+        requests,
+        streams,
         shelf: Arc::default(),
         allowances: Allowances::default(),
         strangers: Strangers::new(RandomState::new()),
@@ -303,6 +305,13 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let reloader = reloader(&gateway, press, source);
     let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
     Ok((gateway, reloader, stages))
+}
+
+/// The metrics, and what they read at each scrape.
+fn metrics(table: &Arc<ArcSwap<Routes>>, cast: &Arc<Cast>, open: &[Arc<AtomicUsize>; 2], clock: Clock) -> Metrics {
+    let gauges = Gauges { routes: Arc::clone(table), cast: Arc::clone(cast), open: open.clone(), clock };
+    let process = Process { began: clock.wall_at(Moment::START) };
+    Metrics::new([Box::new(gauges) as Box<dyn Collector>, Box::new(process)])
 }
 
 /// Puts prices in force anew at each quarter of an hour: some vendors' change with the hour or the day.

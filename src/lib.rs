@@ -4,7 +4,7 @@
 //! HTTP worker picks the healthiest target along the model's failover chain; the answer is proxied and streamed back
 //! through awc. The floors of the house, lowest first (a file imports from its own floor or any below):
 //! `base`, `health`, `access`, `routing`, `tuning`, `stream`, `dialect`, `ledger` (pure: no clock, no I/O), then `clock`,
-//! `telemetry`, `settings`, `store` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
+//! `machine`, `telemetry`, `settings`, `store` and `rehearsal`, `actors`, `proxy`, `http`, `app`, `cli`.
 
 #![warn(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -20,6 +20,7 @@ pub mod dialect;
 pub mod health;
 pub mod http;
 pub mod ledger;
+pub mod machine;
 pub mod proxy;
 pub mod rehearsal;
 pub mod routing;

@@ -15,6 +15,7 @@ const FLOORS: &[&str] = &[
     "dialect",
     "ledger",
     "clock",
+    "machine",
     "telemetry",
     "settings",
     "store",

@@ -1,6 +1,7 @@
-//! What is a state rather than a count, read from the board at each scrape: breaker states and calls under way.
+//! What is a state rather than a count, read at each scrape: breaker states, what is under way, what waits for an actor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
@@ -8,23 +9,28 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::cast::Cast;
 use super::routes::Routes;
 use crate::clock::Clock;
 use crate::health::{State, Vitals};
+use crate::telemetry::names::{self, Name};
 
-/// Reads the vitals of all providers and targets.
+/// See the module's text.
 #[derive(Debug)]
 pub struct Gauges {
-    routes: Arc<ArcSwap<Routes>>,
-    clock: Clock,
+    /// The routing table in force, with the vitals of all providers and targets.
+    pub routes: Arc<ArcSwap<Routes>>,
+    /// The provider actors.
+    pub cast: Arc<Cast>,
+    /// Requests under way that are no streams, and streams.
+    pub open: [Arc<AtomicUsize>; 2],
+    /// The time.
+    pub clock: Clock,
 }
 
-impl Gauges {
-    /// Over the routing table in force.
-    pub fn new(routes: Arc<ArcSwap<Routes>>, clock: Clock) -> Self {
-        Self { routes, clock }
-    }
+type Written = Result<(), std::fmt::Error>;
 
+impl Gauges {
     fn state(&self, vitals: &Vitals) -> i64 {
         match vitals.state(self.clock.now()) {
             State::Closed => 0,
@@ -35,23 +41,33 @@ impl Gauges {
 }
 
 impl Collector for Gauges {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Written {
         let routes = self.routes.load();
-        let help = "0 closed, 1 half-open, 2 open; an empty model is the provider's own breaker";
-        let mut states = encoder.encode_descriptor("stagedoor_breaker_state", help, None, MetricType::Gauge)?;
-        for (provider, targets) in &routes.providers {
-            let labels = [("provider", &*provider.name), ("model", "")];
-            ConstGauge::new(self.state(&provider.vitals)).encode(states.encode_family(&labels)?)?;
-            for target in targets {
-                let labels = [("provider", &*provider.name), ("model", &*target.model)];
-                ConstGauge::new(self.state(&target.vitals)).encode(states.encode_family(&labels)?)?;
-            }
-        }
-        let mut in_flight = encoder.encode_descriptor("stagedoor_in_flight", "Upstream calls under way", None, MetricType::Gauge)?;
-        for (provider, _) in &routes.providers {
-            let labels = [("provider", &*provider.name)];
-            ConstGauge::new(i64::from(provider.vitals.in_flight())).encode(in_flight.encode_family(&labels)?)?;
-        }
-        Ok(())
+        let states = routes.providers.iter().flat_map(|(provider, targets)| {
+            let own = std::iter::once(("", &provider.vitals));
+            let all = own.chain(targets.iter().map(|target| (&*target.model, &target.vitals)));
+            all.map(|(model, vitals)| ([("provider", &*provider.name), ("model", model)], self.state(vitals)))
+        });
+        write(&mut encoder, names::BREAKER_STATE, states)?;
+        let in_flight = routes.providers.iter().map(|(provider, _)| ([("provider", &*provider.name)], provider.vitals.in_flight().into()));
+        write(&mut encoder, names::IN_FLIGHT, in_flight)?;
+        let waiting = routes.providers.iter().map(|(provider, _)| ([("provider", &*provider.name)], self.cast.waiting(provider.place)));
+        write(&mut encoder, names::WAITING_REPORTS, waiting)?;
+        let open = ["false", "true"].into_iter().zip(&self.open);
+        let open = open.map(|(stream, open)| ([("stream", stream)], open.load(Ordering::Relaxed) as i64));
+        write(&mut encoder, names::OPEN, open)
     }
+}
+
+/// A gauge's series, by their labels.
+fn write<'a, const LABELS: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    Name { name, help }: Name,
+    series: impl Iterator<Item = ([(&'a str, &'a str); LABELS], i64)>,
+) -> Written {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in series {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult, WrapF
 use rand::rngs::SmallRng;
 
 pub use self::orders::{Order, Retune};
+use super::cast::Waiting;
 use super::chronicle::{Chronicle, Draw};
 use super::ledger::Ledger;
 use crate::base::Moment;
@@ -42,6 +43,8 @@ pub struct Provider {
     rng: SmallRng,
     /// When its turn began.
     turn: Moment,
+    /// What its mailbox holds of what the cast is told.
+    pub(super) waiting: Waiting,
 }
 
 impl Provider {
@@ -58,7 +61,7 @@ impl Provider {
         let vitals = Arc::clone(&slot.vitals);
         let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
         let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock, ledger);
-        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now }
+        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now, waiting: Waiting::default() }
     }
 
     fn tick(&mut self, now: Moment) {
@@ -103,6 +106,7 @@ impl Handler<Reports> for Provider {
     type Result = ();
 
     fn handle(&mut self, Reports(told): Reports, ctx: &mut Self::Context) {
+        self.waiting.heard();
         let now = self.clock.now();
         if now.since(self.turn) > TURN {
             self.turn = now;
@@ -139,6 +143,7 @@ impl Handler<Answered> for Provider {
     type Result = ();
 
     fn handle(&mut self, said: Answered, _: &mut Self::Context) {
+        self.waiting.heard();
         let now = self.clock.now();
         self.chronicle.answered(&said, now);
         let moved = self.health.answered(said.by_provider, said.by_target, now);
@@ -156,6 +161,7 @@ impl Handler<ProbedWell> for Provider {
     type Result = ();
 
     fn handle(&mut self, _: ProbedWell, _: &mut Self::Context) {
+        self.waiting.heard();
         let now = self.clock.now();
         let moved = self.health.probed_well(now);
         self.chronicle.ticked(&moved, &self.health, now);

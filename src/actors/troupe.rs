@@ -81,7 +81,8 @@ impl Troupe {
     fn engage(&self, place: usize, part: &Part) {
         let (slot, metrics) = (Arc::clone(&part.slot), Arc::clone(&self.metrics));
         let actor = Provider::new(&part.settings, slot, &part.targets, self.clock, metrics, self.ledger.clone());
-        self.cast.put(place, Provider::start_in_arbiter(&self.stage, |_| actor));
+        let waiting = actor.waiting.clone();
+        self.cast.put(place, Provider::start_in_arbiter(&self.stage, |_| actor), waiting);
     }
 
     fn parts(&self) -> MutexGuard<'_, BTreeMap<usize, Part>> {

@@ -110,6 +110,7 @@ impl Visitor {
 
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
         self.worker.gateway.metrics.request(telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
+        self.worker.gateway.metrics.error(error.label());
         if error.status() != TOO_MANY {
             tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
         }

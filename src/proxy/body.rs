@@ -15,7 +15,7 @@ use super::cache::{Author, Tap};
 use super::failover::{Prepared, Served, Stream};
 use super::fault::Fault;
 use super::live::{Live, Piece};
-use super::record::Record;
+use super::record::{Record, Wrong};
 use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
@@ -160,11 +160,11 @@ impl StreamBody {
         Poll::Ready(Some(bytes))
     }
 
-    fn over(&mut self, status: u16, error: &str) {
+    fn over<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
         self.note_usage();
         self.state = State::Over;
         if let Some(mut record) = self.record.take() {
-            record.end(status, error);
+            record.end(status, wrong);
         }
     }
 
@@ -280,7 +280,8 @@ impl StreamBody {
     fn broken(&mut self) -> Poll<Option<Bytes>> {
         let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
         let event = (self.broken_event)(&message, timeout);
-        self.over(200, &message);
+        let kind = if timeout { "upstream_timeout" } else { "stream_interrupted" };
+        self.over(200, Wrong { kind, text: &message });
         self.sent(event)
     }
 
@@ -311,7 +312,7 @@ impl StreamBody {
         if matches!(self.state, State::Over) {
             return Poll::Ready(None);
         }
-        self.over(200, "the gateway stopped");
+        self.over(200, Wrong { kind: "shutting_down", text: "the gateway stopped" });
         Poll::Ready(Some((self.broken_event)("the gateway is shutting down; ask again", false)))
     }
 }

@@ -128,7 +128,9 @@ pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -
         budgets.hedges.earn(retry.hedge_ratio);
     }
     let plan = Plan::new(retry.clone(), request.deadline);
-    Drive { worker, request, record, plan, only: None, unfit: Vec::new(), dropped: Vec::new(), kept: None, last: None }.run().await
+    Drive { worker, request, record, plan, only: None, repeats: false, unfit: Vec::new(), dropped: Vec::new(), kept: None, last: None }
+        .run()
+        .await
 }
 
 /// What a call is on record as.
@@ -150,8 +152,10 @@ struct Drive<'a> {
     request: &'a Prepared,
     record: &'a mut Record,
     plan: Plan,
-    /// The target to be asked again.
+    /// The target to be asked again,
     only: Option<Taken>,
+    /// and whether by the same key: a repeat, once it is made.
+    repeats: bool,
     /// Targets whose dialect can't say what is asked, and why.
     unfit: Vec<(String, String)>,
     /// What was left out for targets of another dialect, by their number.
@@ -182,6 +186,9 @@ impl<'a> Drive<'a> {
             };
             self.plan.last_resort_used |= choice.by_target.pass == Pass::LeastBad || choice.by_provider.pass == Pass::LeastBad;
             self.plan.calling();
+            if std::mem::take(&mut self.repeats) && self.only.is_some() {
+                self.worker.gateway.metrics.retry(self.plan.failures.last().map_or("", |failed| &failed.name));
+            }
             let hedge_at = self.hedge_at(&choice);
             self.record.attempts += 1;
             let ongoing = self.ongoing(choice, false);
@@ -294,16 +301,15 @@ impl<'a> Drive<'a> {
         self.note(taken, outcome.clone(), message, passed);
         let around = self.around(taken, &outcome);
         let next = self.plan.after(taken, &outcome, &around);
-        self.only = None;
+        (self.only, self.repeats) = (None, false);
         match next {
             Next::OtherTarget => {}
             Next::OtherKey => self.only = Some(taken.clone()),
             Next::Repeat { after } => {
-                self.worker.gateway.metrics.retry(self.plan.failures.last().map_or("", |failed| &failed.name));
                 tokio::time::sleep(after).await;
                 // Waiting for the upstream to recover is not the gateway's own time.
                 self.record.upstream_us += after.as_micros() as u64;
-                self.only = Some(taken.clone());
+                (self.only, self.repeats) = (Some(taken.clone()), true);
             }
             Next::Stop(Stop::PassOn | Stop::Exhausted | Stop::Ambiguous) => return Err(self.final_fault(None)),
             Next::Stop(Stop::Deadline) => {

@@ -22,6 +22,7 @@ use crate::health::Outcome;
 use crate::ledger::{cost, plus};
 use crate::routing::Taken;
 use crate::stream::Input;
+use crate::telemetry::Strand;
 
 /// After every choice has its finish reason, the terminal event has this long.
 const GRACE: Duration = Duration::from_secs(2);
@@ -53,6 +54,9 @@ pub(super) struct Live {
     wild: Option<Arc<Tariff>>,
     watch: Watch,
     last_piece: Moment,
+    /// When content came last, and where the time to the next is counted.
+    last_content: Moment,
+    intervals: Arc<Strand>,
     state: State,
 }
 
@@ -73,8 +77,21 @@ impl Live {
         wild: Option<Arc<Tariff>>,
         (watch, finished): (Watch, bool),
     ) -> Self {
-        let last_piece = worker.gateway.clock.now();
-        let mut live = Self { worker, incoming: Some(incoming), reader, ongoing, wild, watch, last_piece, state: State::Flowing };
+        let now = worker.gateway.clock.now();
+        let intervals = worker.strand(&ongoing.taken.target);
+        let mut live = Self {
+            worker,
+            incoming: Some(incoming),
+            reader,
+            ongoing,
+            wild,
+            watch,
+            last_piece: now,
+            last_content: now,
+            intervals,
+            state: State::Flowing,
+        };
+        live.reader.said = 0;
         if finished {
             live.whole();
         }
@@ -182,7 +199,13 @@ impl Live {
     fn feed(&mut self, piece: Bytes) -> Progress {
         let progress = self.reader.feed(piece, self.worker.codes(&self.ongoing.taken.target));
         if self.reader.was_lively() {
-            self.last_piece = self.worker.gateway.clock.now();
+            let now = self.worker.gateway.clock.now();
+            self.last_piece = now;
+            let said = std::mem::take(&mut self.reader.said);
+            if said > 0 {
+                self.intervals.add(now.since(self.last_content), said);
+                self.last_content = now;
+            }
         }
         progress
     }

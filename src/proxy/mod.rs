@@ -47,7 +47,7 @@ pub use pool::tidy;
 pub use pressure::{Connected, Pressure, acceptable};
 pub use prober::probe;
 pub use recall::recall;
-pub use record::Record;
+pub use record::{Record, Wrong};
 pub use resume::{Kept, Opening, Owner, Replay, Shelf, Unreadable, UnreadableEvent, Wire, begin, owner};
 pub use transport::{Reach, Transport};
 pub use watch::Watch;

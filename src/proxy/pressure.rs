@@ -2,14 +2,11 @@
 //! under way go on, since one more could cost them all. Looked at once a second, off the request path; a request only reads
 //! what was found. Without a limit of its own, what the machine has left is the limit.
 
-mod machine;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use machine::Memory;
-
+use crate::machine::{self, Memory};
 use crate::telemetry::Refused;
 
 /// How often is looked.

@@ -84,6 +84,8 @@ pub(super) struct Reader {
     numbered: bool,
     /// Events that were not JSON.
     pub(super) dropped: u64,
+    /// Events with content since this was last set to none.
+    pub(super) said: u32,
 }
 
 /// From a tool call's first piece on, everything up to the finish reason.
@@ -108,6 +110,7 @@ impl Reader {
             stirs: false,
             numbered,
             dropped: 0,
+            said: 0,
         }
     }
 
@@ -246,6 +249,7 @@ impl Reader {
             Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
             Kind::Empty | Kind::Ping => Input::Idle,
         };
+        self.said += u32::from(matches!(input, Input::Content { spoke, .. } if spoke != 0));
         match input {
             Input::Idle | Input::Content { .. } if self.how.stitch.is_some() => self.stitch(input, &data, &seen, codes),
             Input::Idle if self.how.hide_usage && seen.usage.is_some() && seen.choices == 0 => {

@@ -19,6 +19,24 @@ use crate::telemetry::Cached;
 
 /// The status that stands for a caller who left (nginx's).
 pub(super) const LEFT: u16 = 499;
+/// What is said of one.
+pub(super) const GONE: Wrong<'static> = Wrong { kind: "caller_left", text: "the caller left" };
+
+/// What was wrong with a request's end: the error's code, which /metrics counts by, and what the log says of it. Both empty:
+/// nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrong<'a> {
+    /// One of a few words.
+    pub kind: &'static str,
+    /// In words without secrets.
+    pub text: &'a str,
+}
+
+impl From<&'static str> for Wrong<'static> {
+    fn from(code: &'static str) -> Self {
+        Self { kind: code, text: code }
+    }
+}
 
 /// See the module's text.
 pub struct Record {
@@ -213,13 +231,17 @@ impl Record {
     }
 
     /// Counts and logs the request's end.
-    pub fn end(&mut self, status: u16, error: &str) {
+    pub fn end<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let Wrong { kind, text: error } = wrong.into();
         let gateway = &self.worker.gateway;
         let took = gateway.clock.now().since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
+        if !kind.is_empty() {
+            gateway.metrics.error(kind);
+        }
         if let Some(cached) = self.cache {
             gateway.metrics.cached(cached);
         }
@@ -298,9 +320,9 @@ fn parts(taken: &Taken) -> [&str; 3] {
 impl Drop for Record {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.end(500, "the handler panicked");
+            self.end(500, Wrong { kind: "internal_error", text: "the handler panicked" });
         } else {
-            self.end(LEFT, "the caller left");
+            self.end(LEFT, GONE);
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::dialect::Usage;
 use crate::health::Told;
 use crate::ledger::cost;
 use crate::routing::{Choice, NoTarget, Target, Turns};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Strand};
 
 /// An actor that doesn't answer within this is told of as such; /health always answers.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -156,6 +156,7 @@ impl Desk {
             rng: RefCell::new(seeded_rng()),
             turns: RefCell::default(),
             link: RefCell::default(),
+            strands: RefCell::default(),
         };
         let own = Rc::new(own);
         let edition = gateway.edition.load_full();
@@ -199,6 +200,8 @@ struct Own {
     turns: RefCell<Turns>,
     /// The way to Redis, by the last edition that named one.
     link: RefCell<Option<Rc<Link>>>,
+    /// Where it counts the times between a stream's pieces, by the provider's place.
+    strands: RefCell<Vec<Option<Arc<Strand>>>>,
 }
 
 impl Own {
@@ -279,6 +282,15 @@ impl Worker {
             "*" => self.tariff(target, model).map(|tariff| cost(&tariff, used)),
             _ => target.price.look(|tariff| cost(tariff, used)),
         }
+    }
+
+    /// Where this worker counts the times between the pieces of a provider's streams.
+    pub(super) fn strand(&self, target: &Target) -> Arc<Strand> {
+        let (place, mut strands) = (target.provider.place, self.own.strands.borrow_mut());
+        if strands.len() <= place {
+            strands.resize(place + 1, None);
+        }
+        Arc::clone(strands[place].get_or_insert_with(|| self.gateway.metrics.strand(&target.provider.name)))
     }
 
     /// `providers.X.codes` of a target's provider.

@@ -29,7 +29,7 @@ impl Histogram {
 
     /// Counts one.
     pub fn observe(&self, duration: Duration) {
-        let us = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let us = micros(duration);
         let bucket = self.bounds.partition_point(|bound| *bound < us);
         self.inner.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         self.inner.sum_us.fetch_add(us, Ordering::Relaxed);
@@ -41,16 +41,30 @@ impl TypedMetric for Histogram {
 }
 
 impl EncodeMetric for Histogram {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let seconds = |us: &u64| *us as f64 / 1e6;
-        let bounds = self.bounds.iter().map(seconds).chain(std::iter::once(f64::INFINITY));
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         let counts = self.inner.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
-        let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        encoder.encode_histogram::<NoLabelSet>(seconds(&self.inner.sum_us.load(Ordering::Relaxed)), count, &buckets, None)
+        write(encoder, self.bounds, counts, self.inner.sum_us.load(Ordering::Relaxed))
     }
 
     fn metric_type(&self) -> MetricType {
         Self::TYPE
     }
+}
+
+/// A duration as the buckets count it.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Writes buckets, the last of which has no bound, in seconds.
+pub(super) fn write(
+    mut encoder: MetricEncoder<'_>,
+    bounds: &[u64],
+    counts: impl Iterator<Item = u64>,
+    sum_us: u64,
+) -> Result<(), std::fmt::Error> {
+    let seconds = |us: &u64| *us as f64 / 1e6;
+    let buckets: Vec<(f64, u64)> = bounds.iter().map(seconds).chain(std::iter::once(f64::INFINITY)).zip(counts).collect();
+    let count = buckets.iter().map(|(_, count)| count).sum();
+    encoder.encode_histogram::<NoLabelSet>(seconds(&sum_us), count, &buckets, None)
 }

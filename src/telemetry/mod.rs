@@ -1,7 +1,17 @@
 //! What is told about the traffic: every metric's name in one file, and the log.
 
+mod book;
 mod histogram;
+mod intervals;
+mod labels;
 pub mod metrics;
+pub mod names;
+mod process;
+mod series;
 pub mod trace;
 
-pub use metrics::{Cached, Hedged, Metrics, RecoveryResult, Refused, TargetMetrics};
+pub use intervals::Strand;
+pub use labels::{Cached, Hedged, RecoveryResult, Refused};
+pub use metrics::Metrics;
+pub use process::Process;
+pub use series::TargetMetrics;

@@ -81,7 +81,7 @@ fn kill_provider(app: &TestApp, name: &str) {
     app.gateway.cast.at(place(app, name)).unwrap().do_send(Die);
 }
 
-fn kill_routers(app: &TestApp) -> usize {
+pub(super) fn kill_routers(app: &TestApp) -> usize {
     let routers: Vec<_> = app.gateway.workers.lock().unwrap().iter().map(|(router, _)| router.clone()).collect();
     routers.iter().for_each(|router| router.do_send(Die));
     let begun = Instant::now();
@@ -90,6 +90,20 @@ fn kill_routers(app: &TestApp) -> usize {
         std::thread::sleep(Duration::from_millis(1));
     }
     routers.len()
+}
+
+/// Keeps a provider's actor busy until the answer is sent to.
+pub(super) fn tarrying(app: &TestApp, name: &str) -> Sender<()> {
+    let ((begin, begun), (release, held)) = (channel(), channel());
+    let actor = app.gateway.cast.at(place(app, name)).unwrap();
+    actor.try_send(Tarry(begin, held)).unwrap();
+    begun.recv_timeout(Duration::from_secs(10)).unwrap();
+    release
+}
+
+/// Tells a provider's actor of no call at all; whether its mailbox took it.
+pub(super) fn told_nothing(app: &TestApp, name: &str) -> bool {
+    app.gateway.cast.tell(place(app, name), Reports(Vec::new()))
 }
 
 fn restarts(app: &TestApp, actor: &str) -> f64 {
@@ -254,11 +268,8 @@ fn row_61_a_hundred_thousand_messages_a_second_delay_no_request_and_no_timer() {
 fn row_61_what_a_full_mailbox_refuses_is_counted_and_costs_no_request() {
     let dead = provider_at("p", &format!("http://{}/v1", closed_port()), "");
     let (app, _spare) = spared(&dead, &SHORT.replace("[retry]", "[retry]\nsame_target = 0"));
-    let ((begin, begun), (release, held)) = (channel(), channel());
-    let place = place(&app, "p");
-    assert!(app.gateway.cast.tell(place, Tarry(begin, held)));
-    begun.recv_timeout(Duration::from_secs(10)).unwrap();
-    let fitting = (0..100_000).take_while(|_| app.gateway.cast.tell(place, Reports(Vec::new()))).count();
+    let release = tarrying(&app, "p");
+    let fitting = (0..100_000).take_while(|_| told_nothing(&app, "p")).count();
     assert!((100..100_000).contains(&fitting), "{fitting}");
     for _ in 0..3 {
         assert_eq!(app.chat("m").content(), "spare");

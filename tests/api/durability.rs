@@ -18,7 +18,7 @@ use super::support::{Client, Process, TestApp, Upstream, answer, chat_body};
 
 const KEY: &str = "admin-key-of-every-test";
 
-fn settings(upstream: &Upstream, store: &str) -> String {
+pub(super) fn settings(upstream: &Upstream, store: &str) -> String {
     format!(
         "[admin]\nkey = {{ value = \"{KEY}\" }}\n[store]\nurl = \"sqlite://{store}\"\n{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n",
         upstream.provider("p")
@@ -91,10 +91,10 @@ fn row_50_whatever_was_answered_a_moment_before_a_kill_is_there_exactly_once() {
 }
 
 /// Holds a SQLite file's lock until it is dropped.
-struct Locked(Option<std::sync::mpsc::Sender<()>>, Option<std::thread::JoinHandle<()>>);
+pub(super) struct Locked(Option<std::sync::mpsc::Sender<()>>, Option<std::thread::JoinHandle<()>>);
 
 impl Locked {
-    fn on(path: &std::path::Path) -> Self {
+    pub(super) fn on(path: &std::path::Path) -> Self {
         let (release, released) = std::sync::mpsc::channel::<()>();
         let (tell, told) = std::sync::mpsc::channel();
         let url = format!("sqlite://{}", path.display());

@@ -270,7 +270,7 @@ fn no_errors(upstream: &Upstream) {
 }
 
 /// Answers one call of each connection, and closes it when the next one has come.
-fn once_a_connection() -> Upstream {
+pub(super) fn once_a_connection() -> Upstream {
     let served = Mutex::new(HashSet::new());
     Upstream::start(move |_, stream| {
         let peer = stream.peer_addr().unwrap();

@@ -9,14 +9,14 @@ use super::support::load::{paced, quantile};
 use super::support::{Call, Client, Process, TestApp, Upstream, answer, chat_body, chat_bytes, status, stream, stream_body};
 
 /// An upstream that takes as long as it is told, and notes when it is let go meanwhile.
-struct Target {
+pub(super) struct Target {
     upstream: Upstream,
     delay_ms: Arc<AtomicU64>,
     let_go: Arc<Mutex<Vec<Instant>>>,
 }
 
 impl Target {
-    fn new(name: &'static str) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         Self::by(move |call| if call.text().contains("\"stream\":true") { stream(&[name, "!"]) } else { answer(name) })
     }
 
@@ -39,13 +39,13 @@ impl Target {
         Self { upstream, delay_ms, let_go }
     }
 
-    fn takes(&self, ms: u64) {
+    pub(super) fn takes(&self, ms: u64) {
         self.delay_ms.store(ms, Ordering::SeqCst);
     }
 }
 
 /// `p` first, then `q`, tried in this order, and what more the settings say.
-fn pair(p: &Target, q: &Target, retry: &str) -> TestApp {
+pub(super) fn pair(p: &Target, q: &Target, retry: &str) -> TestApp {
     TestApp::start(&format!(
         "{}{}[retry]\n{retry}\n[models.m]\nstrategy = \"ordered\"\n\
          targets = [{{ provider = \"p\", model = \"up\" }}, {{ provider = \"q\", model = \"b\" }}]\n",
@@ -55,7 +55,7 @@ fn pair(p: &Target, q: &Target, retry: &str) -> TestApp {
 }
 
 /// Enough calls for percentiles, counted by their actor. At once, so that none of them has any yet.
-fn warm(app: &TestApp, p: &Target, streamed: bool) {
+pub(super) fn warm(app: &TestApp, p: &Target, streamed: bool) {
     p.takes(100);
     std::thread::scope(|scope| {
         for _ in 0..20 {
@@ -72,7 +72,7 @@ fn hedges(app: &TestApp, result: &str) -> f64 {
     app.metric(&format!("stagedoor_hedges_total{{result=\"{result}\"}}"))
 }
 
-const ALWAYS: &str = "hedge = \"p95\"\nhedge_ratio = 1.0";
+pub(super) const ALWAYS: &str = "hedge = \"p95\"\nhedge_ratio = 1.0";
 
 #[test]
 fn a_late_answer_is_overtaken_and_let_go() {

@@ -27,6 +27,7 @@ mod ledger;
 mod limits;
 mod messages;
 mod metrics;
+mod metrics_moved;
 mod picking;
 mod pools;
 mod prices;

@@ -9,12 +9,12 @@ use super::support::faults::alone;
 use super::support::{Call, TestApp, Upstream, answer, plain, status};
 
 /// Open for longer than any test, and probed five times a second.
-const ACTIVE: &str = "[breaker]\nconsecutive_failures = 3\nopen_for = \"60s\"\nopen_for_max = \"60s\"\nramp = \"0s\"\nprobe = \"active\"\n\
+pub(super) const ACTIVE: &str = "[breaker]\nconsecutive_failures = 3\nopen_for = \"60s\"\nopen_for_max = \"60s\"\nramp = \"0s\"\nprobe = \"active\"\n\
                       probe_every = \"200ms\"\n[retry]\nsame_target = 0\n";
 
 /// An upstream whose chat and whose list of models are sick or well, each by itself.
-struct Patient {
-    upstream: Upstream,
+pub(super) struct Patient {
+    pub(super) upstream: Upstream,
     chat_well: Arc<AtomicBool>,
     models_well: Arc<AtomicBool>,
 }
@@ -24,7 +24,7 @@ fn is_probe(call: &Call) -> bool {
 }
 
 impl Patient {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (chat_well, models_well): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();
         let (chat, models) = (Arc::clone(&chat_well), Arc::clone(&models_well));
         let upstream = Upstream::by(move |call| match (is_probe(call), chat.load(Ordering::SeqCst), models.load(Ordering::SeqCst)) {
@@ -35,11 +35,11 @@ impl Patient {
         Self { upstream, chat_well, models_well }
     }
 
-    fn probes(&self) -> Vec<Call> {
+    pub(super) fn probes(&self) -> Vec<Call> {
         self.upstream.calls().into_iter().filter(is_probe).collect()
     }
 
-    fn trip(&self, app: &TestApp) {
+    pub(super) fn trip(&self, app: &TestApp) {
         app.until("it is open", |app| {
             assert_ne!(app.chat("m").status, 200);
             state(app) == 2.0

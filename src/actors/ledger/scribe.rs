@@ -42,6 +42,8 @@ struct Writing {
     ended: oneshot::Receiver<Result<bool, Failed>>,
     work: Work,
     since: Moment,
+    /// Since when the oldest of its rows has waited.
+    oldest: Moment,
 }
 
 /// What is being written.
@@ -79,6 +81,8 @@ pub(super) struct Scribe {
     held: Vec<Row>,
     held_since: Moment,
     journal: Journal,
+    /// Since when the journal, or what is loaded of it, has had a row.
+    journal_since: Option<Moment>,
     /// The file that is being loaded, and its rows that are to be written again.
     loading: Option<(Loading, Option<Arc<Vec<Row>>>)>,
     writing: Option<Writing>,
@@ -103,6 +107,7 @@ impl Scribe {
             shared,
             held: Vec::new(),
             held_since: now,
+            journal_since: None,
             journal,
             loading: None,
             writing: None,
@@ -180,9 +185,9 @@ impl Scribe {
         if !self.held.is_empty() {
             let later = self.held.split_off(self.held.len().min(BATCH));
             let rows = Arc::new(std::mem::replace(&mut self.held, later));
-            self.held_since = now;
+            let oldest = std::mem::replace(&mut self.held_since, now);
             let ended = self.write(&rows, false);
-            self.writing = Some(Writing { ended, work: Work::Batch(rows, false), since: now });
+            self.writing = Some(Writing { ended, work: Work::Batch(rows, false), since: now, oldest });
             return;
         }
         if self.loading.is_none() && !self.journal.is_empty() {
@@ -196,13 +201,13 @@ impl Scribe {
                 return;
             }
             let ended = self.write(&rows, true);
-            self.writing = Some(Writing { ended, work: Work::Chunk(loading, rows), since: now });
+            self.writing = Some(Writing { ended, work: Work::Chunk(loading, rows), since: now, oldest: now });
             return;
         }
         if now >= self.housekeeping {
             self.journal.adopt();
             let ended = self.forget();
-            self.writing = Some(Writing { ended, work: Work::Forgetting, since: now });
+            self.writing = Some(Writing { ended, work: Work::Forgetting, since: now, oldest: now });
         }
     }
 
@@ -219,7 +224,7 @@ impl Scribe {
     /// A write has ended.
     fn written(&mut self, result: Result<bool, Failed>) {
         let now = self.clock.now();
-        let Some(Writing { work, .. }) = self.writing.take() else { return };
+        let Some(Writing { work, oldest, .. }) = self.writing.take() else { return };
         match &result {
             Ok(_) => {
                 if self.condition.store.take().is_some() {
@@ -243,6 +248,7 @@ impl Scribe {
                 if !self.journalled(&rows) {
                     let later = std::mem::take(&mut self.held);
                     self.held = rows.iter().cloned().chain(later).collect();
+                    self.held_since = oldest;
                 }
             }
             (Work::Chunk(loading, _), Ok(_)) => self.loading = Some((loading, None)),
@@ -311,10 +317,25 @@ impl Scribe {
         let held = self.condition.journaled + (self.held.len() + writing) as u64;
         self.shared.held.store(held, Ordering::Relaxed);
         self.metrics.ledger_queue.set(i64::try_from(held).unwrap_or(i64::MAX));
+        let lag = self.lag();
+        self.metrics.ledger_lag.set(lag.as_secs_f64());
         let mut published = self.shared.condition.lock().unwrap_or_else(PoisonError::into_inner);
         if *published != self.condition {
             *published = self.condition.clone();
         }
+    }
+
+    /// For how long the oldest row that isn't in the store has waited.
+    fn lag(&mut self) -> Duration {
+        let now = self.clock.now();
+        self.journal_since = if self.condition.journaled == 0 { None } else { self.journal_since.or(Some(self.held_since)) };
+        let writing = match &self.writing {
+            Some(Writing { work: Work::Batch(_, false), oldest, .. }) => Some(*oldest),
+            _ => None,
+        };
+        let held = (!self.held.is_empty()).then_some(self.held_since);
+        let oldest = [self.journal_since, writing, held].into_iter().flatten().min();
+        oldest.map_or(Duration::ZERO, |oldest| now.since(oldest))
     }
 
     /// Answers those who wait for everything to be written; whether it is closed.

@@ -45,7 +45,7 @@ impl Following {
         self
     }
 
-    fn end(&mut self, error: &str) {
+    fn end(&mut self, error: &'static str) {
         self.over = true;
         if let Some(mut record) = self.record.take() {
             record.end(200, error);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::super::body::{Running, StreamBody};
 use super::super::failover::{Prepared, Served, run};
 use super::super::fault::Fault;
-use super::super::record::{LEFT, Record};
+use super::super::record::{GONE, LEFT, Record};
 use super::super::resume::{Opening, Wire};
 use super::super::worker::Worker;
 use super::answers::{Author, Stored};
@@ -35,7 +35,7 @@ pub fn lead_plain(worker: &Rc<Worker>, request: Rc<Prepared>, mut record: Record
             Err(fault) => lead.became(Joined::Failed(Some(fault.clone()))),
         }
         if let Err((_, mut record)) = tell.send((result, record)) {
-            record.end(LEFT, "the caller left");
+            record.end(LEFT, GONE);
         }
     });
     told
@@ -57,7 +57,7 @@ pub fn lead_stream(worker: &Rc<Worker>, request: Rc<Prepared>, running: Running,
                 if let Err(Err((_, own))) = tell.send(Err((other, record))) {
                     record = own;
                     // Who has a heartbeat is told by an event; a 200 went before it.
-                    if lead.is_watched() { record.end(200, label) } else { record.end(LEFT, "the caller left") }
+                    if lead.is_watched() { record.end(200, label) } else { record.end(LEFT, GONE) }
                 }
                 return;
             }

@@ -1,19 +1,55 @@
-//! What the kernel tells of this process and its limits (Linux; elsewhere nothing is known, and nothing is refused).
+//! What the kernel tells of this process and its limits (Linux; elsewhere nothing is known).
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+/// In which /proc counts CPU time, in milliseconds: the same on every machine that Linux runs on today, whatever its kernel's own.
+const TICK_MS: u64 = 10;
+
+/// What the process has had and holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// CPU time of all its threads, the kernel's for it included.
+    pub cpu: Duration,
+    /// Memory, in bytes.
+    pub resident: u64,
+    /// Address space, in bytes.
+    pub space: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// The process as it is now.
+pub fn process() -> Option<Process> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    Some(Process {
+        cpu: cpu(&fs::read_to_string("/proc/self/stat").ok()?)?,
+        resident: kibibytes(&status, "VmRSS:")?,
+        space: kibibytes(&status, "VmSize:")?,
+        threads: field(&status, "Threads:")?,
+    })
+}
+
+/// The CPU time in /proc/self/stat: the 14th and the 15th field. The second is the program's name in brackets, which may
+/// hold anything.
+fn cpu(stat: &str) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let ticks: u64 = fields.next()?.parse::<u64>().ok()?.checked_add(fields.next()?.parse().ok()?)?;
+    Some(Duration::from_millis(ticks.checked_mul(TICK_MS)?))
+}
 
 /// In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Memory {
+pub struct Memory {
     /// What the process uses.
-    pub(super) used: u64,
+    pub used: u64,
     /// What it could have on top, by the tightest of its limits.
-    pub(super) left: u64,
+    pub left: u64,
 }
 
 /// Memory by the limit that is nearest: the control group's, the address space's (`ulimit -v`), or the machine's.
-pub(super) fn memory() -> Option<Memory> {
+pub fn memory() -> Option<Memory> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let used = kibibytes(&status, "VmRSS:")?;
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| kibibytes(&text, "MemAvailable:"));
@@ -31,7 +67,7 @@ pub(super) fn memory() -> Option<Memory> {
 }
 
 /// Descriptors open, and how many may be.
-pub(super) fn descriptors() -> Option<(usize, usize)> {
+pub fn descriptors() -> Option<(usize, usize)> {
     let (limit, _) = rlimit::Resource::NOFILE.get().ok()?;
     let folder = Path::new("/proc/self/fd");
     // From Linux 6.2 on its size is their number; before, it is zero, and they are counted.
@@ -97,6 +133,15 @@ mod tests {
         let (used, limit) = descriptors().unwrap();
         assert!((200..limit).contains(&used), "{used} {limit}");
         drop(held);
+    }
+
+    #[test]
+    fn the_cpu_time_is_found_behind_any_name() {
+        let stat = "7 (a) b (c 1 2 3) S 1 2 3 4 5 6 7 8 9 10 250 30 0 0 20 0 4 0 99 1 2";
+        assert_eq!(cpu(stat), Some(Duration::from_millis(2_800)));
+        assert_eq!(cpu("7 (a) S 1"), None);
+        let own = process().unwrap();
+        assert!(own.threads >= 1 && own.space >= own.resident && own.resident > 1 << 20, "{own:?}");
     }
 
     #[test]
