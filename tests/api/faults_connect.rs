@@ -45,7 +45,8 @@ fn row_01_alone_it_is_told_and_the_provider_opens_at_five() {
     app.until("open", |app| breaker(app) == "open");
     assert_eq!(app.metric("stagedoor_breaker_state{provider=\"p\",model=\"\"}"), 2.0, "the provider's own");
     assert_eq!(app.health()["providers"]["p"]["reason"], "consecutive_failures");
-    assert_eq!(app.metric("stagedoor_retries_total{reason=\"connect\"}"), 3.0);
+    // The last one's repeat may meet a closed gate: then it isn't made, and not counted.
+    assert_eq!(app.metric("stagedoor_retries_total{reason=\"connect\"}"), attempts(&app, "transient") - 3.0);
 }
 
 #[test]
