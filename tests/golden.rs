@@ -18,8 +18,9 @@ use stagedoor::dialect::seam::Seam;
 const NOW: u64 = 1_700_000_000;
 
 /// The folders: what is read, what is written, and for which model.
-fn dialects() -> [(&'static str, &'static dyn Seam, &'static dyn Seam, &'static str); 4] {
+fn dialects() -> [(&'static str, &'static dyn Seam, &'static dyn Seam, &'static str); 5] {
     [
+        ("azure", &OpenAi, &Anthropic, "claude-sonnet-4-5"),
         ("openai", &OpenAi, &Anthropic, "claude-sonnet-4-5"),
         ("anthropic", &Anthropic, &OpenAi, "gpt-4o"),
         ("gemini", &Gemini, &OpenAi, "gpt-4o"),

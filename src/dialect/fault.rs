@@ -77,8 +77,8 @@ const TOO_LONG: &[&str] = &[
 /// How they say that they don't have a model.
 const MISSING: &[&str] =
     &["does not exist", "doesn't exist", "not found", "unknown model", "no such model", "not supported", "decommissioned", "retired"];
-/// How Google says that a key is refused: with a 400 whose code names no key.
-const BAD_KEY: &[&str] = &["api key not valid", "api key expired", "api key not found"];
+/// How Google and xAI say that a key is refused: with a 400 whose code names no key.
+const BAD_KEY: &[&str] = &["api key not valid", "api key expired", "api key not found", "incorrect api key"];
 /// How a 403's code says that it is about the content. Its message may speak of an access policy, and hold a name.
 const POLICY: &[&str] = &["policy", "moderation", "safety"];
 
@@ -93,14 +93,14 @@ pub struct Refused<'a> {
     pub whole_key: bool,
     /// What its body says.
     pub parts: &'a ErrorParts,
-    /// `providers.X.codes`.
+    /// `providers.X.codes`: by the body's own code or type, else by the status.
     pub codes: &'a BTreeMap<String, String>,
 }
 
 /// The outcome that a refusal stands for.
 pub fn refused(answer: &Refused<'_>) -> Outcome {
-    let meaning = meaning(answer.parts, answer.codes);
     let status = answer.status;
+    let meaning = meaning(answer.parts, answer.codes).or_else(|| named(answer.codes.get(&status.to_string())?));
     let failure = Outcome::Transient(if answer.wait.is_some() { Failure::StatusLater(status) } else { Failure::Status(status) });
     match status {
         300..=399 => Outcome::Transient(Failure::Redirect),
@@ -174,9 +174,14 @@ fn meaning(parts: &ErrorParts, codes: &BTreeMap<String, String>) -> Option<Meani
     let words = [parts.code.as_deref(), parts.kind.as_deref()];
     let own = words.into_iter().flatten().find_map(|word| codes.get(word));
     if let Some(own) = own {
-        return NAMES.iter().find(|(name, _)| name == own).map(|(_, meaning)| *meaning);
+        return named(own);
     }
     words.into_iter().flatten().find_map(|word| CODES.iter().find(|(code, _)| *code == word).map(|(_, meaning)| *meaning))
+}
+
+/// By its name in settings.
+fn named(name: &str) -> Option<Meaning> {
+    NAMES.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning)
 }
 
 fn says(parts: &ErrorParts, phrases: &[&str]) -> bool {
@@ -200,8 +205,10 @@ mod tests {
 
     fn outcome(status: u16, wait: Option<u64>, body: &str) -> Outcome {
         let parts = error_parts(body.as_bytes());
-        let codes =
-            BTreeMap::from([("weird_code", "rate_limited"), ("flaky", "transient")].map(|(code, name)| (code.to_owned(), name.to_owned())));
+        let codes = BTreeMap::from(
+            [("weird_code", "rate_limited"), ("flaky", "transient"), ("498", "transient"), ("412", "key_fault")]
+                .map(|(code, name)| (code.to_owned(), name.to_owned())),
+        );
         refused(&Refused { status, wait: wait.map(Duration::from_secs), whole_key: false, parts: &parts, codes: &codes })
     }
 
@@ -231,6 +238,8 @@ mod tests {
             (404, None, "<html>404 page", Outcome::Transient(Failure::WrongPlace)),
             (405, None, "", Outcome::Transient(Failure::WrongPlace)),
             (400, None, "{}", Outcome::CallerFault),
+            (498, None, "{}", Outcome::Transient(Failure::Status(498))),
+            (412, None, "", Outcome::KeyFault { sure: true }),
             (413, None, "", Outcome::CallerFault),
             (409, None, "", Outcome::CallerFault),
             (422, None, "", Outcome::CallerFault),
@@ -267,6 +276,8 @@ mod tests {
             (400, "server_error", "server_error", "", Outcome::CallerFault),
             (400, "flaky", "", "", Outcome::Transient(Failure::Status(400))),
             (400, "weird_code", "", "", Outcome::RateLimited { wait: None, whole_key: false }),
+            (498, "context_length_exceeded", "", "", Outcome::CallerFault),
+            (400, "Client specified an invalid argument", "", "Incorrect API key provided: xa***. ", Outcome::KeyFault { sure: true }),
             (429, "organization_rate_limit_exceeded", "", "", Outcome::RateLimited { wait: None, whole_key: true }),
         ] {
             assert_eq!(outcome(status, None, &error(code, kind, message)), expected, "{status} {code} {kind} {message}");

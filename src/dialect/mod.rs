@@ -1,8 +1,10 @@
 //! What is said on the wire: bodies scanned in one pass, events classified, faults told apart by tables.
 
 pub mod anthropic;
+pub mod azure;
 pub mod chat;
 mod draft;
+mod escape;
 pub mod fault;
 pub mod gemini;
 mod node;

@@ -177,7 +177,7 @@ impl<'a> Attempt<'a> {
             Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
             Asked::Tokens => Cow::Borrowed(COUNT_TOKENS),
         };
-        let call = Call { path: &path, base, body, key, headers, connect: timeouts.connect };
+        let call = Call { path: &path, model, base, body, key, headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {

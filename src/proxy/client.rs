@@ -27,6 +27,7 @@ use super::connect::{CALL, Dialled};
 use super::pool::Pool;
 use super::transport::Line;
 use crate::dialect::anthropic::VERSION;
+use crate::dialect::azure::Azure;
 use crate::dialect::{Quota, Waits, Wire, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
@@ -136,6 +137,8 @@ pub struct Response {
 pub struct Call<'a> {
     /// The path below the base URL.
     pub path: &'a str,
+    /// The model, for those whose paths name it (Azure's deployments); empty where none is asked.
+    pub model: &'a str,
     /// In place of the base URL's own path, where that isn't the one.
     pub base: Option<&'a str>,
     /// The body; with an empty one it is a GET.
@@ -165,6 +168,8 @@ enum Transport {
 struct Http {
     pool: Rc<Pool>,
     dialect: Dialect,
+    /// How it is addressed, where that is Azure's way.
+    azure: Option<Azure>,
     base: String,
     /// Where chats are asked for, and the path of that: of a dialect whose path names the model, of none.
     chat: Uri,
@@ -240,7 +245,7 @@ impl Upstream {
         let dialect = provider.dialect;
         let (auth, prefix) = match (provider.auth, dialect) {
             (AuthScheme::Bearer, _) => (header::AUTHORIZATION, "Bearer "),
-            (AuthScheme::ApiKey, Dialect::OpenAi | Dialect::Rehearsal) => (HeaderName::from_static("api-key"), ""),
+            (AuthScheme::ApiKey, Dialect::OpenAi | Dialect::Azure | Dialect::Rehearsal) => (HeaderName::from_static("api-key"), ""),
             (AuthScheme::ApiKey, Dialect::Anthropic) => (HeaderName::from_static("x-api-key"), ""),
             // Never in the URL, as Google's older examples have it: it would stand in every log on the way.
             (AuthScheme::ApiKey, Dialect::Gemini) => (HeaderName::from_static("x-goog-api-key"), ""),
@@ -259,6 +264,7 @@ impl Upstream {
         let http = Http {
             pool,
             dialect,
+            azure: (dialect == Dialect::Azure).then(|| Azure::new(&provider.base_url, provider.api_version.as_deref())),
             chat: format!("{base}{chat_path}").parse().map_err(|_| Unusable::BaseUrl(provider.name.clone()))?,
             chat_path,
             base,
@@ -268,7 +274,7 @@ impl Upstream {
             tls: provider.base_url.starts_with("https:"),
         };
         // Only OpenAI's has to be asked.
-        let keeps_usage = Cell::new(dialect.wire() != Some(Wire::OpenAi));
+        let keeps_usage = Cell::new(dialect.wire() != Some(Wire::OpenAi) || !provider.asks_usage);
         Ok(Self { transport: Transport::Http(Box::new(http)), dialect, keeps_usage })
     }
 
@@ -296,7 +302,9 @@ impl Upstream {
 
 impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
-        let uri = if let Some(base) = call.base {
+        let uri = if let Some(azure) = &self.azure {
+            azure.url(call.model, call.path).parse().unwrap_or_else(|_| self.chat.clone())
+        } else if let Some(base) = call.base {
             format!("{}{base}{}", origin(&self.base), call.path).parse().unwrap_or_else(|_| self.chat.clone())
         } else if call.path == self.chat_path {
             self.chat.clone()
@@ -333,7 +341,7 @@ fn api_base(base_url: &str, dialect: Dialect) -> String {
     match dialect {
         Dialect::Anthropic if !base_url.ends_with("/v1") => format!("{base_url}/v1"),
         Dialect::Gemini if !base_url.contains("/v1") => format!("{base_url}/v1beta"),
-        Dialect::Anthropic | Dialect::Gemini | Dialect::OpenAi | Dialect::Rehearsal => base_url.to_owned(),
+        Dialect::Anthropic | Dialect::Gemini | Dialect::OpenAi | Dialect::Azure | Dialect::Rehearsal => base_url.to_owned(),
     }
 }
 

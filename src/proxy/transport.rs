@@ -75,7 +75,7 @@ impl Transport {
             (Dialect::Rehearsal, _) => {
                 Way::Simulated(Simulator::new(reach.script.clone(), reach.clock.wall().as_nanos() as u64, unix_seconds))
             }
-            (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini, before) => {
+            (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini | Dialect::Azure, before) => {
                 let anchors = anchors(provider)?;
                 let line = match before {
                     Some(Self(Way::Http { line, .. })) if line.connect == connect && line.anchors == anchors => Arc::clone(line),

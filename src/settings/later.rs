@@ -23,7 +23,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
     ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
     ("telemetry.slow_request", Until::NoEffect, "slow requests get no line of their own"),
-    ("providers.*.api_version", Until::NoEffect, "it belongs to dialects that aren't there"),
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
     ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
 ];

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::health::{self, Breaker};
-use super::known;
+use super::known::{self, Known};
 use super::path::Path;
 use super::raw::{MOST, Section, did_you_mean};
 use super::secrets::{Found, Vault};
@@ -36,7 +36,7 @@ const OWN_HEADERS: &[&str] = &[
 ];
 
 /// The outcomes that a vendor's error code may stand for.
-const OUTCOMES: &[&str] = &["transient", "rate_limited", "key_fault", "too_long", "caller_fault", "model_missing"];
+pub(super) const OUTCOMES: &[&str] = &["transient", "rate_limited", "key_fault", "too_long", "caller_fault", "model_missing"];
 
 /// What the settings above a provider say.
 pub(super) struct Above {
@@ -83,6 +83,8 @@ pub(super) fn rehearsal(above: &Above) -> Provider {
         headers: Vec::new(),
         max_concurrency: 0,
         auth: AuthScheme::Bearer,
+        api_version: None,
+        asks_usage: true,
         ca_file: None,
         breaker: above.breaker.thresholds.clone(),
         when_all_open: above.breaker.when_all_open,
@@ -90,7 +92,7 @@ pub(super) fn rehearsal(above: &Above) -> Provider {
         probe_every: above.breaker.probe_every(),
         timeouts: above.timeouts.clone(),
         codes: BTreeMap::new(),
-        continuations: known::continuations(Dialect::Rehearsal, REHEARSAL_URL, None),
+        continuations: known::continuations(None, Dialect::Rehearsal, None),
     }
 }
 
@@ -99,12 +101,18 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
     if !is_name(name) {
         s.report().problem(s.path(), "a provider's name has letters, digits, `.`, `_` and `-` only, 64 at most");
     }
-    let dialect = dialect(&mut s);
+    let address = s.optional_text("base_url");
+    let known = known::known(name, address.as_deref());
+    let dialect = dialect(&mut s, known);
     if name == REHEARSAL && dialect != Dialect::Rehearsal {
         s.problem("dialect", "the name \"rehearsal\" is for the simulated upstream; call this provider something else");
     }
-    let base_url = base_url(&mut s, dialect);
-    let (keys, missing) = keys(&mut s, vault);
+    let by_custom = known.filter(|_| address.is_none() && !s.has("keys")).and_then(Known::key);
+    let base_url = base_url(&s, dialect, address.or_else(|| known?.base_url().map(str::to_owned)));
+    let (keys, missing) = match by_custom {
+        Some(variable) => vault.by_custom(&s, variable),
+        None => keys(&mut s, vault),
+    };
     if dialect == Dialect::Rehearsal && s.has("keys") && !(keys.is_empty() && missing.is_empty()) {
         s.problem("keys", "the simulated upstream takes no keys; remove them");
     }
@@ -114,7 +122,7 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
     ahead_of_the_code(&mut s);
     let own = s.optional_choice("continuation", known::WAYS);
     s.settle("continuation", own.is_some());
-    let continuations = known::continuations(dialect, &base_url, own);
+    let continuations = known::continuations(known, dialect, own);
     let breaker = Breaker::read(s.section("breaker"), &above.breaker);
     let provider = Provider {
         name: name.to_owned(),
@@ -123,14 +131,16 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
         keys,
         headers: headers(&mut s),
         max_concurrency: s.whole("max_concurrency", 0, 0..=10_000_000) as usize,
-        auth: s.choice("auth", &[("bearer", AuthScheme::Bearer), ("api-key", AuthScheme::ApiKey)], usual_auth(dialect)),
+        auth: s.choice("auth", AuthScheme::NAMES, known.and_then(Known::auth).unwrap_or_else(|| usual_auth(dialect))),
+        api_version: api_version(&mut s, dialect),
+        asks_usage: known.is_none_or(Known::asks_usage),
         ca_file: ca_file(&mut s, vault),
         when_all_open: breaker.when_all_open,
         key_quarantine: breaker.key_quarantine,
         probe_every: breaker.probe_every(),
         breaker: breaker.thresholds,
         timeouts: health::timeouts(s.section("timeouts"), &above.timeouts),
-        codes: codes(&mut s),
+        codes: codes(&mut s, known),
         continuations,
     };
     (provider, missing)
@@ -140,33 +150,21 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
 fn usual_auth(dialect: Dialect) -> AuthScheme {
     match dialect {
         Dialect::OpenAi | Dialect::Rehearsal => AuthScheme::Bearer,
-        Dialect::Anthropic | Dialect::Gemini => AuthScheme::ApiKey,
+        Dialect::Anthropic | Dialect::Gemini | Dialect::Azure => AuthScheme::ApiKey,
     }
 }
 
-fn dialect(s: &mut Section<'_>) -> Dialect {
-    let choices = [
-        ("openai", Some(Dialect::OpenAi)),
-        ("anthropic", Some(Dialect::Anthropic)),
-        ("gemini", Some(Dialect::Gemini)),
-        ("azure", None),
-        ("rehearsal", Some(Dialect::Rehearsal)),
-    ];
-    if !s.has("dialect") {
+fn dialect(s: &mut Section<'_>, known: Option<&Known>) -> Dialect {
+    let known = known.map(Known::dialect);
+    if !s.has("dialect") && known.is_none() {
         s.missing("dialect", "dialect = \"openai\"");
     }
-    match s.optional_choice("dialect", &choices) {
-        Some(None) => {
-            s.problem("dialect", "not built yet; until then use the provider's OpenAI-compatible endpoint with dialect = \"openai\"");
-            Dialect::OpenAi
-        }
-        Some(Some(dialect)) => dialect,
-        None => Dialect::OpenAi,
-    }
+    let choices = Dialect::ALL.map(|dialect| (dialect.name(), dialect));
+    s.optional_choice("dialect", &choices).or(known).unwrap_or(Dialect::OpenAi)
 }
 
-fn base_url(s: &mut Section<'_>, dialect: Dialect) -> String {
-    let text = s.optional_text("base_url");
+/// The address; `text`: as it is written, or as it is known.
+fn base_url(s: &Section<'_>, dialect: Dialect, text: Option<String>) -> String {
     match (dialect, text) {
         (Dialect::Rehearsal, None) => REHEARSAL_URL.to_owned(),
         (Dialect::Rehearsal, Some(text)) => {
@@ -175,13 +173,17 @@ fn base_url(s: &mut Section<'_>, dialect: Dialect) -> String {
             }
             REHEARSAL_URL.to_owned()
         }
-        (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini, None) => {
+        (_, None) => {
             if !s.has("base_url") {
-                s.missing("base_url", "base_url = \"https://api.example.com/v1\"");
+                let example = match dialect {
+                    Dialect::Azure => "base_url = \"https://NAME.openai.azure.com\"",
+                    _ => "base_url = \"https://api.example.com/v1\"",
+                };
+                s.missing("base_url", example);
             }
             String::new()
         }
-        (Dialect::OpenAi | Dialect::Anthropic | Dialect::Gemini, Some(text)) => match url::base(&text) {
+        (_, Some(text)) => match url::base(&text) {
             Ok(url) => url,
             Err(fix) => {
                 s.problem("base_url", fix);
@@ -189,6 +191,17 @@ fn base_url(s: &mut Section<'_>, dialect: Dialect) -> String {
             }
         },
     }
+}
+
+/// `api_version`, which only Azure has.
+fn api_version(s: &mut Section<'_>, dialect: Dialect) -> Option<String> {
+    let version = s.optional_text("api_version")?;
+    if dialect != Dialect::Azure {
+        s.warn("api_version", "belongs to dialect = \"azure\" and has no effect here");
+    } else if version.is_empty() || !version.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')) {
+        s.problem("api_version", "must be one of Azure's API versions, such as \"2024-10-21\"");
+    }
+    Some(version)
 }
 
 /// The key pool, and what the keys that aren't there would need.
@@ -256,8 +269,9 @@ fn ca_file(s: &mut Section<'_>, vault: &Vault<'_>) -> Option<std::path::PathBuf>
 
 const PEM: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-fn codes(s: &mut Section<'_>) -> BTreeMap<String, String> {
-    let mut codes = BTreeMap::new();
+/// What the provider's own codes stand for: as it is known, and over that as it is written.
+fn codes(s: &mut Section<'_>, known: Option<&Known>) -> BTreeMap<String, String> {
+    let mut codes = known.map(Known::codes).cloned().unwrap_or_default();
     for (code, outcome, path) in s.named_texts("codes") {
         check_outcome(s, &outcome, &path);
         codes.insert(code, outcome);
@@ -274,7 +288,6 @@ fn check_outcome(s: &Section<'_>, outcome: &str, path: &Path) {
 
 /// Keys whose feature comes later: checked, not kept.
 fn ahead_of_the_code(s: &mut Section<'_>) {
-    s.optional_text("api_version");
     s.flag("http2", false);
     s.flag("responses", false);
 }

@@ -13,6 +13,7 @@ use super::diff::{Digest, digest};
 use super::files::Reader;
 use super::path::Path;
 use super::raw::Section;
+use super::types::ProviderKey;
 
 /// No credential is longer; a file of more is the wrong file.
 const LONGEST: usize = 64 * 1024;
@@ -47,6 +48,19 @@ impl Vault<'_> {
             self.note(section.path(), secret.expose().as_bytes());
         }
         found
+    }
+
+    /// The key that a variable holds by custom, or what to set.
+    pub(super) fn by_custom(&self, section: &Section<'_>, variable: &str) -> (Vec<ProviderKey>, Vec<String>) {
+        match self.by_variable(section, variable.to_owned()) {
+            Found::Secret(secret, name) => {
+                self.note(&section.path().key("keys"), secret.expose().as_bytes());
+                let key = ProviderKey { name: name.unwrap_or_default(), secret, weight: 1, rpm: 0, tpm: 0 };
+                (vec![key], Vec::new())
+            }
+            Found::Absent(what) => (Vec::new(), vec![what]),
+            Found::Bad => (Vec::new(), Vec::new()),
+        }
     }
 
     /// Notes what the reference at `path` led to.

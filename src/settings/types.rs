@@ -228,6 +228,10 @@ pub struct Provider {
     pub max_concurrency: usize,
     /// How the key is sent.
     pub auth: AuthScheme,
+    /// Azure's `api-version`, where one is written.
+    pub api_version: Option<String>,
+    /// Whether it takes the question for a stream's usage.
+    pub asks_usage: bool,
     /// More trust anchors, PEM.
     pub ca_file: Option<PathBuf>,
     /// Its breakers' thresholds, overrides merged in.
@@ -240,7 +244,8 @@ pub struct Provider {
     pub probe_every: Option<Duration>,
     /// Its timeouts, overrides merged in.
     pub timeouts: Timeouts,
-    /// Vendor error codes and the outcome that each stands for (`codes`), over the built-in table; outcome names are those
+    /// Vendor error codes and the outcome that each stands for (`codes`, and what is known of the vendor's), over the built-in
+    /// table; outcome names are those
     /// of RESILIENCE in snake_case: `transient`, `rate_limited`, `key_fault`, `too_long`, `caller_fault`, `model_missing`.
     pub codes: BTreeMap<String, String>,
     /// How its models go on with a half-said answer.
@@ -287,17 +292,23 @@ pub enum Dialect {
     Anthropic,
     /// Google's generateContent.
     Gemini,
+    /// OpenAI's, as Azure serves it: by deployments and API versions.
+    Azure,
     /// The simulated upstream inside the gateway.
     Rehearsal,
 }
 
 impl Dialect {
+    /// All of them.
+    pub const ALL: [Dialect; 5] = [Dialect::OpenAi, Dialect::Anthropic, Dialect::Gemini, Dialect::Azure, Dialect::Rehearsal];
+
     /// Its name in settings.
     pub fn name(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
             Dialect::Anthropic => "anthropic",
             Dialect::Gemini => "gemini",
+            Dialect::Azure => "azure",
             Dialect::Rehearsal => "rehearsal",
         }
     }
@@ -305,7 +316,7 @@ impl Dialect {
     /// What a caller speaks who speaks the same; None where callers don't.
     pub fn wire(self) -> Option<Wire> {
         match self {
-            Dialect::OpenAi | Dialect::Rehearsal => Some(Wire::OpenAi),
+            Dialect::OpenAi | Dialect::Azure | Dialect::Rehearsal => Some(Wire::OpenAi),
             Dialect::Anthropic => Some(Wire::Anthropic),
             Dialect::Gemini => None,
         }
@@ -329,6 +340,11 @@ pub enum AuthScheme {
     Bearer,
     /// `api-key: KEY`; to Anthropic's dialect `x-api-key: KEY`, to Google's `x-goog-api-key: KEY`.
     ApiKey,
+}
+
+impl AuthScheme {
+    /// By their names in settings.
+    pub(super) const NAMES: &[(&str, AuthScheme)] = &[("bearer", AuthScheme::Bearer), ("api-key", AuthScheme::ApiKey)];
 }
 
 /// One credential of a provider's pool.

@@ -7,6 +7,7 @@ mod acceptance;
 mod actors;
 mod admin;
 mod auth;
+mod azure;
 mod breaker;
 mod cache;
 mod chat;

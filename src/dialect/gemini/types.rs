@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use crate::dialect::chat::{Effort, Finish, Words};
+use crate::dialect::escape::segment;
 
 /// Where a Gemini model's name tells no version (`gemini-flash-latest`): it is taken for the newest.
 const NEWEST: (u32, u32) = (u32::MAX, 0);
@@ -114,14 +115,7 @@ pub(super) fn level_name(effort: Effort) -> &'static str {
 pub fn path(model: &str, stream: bool) -> String {
     let folder = if model.starts_with("tunedModels/") { "" } else { "models/" };
     let mut path = format!("/{folder}");
-    for byte in model.strip_prefix("models/").unwrap_or(model).bytes() {
-        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-        if plain || byte == b'/' && folder.is_empty() {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
+    segment(&mut path, model.strip_prefix("models/").unwrap_or(model), folder.is_empty());
     path.push_str(if stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" });
     path
 }

@@ -24,7 +24,8 @@ impl Begun {
     pub fn note(&mut self, data: &[u8], seen: &Seen) {
         let take = |known: &mut Option<Box<str>>, span: &Option<Range<usize>>| {
             if let (None, Some(span)) = (&known, span) {
-                *known = std::str::from_utf8(&data[span.clone()]).ok().map(Into::into);
+                // Azure's first event, of what its filters say, has no names yet.
+                *known = std::str::from_utf8(&data[span.clone()]).ok().filter(|value| !matches!(*value, "\"\"" | "0")).map(Into::into);
             }
         };
         take(&mut self.id, &seen.id);
@@ -166,7 +167,11 @@ mod tests {
 
     fn begun() -> Begun {
         let mut begun = Begun::default();
-        for data in [r#"{"id":"first","choices":[]}"#, r#"{"id":"other","created":7,"model":"m\"1","choices":[]}"#] {
+        for data in [
+            r#"{"id":"","created":0,"model":"","choices":[]}"#,
+            r#"{"id":"first","choices":[]}"#,
+            r#"{"id":"other","created":7,"model":"m\"1","choices":[]}"#,
+        ] {
             begun.note(data.as_bytes(), &classify(data.as_bytes()));
         }
         begun

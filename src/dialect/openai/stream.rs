@@ -33,12 +33,13 @@ impl StreamReader for Reader {
             tell(told_error(error));
             return Ok(());
         }
-        if !self.begun {
+        let (id, choices) = (m.text("id").unwrap_or_default(), m.list("choices").unwrap_or_default());
+        // Azure tells what its filters say of the prompt before there is an answer: an event without a name or a choice.
+        if !self.begun && !(id.is_empty() && choices.is_empty()) {
             self.begun = true;
-            let (id, model) = (m.text("id").unwrap_or_default(), m.text("model").unwrap_or_default());
-            tell(Delta::Begin { id, model, created: m.count("created") });
+            tell(Delta::Begin { id, model: m.text("model").unwrap_or_default(), created: m.count("created") });
         }
-        for (place, node) in m.list("choices").unwrap_or_default().into_iter().enumerate() {
+        for (place, node) in choices.into_iter().enumerate() {
             if let Some(choice) = node.members() {
                 self.choice(place, choice, tell);
             }

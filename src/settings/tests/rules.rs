@@ -209,8 +209,9 @@ fn providers_are_where_they_say() {
     refused("[providers.p]\ndialect = \"openai\"\nbase_url = \"p/v1\"", "providers.p.base_url", "whole address");
     refused("[providers.p]\ndialect = \"openai\"\nbase_url = \"https://u:secretword@p\"", "providers.p.base_url", "no user name");
     refused("[providers.p]\ndialect = \"opnai\"\nbase_url = \"https://p\"", "providers.p.dialect", "did you mean `openai`?");
-    let azure = "[providers.p]\ndialect = \"azure\"\nbase_url = \"https://p\"";
-    refused(azure, "providers.p.dialect", "not built yet; until then use the provider's OpenAI-compatible endpoint");
+    refused("[providers.p]\ndialect = \"azure\"", "providers.p", "https://NAME.openai.azure.com");
+    refused("[providers.p]\ndialect = \"azure\"\nbase_url = \"https://p\"\napi_version = \"1&x\"", "providers.p.api_version", "2024-10-21");
+    refused("[providers.azure]", "providers.azure", "`base_url` is missing");
     provider_refused("ca_file = \"nowhere.pem\"", "providers.p.ca_file", "can't be read");
     provider_refused("ca_file = \"alone.toml\"", "providers.p.ca_file", "no certificate");
     provider_refused(
@@ -218,6 +219,32 @@ fn providers_are_where_they_say() {
         "providers.p.keys[1].name",
         "another key of this provider has this name",
     );
+}
+
+#[test]
+fn what_is_known_of_a_vendor_needn_t_be_written() {
+    let bench = small_and("[providers.groq]\n[providers.ollama]\n[providers.mistral]\n").env("GROQ_API_KEY", "gsk_a");
+    let settings = bench.load();
+    let groq = &settings.providers["groq"];
+    assert_eq!((groq.dialect, groq.base_url.as_str()), (Dialect::OpenAi, "https://api.groq.com/openai/v1"));
+    assert_eq!((groq.keys[0].name.as_str(), groq.keys[0].secret.expose()), ("GROQ_API_KEY", "gsk_a"));
+    assert_eq!((groq.codes["498"].as_str(), groq.asks_usage), ("transient", true));
+    let ollama = &settings.providers["ollama"];
+    assert_eq!((ollama.base_url.as_str(), ollama.keys.len()), ("http://127.0.0.1:11434/v1", 0), "a server of one's own has no key");
+    assert_eq!(settings.left_out["mistral"], ["MISTRAL_API_KEY"], "without its key a vendor is left out");
+    let text = "[providers.mine]\nbase_url = \"https://api.mistral.ai/v1\"\nkeys = [{ value = \"a\" }]\ncodes = { invalid_model = \"caller_fault\" }";
+    let settings = small_and(text).load();
+    let mine = &settings.providers["mine"];
+    assert_eq!((mine.dialect, mine.asks_usage, mine.codes["invalid_model"].as_str()), (Dialect::OpenAi, false, "caller_fault"));
+    assert_eq!(mine.codes["rate_limited"], "rate_limited", "one's own code stands beside the vendor's");
+    let elsewhere =
+        small_and("[providers.groq]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:9\"").env("GROQ_API_KEY", "gsk_a").load();
+    let elsewhere = &elsewhere.providers["groq"];
+    assert!(elsewhere.keys.is_empty() && elsewhere.codes.is_empty(), "a vendor's key goes to nobody else");
+    let azure = "[providers.a]\nbase_url = \"https://r.openai.azure.com\"\nkeys = []\napi_version = \"2025-04-01-preview\"";
+    let settings = small_and(azure).load();
+    let azure = &settings.providers["a"];
+    assert_eq!((azure.dialect, azure.auth, azure.api_version.as_deref()), (Dialect::Azure, AuthScheme::ApiKey, Some("2025-04-01-preview")));
 }
 
 #[test]
@@ -269,7 +296,7 @@ fn what_has_no_effect_yet_is_noted() {
     );
     let notes = bench.notes(NoteKind::NoEffectYet);
     let paths: Vec<&str> = notes.iter().map(|note| note.split(": ").next().unwrap()).collect();
-    assert_eq!(paths, ["providers.p.api_version", "providers.p.http2", "providers.p.responses", "telemetry.log_bodies",]);
+    assert_eq!(paths, ["providers.p.http2", "providers.p.responses", "telemetry.log_bodies",]);
     assert!(notes.iter().all(|note| note.contains("no effect yet: ")));
     assert!(small_and("[server]\nrequest_headers = [\"timeout\"]").notes(NoteKind::NoEffectYet).is_empty());
 }
