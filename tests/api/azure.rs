@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::faults::{last_error, settled};
+use super::support::names::names;
 use super::support::{STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chunk, event, plain, status, stream};
 
 /// The model `m` at a deployment; `more`: further lines of the provider, which is `p`.
@@ -96,9 +97,27 @@ fn its_refusals_mean_what_they_mean() {
 }
 
 #[test]
-fn a_vendor_that_tells_its_usage_unasked_is_not_asked() {
-    let upstream = Upstream::answering(stream(&["hi"]));
-    let app = gateway(&upstream, "");
-    assert_eq!(app.stream("m").words(), "hi");
-    assert_eq!(upstream.calls()[0].json()["stream_options"]["include_usage"], true, "Azure is");
+fn what_is_known_of_a_vendor_goes_by_its_host() {
+    let speaking =
+        Upstream::by(|call| if call.text().contains("\"stream\":true") { stream(&["hi"]) } else { status(498, "capacity_exceeded", "") });
+    let (address, port) = (speaking.address, speaking.address.port());
+    let rows = [("p", "api.mistral.ai"), ("groq", "api.groq.com"), ("q", "elsewhere.example")];
+    let providers: String = rows
+        .iter()
+        .map(|(name, host)| {
+            format!(
+                "[providers.{name}]\ndialect = \"openai\"\nbase_url = \"http://{host}:{port}/v1\"\nkeys = []\n\
+                 [models.{name}]\ntargets = [{{ provider = \"{name}\", model = \"up\" }}]\n"
+            )
+        })
+        .collect();
+    let app = TestApp::with(&format!("[retry]\nsame_target = 0\n{providers}"), &[], names(move |_| Ok(vec![address])));
+    for (name, asks) in [("p", false), ("groq", true), ("q", true)] {
+        assert_eq!(app.stream(name).words(), "hi");
+        let asked = speaking.calls().last().unwrap().json();
+        assert_eq!(asked["stream_options"]["include_usage"] == true, asks, "{name} tells its usage unasked, or is asked");
+    }
+    assert_eq!(app.chat("groq").status, 502, "a capacity that is exceeded is no fault of the caller's");
+    assert_eq!((app.chat("q").status, app.chat("q").code().as_str()), (498, "capacity_exceeded"), "of others nothing is known");
+    settled(&app);
 }
