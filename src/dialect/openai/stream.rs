@@ -35,7 +35,7 @@ impl StreamReader for Reader {
         }
         let (id, choices) = (m.text("id").unwrap_or_default(), m.list("choices").unwrap_or_default());
         // Azure tells what its filters say of the prompt before there is an answer: an event without a name or a choice.
-        if !self.begun && !(id.is_empty() && choices.is_empty()) {
+        if !(self.begun || id.is_empty() && choices.is_empty()) {
             self.begun = true;
             tell(Delta::Begin { id, model: m.text("model").unwrap_or_default(), created: m.count("created") });
         }
