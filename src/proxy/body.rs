@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
@@ -66,6 +66,8 @@ pub struct StreamBody {
     numbered: bool,
     flowing: bool,
     closing: Pin<Box<OwnedNotified>>,
+    /// Whom the end of the grace wakes.
+    wakes: Option<Waker>,
     fault_event: FaultEvent,
     broken_event: BrokenEvent,
 }
@@ -135,6 +137,7 @@ impl StreamBody {
             numbered: false,
             flowing: false,
             closing,
+            wakes: None,
             fault_event,
             broken_event,
         }
@@ -151,6 +154,18 @@ impl StreamBody {
         let request = self.request.take().filter(|_| live.may_be_continued());
         self.ground = request.map(|request| Box::new(Ground { request, onward }));
         self.state = State::Live(live);
+    }
+
+    /// Whether the grace is over; its end wakes the task. Whoever waits for it already isn't entered again.
+    fn is_closing(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.worker.gateway.is_closing() {
+            return true;
+        }
+        if self.wakes.as_ref().is_some_and(|wakes| wakes.will_wake(cx.waker())) {
+            return false;
+        }
+        self.wakes = Some(cx.waker().clone());
+        self.closing.as_mut().poll(cx).is_ready()
     }
 
     fn sent(&mut self, bytes: Bytes) -> Poll<Option<Bytes>> {
@@ -183,7 +198,7 @@ impl StreamBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.worker.gateway.is_closing() || self.closing.as_mut().poll(cx).is_ready() {
+        if self.is_closing(cx) {
             return self.close();
         }
         let beat_at = (!self.beat.is_zero()).then(|| self.last_sent.plus(self.beat));
@@ -198,10 +213,13 @@ impl StreamBody {
                 }
             }
             State::Live(live) => {
-                if let Poll::Ready(piece) = live.poll(beat_at, cx) {
-                    let whole = live.is_whole();
-                    return self.relayed(piece, whole, cx);
-                }
+                return match live.poll(beat_at, cx) {
+                    Poll::Ready(piece) => {
+                        let (whole, fed) = (live.is_whole(), live.fed());
+                        self.relayed(piece, whole, fed, cx)
+                    }
+                    Poll::Pending => Poll::Pending,
+                };
             }
             State::Mending(mending) => {
                 if let Poll::Ready(Mended { live, record, ground }) = mending.as_mut().poll(cx) {
@@ -214,12 +232,14 @@ impl StreamBody {
             }
         }
         match beat_at {
-            Some(at) if self.watch.poll(at, cx).is_ready() => {
-                let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { self.beats };
-                self.sent(Bytes::from_static(heartbeat))
-            }
+            Some(at) if self.watch.poll(at, cx).is_ready() => self.heartbeat(),
             _ => Poll::Pending,
         }
+    }
+
+    fn heartbeat(&mut self) -> Poll<Option<Bytes>> {
+        let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { self.beats };
+        self.sent(Bytes::from_static(heartbeat))
     }
 
     fn is_numbered(&self) -> bool {
@@ -230,8 +250,8 @@ impl StreamBody {
         }
     }
 
-    /// Hands over a piece of the live stream. `whole`: nothing comes after it.
-    fn relayed(&mut self, piece: Piece, whole: bool, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    /// Hands over a piece of the live stream, which came then. `whole`: nothing comes after it.
+    fn relayed(&mut self, piece: Piece, whole: bool, fed: Moment, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match piece {
             Piece::Bytes(bytes) => {
                 if let Some(tap) = &mut self.tap {
@@ -244,8 +264,10 @@ impl StreamBody {
                 } else {
                     self.first_waits = !std::mem::replace(&mut self.flowing, true);
                 }
-                self.sent(bytes)
+                self.last_sent = fed;
+                Poll::Ready(Some(bytes))
             }
+            Piece::Nothing => self.heartbeat(),
             Piece::End => {
                 self.keep();
                 self.over(200, "");

@@ -33,6 +33,8 @@ const TRAILER: Duration = Duration::from_secs(1);
 pub(super) enum Piece {
     /// Bytes for the caller.
     Bytes(Bytes),
+    /// None, and the time has come at which the caller of this wanted to know.
+    Nothing,
     /// The stream is whole.
     End,
     /// It broke: in words without secrets, and whether a clock ended it.
@@ -53,7 +55,10 @@ pub(super) struct Live {
     /// What its tokens cost, where its target's own tag doesn't say it.
     wild: Option<Arc<Tariff>>,
     watch: Watch,
+    /// When the upstream last said something.
     last_piece: Moment,
+    /// When anything at all last came from it.
+    fed: Moment,
     /// When content came last, and where the time to the next is counted.
     last_content: Moment,
     intervals: Arc<Strand>,
@@ -87,6 +92,7 @@ impl Live {
             wild,
             watch,
             last_piece: now,
+            fed: now,
             last_content: now,
             intervals,
             state: State::Flowing,
@@ -155,7 +161,12 @@ impl Live {
         matches!(self.state, State::Whole)
     }
 
-    /// The next piece. `also`: a time at which the caller of this wants to be woken besides.
+    /// When anything at all last came: to the piece at hand, the time.
+    pub(super) fn fed(&self) -> Moment {
+        self.fed
+    }
+
+    /// The next piece. `also`: a time at which the caller of this wants to be told that there is none.
     pub(super) fn poll(&mut self, also: Option<Moment>, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
             if let Some(bytes) = self.reader.take() {
@@ -176,8 +187,8 @@ impl Live {
                     let first = also.map_or(silent, |also| also.min(silent));
                     match self.watch.poll(first, cx) {
                         Poll::Ready(()) if self.worker.gateway.clock.now() >= silent => self.end(Input::Silence),
-                        // The other one's time: it looks for itself.
-                        Poll::Ready(()) | Poll::Pending => return Poll::Pending,
+                        Poll::Ready(()) => return Poll::Ready(Piece::Nothing),
+                        Poll::Pending => return Poll::Pending,
                     }
                 }
             };
@@ -198,13 +209,13 @@ impl Live {
 
     fn feed(&mut self, piece: Bytes) -> Progress {
         let progress = self.reader.feed(piece, self.worker.codes(&self.ongoing.taken.target));
+        self.fed = self.worker.gateway.clock.now();
         if self.reader.was_lively() {
-            let now = self.worker.gateway.clock.now();
-            self.last_piece = now;
+            self.last_piece = self.fed;
             let said = std::mem::take(&mut self.reader.said);
             if said > 0 {
-                self.intervals.add(now.since(self.last_content), said);
-                self.last_content = now;
+                self.intervals.add(self.fed.since(self.last_content), said);
+                self.last_content = self.fed;
             }
         }
         progress
