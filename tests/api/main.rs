@@ -22,6 +22,7 @@ mod faults_connect;
 mod faults_request;
 mod faults_stream;
 mod gemini;
+mod grafana;
 mod hedging;
 mod keys;
 mod ledger;
