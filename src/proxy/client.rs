@@ -1,4 +1,4 @@
-//! The upstreams as one worker calls them: one awc client and connector per provider, so that no provider can use up
+//! The upstreams as one worker calls them: awc clients of each provider's own, so that no provider can use up
 //! another's connections; or the simulated upstream, without a socket.
 //!
 //! awc is never trusted about the end of a body: see `attempt` and `body`. It follows no redirect (it would carry
@@ -312,7 +312,7 @@ impl Http {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
         };
         let method = if call.body.is_empty() { Method::GET } else { Method::POST };
-        let mut request = self.pool.client().request(method, uri);
+        let (mut request, under_way) = self.pool.request(method, uri);
         let headers = request.headers_mut();
         if !call.body.is_empty() {
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -332,7 +332,11 @@ impl Http {
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
         // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
         let body = response.take_payload();
-        Ok(Response { status, head, body: Box::pin(body.map(|piece| piece.map_err(|error| in_body(&error)))) })
+        let body = body.map(move |piece| {
+            let _until_its_end = &under_way;
+            piece.map_err(|error| in_body(&error))
+        });
+        Ok(Response { status, head, body: Box::pin(body) })
     }
 }
 

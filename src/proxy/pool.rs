@@ -1,15 +1,20 @@
-//! A provider's awc client on one worker, with the connections that it keeps for the next call.
+//! A provider's awc clients on one worker, with the connections that they keep for the next call.
+//!
+//! An awc client takes turns among the connections that it keeps: after a burst each call would go by one that is long cold,
+//! in this process and in the upstream's, and none would ever be old enough to be closed. So calls that begin while few are
+//! under way have clients of their own, with about as many connections: few calls always go by few, and warm, connections.
 //!
 //! awc looks at those it keeps only when it wants one: what a burst left behind would stay open, each with its file descriptor,
 //! until another call came, however much later. A client that nobody has called for a while is put away with all of them; to
 //! calls under way it stays what it was.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::http::Version;
+use awc::ClientRequest;
+use awc::http::{Method, Uri, Version};
 
 use super::connect::Dial;
 use super::transport::Line;
@@ -19,20 +24,41 @@ use super::worker::Desk;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long a connection may be used at all: names move.
 const LIFETIME: Duration = Duration::from_secs(600);
+/// Clients: for a call beside no other, beside one, beside two or three, beside four to seven, and beside more. Each keeps its own connections, so more clients would
+/// mean more connections that wait.
+const CLIENTS: usize = 5;
 
 /// See the module's text.
 pub(super) struct Pool {
     line: Arc<Line>,
-    client: RefCell<awc::Client>,
+    /// One for all, with its bound on look-ups.
+    dial: Dial,
+    clients: [Kept; CLIENTS],
+    under_way: Rc<Cell<usize>>,
+}
+
+/// A client, once it was wanted.
+#[derive(Default)]
+struct Kept {
+    client: RefCell<Option<awc::Client>>,
     /// A call was made since it was last tidied.
     called: Cell<bool>,
-    /// A call was made since the client is there.
-    used: Cell<bool>,
+}
+
+/// A call under way, until its body is read or nobody wants it any more.
+#[derive(Debug)]
+pub(super) struct UnderWay(Rc<Cell<usize>>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Pool {
     pub(super) fn new(line: &Arc<Line>) -> Self {
-        Self { line: Arc::clone(line), client: RefCell::new(client(line)), called: Cell::default(), used: Cell::default() }
+        let dial = Dial::new(Arc::clone(&line.names));
+        Self { line: Arc::clone(line), dial, clients: Default::default(), under_way: Rc::default() }
     }
 
     /// Whether it is for this line.
@@ -40,25 +66,29 @@ impl Pool {
         Arc::ptr_eq(&self.line, line)
     }
 
-    /// The client, for one call.
-    pub(super) fn client(&self) -> Ref<'_, awc::Client> {
-        self.called.set(true);
-        self.client.borrow()
+    /// A request for one call, and what to hold for as long as that takes.
+    pub(super) fn request(&self, method: Method, uri: Uri) -> (ClientRequest, UnderWay) {
+        let beside = self.under_way.replace(self.under_way.get() + 1);
+        let under_way = UnderWay(Rc::clone(&self.under_way));
+        let kept = &self.clients[(usize::BITS - beside.leading_zeros()).min(CLIENTS as u32 - 1) as usize];
+        kept.called.set(true);
+        let request = kept.client.borrow_mut().get_or_insert_with(|| client(&self.line, &self.dial)).request(method, uri);
+        (request, under_way)
     }
 
-    /// Puts the client away where it was used, but not since the last time that this was done.
+    /// Puts those clients away that nobody has called since the last time that this was done.
     pub(super) fn tidy(&self) {
-        if self.called.take() {
-            self.used.set(true);
-        } else if self.used.take() {
-            self.client.replace(client(&self.line));
+        for kept in &self.clients {
+            if !kept.called.take() {
+                kept.client.take();
+            }
         }
     }
 }
 
-fn client(line: &Line) -> awc::Client {
+fn client(line: &Line, dial: &Dial) -> awc::Client {
     let connector = awc::Connector::new()
-        .connector(Dial::new(Arc::clone(&line.names)))
+        .connector(dial.clone())
         .max_http_version(Version::HTTP_11)
         .rustls_0_23(Arc::clone(&line.tls))
         // Our own connector keeps the connect clock; this one only has to be later.
@@ -85,31 +115,81 @@ pub fn tidy(desk: &Rc<Desk>) {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
+    use std::sync::Mutex;
+
+    use futures_util::future::join_all;
 
     use super::*;
 
+    /// An upstream that answers everything; how many calls each of its connections carried, in the order they came.
+    struct Counting {
+        uri: Uri,
+        calls: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Counting {
+        fn start() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let uri = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+            let calls = Arc::<Mutex<Vec<usize>>>::default();
+            let shared = Arc::clone(&calls);
+            std::thread::spawn(move || {
+                for (place, stream) in listener.incoming().enumerate() {
+                    let (mut stream, calls) = (stream.unwrap(), Arc::clone(&shared));
+                    calls.lock().unwrap().push(0);
+                    std::thread::spawn(move || {
+                        while let Ok(1..) = stream.read(&mut [0; 1024]) {
+                            calls.lock().unwrap()[place] += 1;
+                            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
+                        }
+                        calls.lock().unwrap()[place] += CLOSED;
+                    });
+                }
+            });
+            Self { uri, calls }
+        }
+
+        fn calls(&self) -> Vec<usize> {
+            self.calls.lock().unwrap().clone()
+        }
+    }
+
+    /// What is added once a connection is closed.
+    const CLOSED: usize = 1000;
+
+    async fn call(pool: &Pool, uri: &Uri) {
+        let (request, _under_way) = pool.request(Method::GET, uri.clone());
+        assert_eq!(request.send().await.unwrap().body().await.unwrap(), "hi");
+    }
+
     #[actix_rt::test]
     async fn connections_of_a_client_that_nobody_calls_are_closed_and_others_stay() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let uri = format!("http://{}/", listener.local_addr().unwrap());
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut calls = 0;
-            while let Ok(1..) = stream.read(&mut [0; 1024]) {
-                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").unwrap();
-                calls += 1;
-            }
-            calls
-        });
+        let upstream = Counting::start();
         let pool = Pool::new(&Line::plain());
         for _ in 0..3 {
-            let call = pool.client().get(&uri).send();
-            assert_eq!(call.await.unwrap().body().await.unwrap(), "hi");
+            call(&pool, &upstream.uri).await;
             pool.tidy();
         }
+        assert_eq!(upstream.calls(), [3], "by one connection");
         pool.tidy();
         // awc closes it in a task of its own.
-        let calls = actix_rt::task::spawn_blocking(|| server.join().unwrap()).await.unwrap();
-        assert_eq!(calls, 3, "by one connection, until nobody called");
+        while upstream.calls() != [3 + CLOSED] {
+            actix_rt::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[actix_rt::test]
+    async fn after_a_burst_calls_one_by_one_go_by_one_connection() {
+        let upstream = Counting::start();
+        let pool = Pool::new(&Line::plain());
+        join_all((0..40).map(|_| call(&pool, &upstream.uri))).await;
+        assert_eq!(upstream.calls().iter().sum::<usize>(), 40);
+        let before = upstream.calls();
+        for _ in 0..10 {
+            call(&pool, &upstream.uri).await;
+        }
+        let more: Vec<usize> = upstream.calls().iter().zip(before).map(|(now, before)| now - before).filter(|more| *more > 0).collect();
+        assert_eq!(more, [10], "none of the others' turn came");
+        assert_eq!(pool.under_way.get(), 0);
     }
 }
