@@ -194,8 +194,9 @@ fn codes_say(parts: &ErrorParts, words: &[&str]) -> bool {
     codes.into_iter().flatten().any(|code| words.iter().any(|word| code.to_ascii_lowercase().contains(word)))
 }
 
+/// Not where it is only another endpoint's: "This is not a chat model and thus not supported in the v1/chat/completions endpoint".
 fn says_missing_model(parts: &ErrorParts) -> bool {
-    says(parts, &["model"]) && says(parts, MISSING)
+    says(parts, &["model"]) && says(parts, MISSING) && !says(parts, &["endpoint"])
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub mod anthropic;
 pub mod azure;
 pub mod chat;
 mod draft;
+pub mod endpoint;
 mod escape;
 pub mod fault;
 pub mod gemini;

@@ -71,6 +71,8 @@ pub enum Failure {
     TooLarge,
     /// A 404 or 405 that speaks of neither model nor content: a wrong base URL, or a proxy's page.
     WrongPlace,
+    /// It doesn't offer what was asked (another endpoint than chat) for this model: nothing is wrong with what it does offer.
+    NotOffered,
     /// The gateway had no file descriptor left to call it with.
     NoDescriptor,
 }
@@ -110,7 +112,7 @@ impl Failure {
             Self::Truncated | Self::Malformed | Self::TooLarge => true,
             Self::Status(status) | Self::StatusLater(status) => matches!(status, 502 | 504),
             Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout | Self::NoDescriptor => false,
-            Self::ErrorBody | Self::Redirect | Self::ContentType | Self::WrongPlace => false,
+            Self::ErrorBody | Self::Redirect | Self::ContentType | Self::WrongPlace | Self::NotOffered => false,
         }
     }
 
@@ -138,6 +140,7 @@ impl Failure {
             Self::ContentType => "content_type".into(),
             Self::TooLarge => "too_large".into(),
             Self::WrongPlace => "wrong_place".into(),
+            Self::NotOffered => "not_offered".into(),
             Self::NoDescriptor => "no_descriptor".into(),
         }
     }
@@ -165,6 +168,7 @@ impl Failure {
             Self::ContentType,
             Self::TooLarge,
             Self::WrongPlace,
+            Self::NotOffered,
             Self::NoDescriptor,
         ];
         all.into_iter().find(|failure| failure.name() == name)
@@ -204,9 +208,9 @@ impl Outcome {
             Self::Ok => Vote::Success,
             Self::Transient(failure) if failure.is_ours() => Vote::None,
             Self::Transient(failure) if failure.is_hard() => Vote::HardFailure,
-            Self::Transient(_) => Vote::Failure,
             // The target answered, and what it said was about the request: it lives.
-            Self::CallerFault | Self::TooLong => Vote::Alive,
+            Self::CallerFault | Self::TooLong | Self::Transient(Failure::NotOffered) => Vote::Alive,
+            Self::Transient(_) => Vote::Failure,
             Self::RateLimited { .. } | Self::KeyFault { .. } | Self::ModelMissing | Self::Abandoned => Vote::None,
         }
     }
@@ -235,7 +239,17 @@ mod tests {
     fn every_failure_is_found_by_its_name() {
         use Failure::*;
         let named = ["connect", "dns", "tls", "connect_timeout", "reset", "head_timeout", "first_token_timeout", "idle_timeout"];
-        let more = ["truncated", "malformed", "error_body", "redirect", "content_type", "too_large", "wrong_place", "no_descriptor"];
+        let more = [
+            "truncated",
+            "malformed",
+            "error_body",
+            "redirect",
+            "content_type",
+            "too_large",
+            "wrong_place",
+            "not_offered",
+            "no_descriptor",
+        ];
         for name in named.into_iter().chain(more).chain(["status_500", "status_504"]) {
             assert_eq!(Failure::named(name).map(Failure::name).as_deref(), Some(name));
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Payload;
-use actix_web::http::header;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -33,6 +33,21 @@ pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &
         return Err(Error::not_json_type());
     }
     read(worker, request, payload).await
+}
+
+/// Reads a form, and its content type.
+pub(super) async fn read_form(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<(Bytes, HeaderValue), Error> {
+    if request.headers().contains_key(header::CONTENT_ENCODING) {
+        return Err(Error::encoded());
+    }
+    let kind = request.headers().get(&header::CONTENT_TYPE);
+    let essence = kind.and_then(|kind| kind.to_str().ok()?.split(';').next()).unwrap_or_default().trim();
+    let kind = kind.filter(|_| essence.eq_ignore_ascii_case("multipart/form-data")).ok_or_else(Error::not_a_form)?.clone();
+    // A page may send a form across origins without asking, but not without saying where it is from.
+    if worker.is_open() && request.headers().contains_key(header::ORIGIN) {
+        return Err(Error::form_of_a_page());
+    }
+    Ok((read(worker, request, payload).await?, kind))
 }
 
 async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {

@@ -153,6 +153,15 @@ impl Error {
         Self::new(415, REQUEST, "unsupported_media_type", "Send the body as `content-type: application/json`.")
     }
 
+    pub(super) fn not_a_form() -> Self {
+        Self::new(415, REQUEST, "unsupported_media_type", "Send the body as a form, `content-type: multipart/form-data; boundary=...`.")
+    }
+
+    pub(super) fn form_of_a_page() -> Self {
+        let message = "Without keys this gateway takes forms from programs only, not from web pages: set a key in [[auth.keys]].";
+        Self::new(403, PERMISSION, "host_not_allowed", message)
+    }
+
     pub(super) fn encoded() -> Self {
         Self::new(415, REQUEST, "unsupported_encoding", "Send the body without a content-encoding: compressed requests are not read.")
     }

@@ -9,6 +9,7 @@ use super::auth::{Caller, Visitor};
 use super::error::Error;
 use super::inference::{chat, messages, models, streams};
 use super::{admin, health, metrics, respond, route};
+use crate::dialect::endpoint::Endpoint;
 
 /// Which paths an address serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,12 @@ fn serving(app: &mut web::ServiceConfig) {
     }
     for path in both("/messages") {
         app.service(resource(&path).route(web::post().to(messages::messages)));
+    }
+    for endpoint in Endpoint::ALL {
+        let asked = move |caller, request, payload| chat::passed(endpoint, caller, request, payload);
+        for path in both(endpoint.row().path) {
+            app.service(resource(&path).route(web::post().to(asked)));
+        }
     }
     for path in both("/messages/count_tokens") {
         app.service(resource(&path).route(web::post().to(messages::count_tokens)));

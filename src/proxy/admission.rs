@@ -47,6 +47,7 @@ pub async fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record)
         let dearest = request.chain.targets().filter_map(|(.., target)| request.most(worker, target)).max();
         ask.nanos = dearest.unwrap_or(0);
     }
+    record.reserved = ask.nanos;
     let now = worker.gateway.now();
     // Its terms limit something, so it has an account.
     let Some(allowance) = worker.gateway.allowances.of(&key, now) else { return Ok(()) };

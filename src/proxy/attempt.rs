@@ -1,6 +1,8 @@
 //! One upstream call, from the request's head to a whole answer or a stream's first content: its clocks, and the rule that
 //! awc's word for the end of a body is never proof that it is whole.
 
+mod passed;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -17,16 +19,20 @@ use super::client::{Call, Response};
 use super::failover::{Asked, Prepared, Whole};
 use super::fault::Fault;
 use super::foreign::Foreign;
+use super::form::Form;
 use super::live::Live;
 use super::ongoing::Ongoing;
+use super::pipe::Pipe;
 use super::reader::{Progress, Reader, Reading};
 use super::recovery::Leg;
+use super::socket::unless_cut;
 use super::stitch::Stitch;
 use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Dollars, Moment, Tariff};
 use crate::dialect::anthropic;
+use crate::dialect::endpoint::{Reply, Weight, completion_events};
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::openai::unstream;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
@@ -50,6 +56,8 @@ pub(super) enum Ended {
     Whole(Whole),
     /// A stream whose first content is there.
     Stream(Box<Live>),
+    /// Bytes of any kind, the first of which are there.
+    Piped(Box<Pipe>),
     /// No answer.
     Failed {
         /// What it means.
@@ -153,7 +161,13 @@ impl<'a> Attempt<'a> {
                 return Err(self.refusal(response).await);
             }
         }
-        if self.request.scan.stream { self.first_content(response).await } else { self.whole(&mut response).await.map(Ended::Whole) }
+        if self.request.scan.stream {
+            self.first_content(response).await
+        } else if self.is_piped(&response) {
+            self.piped(response).await
+        } else {
+            self.whole(&mut response).await.map(Ended::Whole)
+        }
     }
 
     async fn head(&mut self) -> Result<Response, Failing> {
@@ -162,7 +176,9 @@ impl<'a> Attempt<'a> {
         let timeouts = &target.timeouts;
         let upstream = self.worker.upstream(target.provider.place).ok_or(Failure::Connect)?;
         let (scan, model) = (&request.scan, request.upstream_model(&target));
+        let form = request.form.as_ref().map(|kind| Form::new(&request.body, scan, model, kind));
         let body = match (&self.leg, &self.foreign) {
+            _ if form.is_some() => Bytes::new(),
             (Some(leg), _) => leg.body.clone(),
             (None, Some(foreign)) => foreign.body.clone(),
             (None, None) if scan.stream && upstream.tells_usage() => rewritten_with_usage(&request.body, scan, model),
@@ -176,8 +192,9 @@ impl<'a> Attempt<'a> {
         let path = match request.asked {
             Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
             Asked::Tokens => Cow::Borrowed(COUNT_TOKENS),
+            Asked::Passed(endpoint) => Cow::Borrowed(endpoint.row().path),
         };
-        let call = Call { path: &path, model, base, body, key, headers, connect: timeouts.connect };
+        let call = Call { path: &path, model, base, body, form, key, headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
         } else {
@@ -245,7 +262,15 @@ impl<'a> Attempt<'a> {
             return Err(Failure::ContentType.into());
         }
         let idle = self.ongoing.taken.target.timeouts.idle;
+        let words = self.is_in_words(response);
+        if words && !response.ends_by_closing {
+            let body = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
+            response.body = unless_cut(body);
+        }
         let body = self.read(response, self.worker.edition.settings.server.max_response, idle).await?;
+        if words {
+            return self.in_words(response, body);
+        }
         let body = self.translated(response, body)?;
         let seen = if body.len() <= LARGE {
             answer(&body)
@@ -262,11 +287,12 @@ impl<'a> Attempt<'a> {
         let used = match (self.request.asked, told) {
             // To count costs nothing.
             (Asked::Tokens, _) => (Usage::default(), Source::Exact),
-            (Asked::Chat, Some(usage)) => (usage, Source::Exact),
-            (Asked::Chat, None) => (self.estimate(&body), Source::Estimated),
+            (Asked::Chat | Asked::Passed(_), Some(usage)) => (usage, Source::Exact),
+            (Asked::Chat | Asked::Passed(_), None) => (self.estimate(&body), Source::Estimated),
         };
         let target = &self.ongoing.taken.target;
-        let cost = self.worker.cost(target, self.request.upstream_model(target), &used.0);
+        let metered = told.is_some() || self.is_metered();
+        let cost = if metered { self.worker.cost(target, self.request.upstream_model(target), &used.0) } else { None };
         let shown = cost.filter(|_| told.is_some() && self.worker.edition.settings.telemetry.cost_in_usage);
         let body = match (shown, shown.and_then(|_| usage_span(&body))) {
             (Some(cost), Some(span)) => {
@@ -275,7 +301,7 @@ impl<'a> Attempt<'a> {
             }
             _ => body,
         };
-        Ok(Whole { body, used, cost })
+        Ok(Whole { body, used, cost, content_type: None, metered })
     }
 
     /// An answer in the caller's dialect; the same bytes, where it is in it.
@@ -296,9 +322,10 @@ impl<'a> Attempt<'a> {
 
     /// What an answer used that doesn't say it.
     fn estimate(&self, body: &[u8]) -> Usage {
-        let output = match self.request.wire {
-            Wire::OpenAi => unstream::tokens(body),
-            Wire::Anthropic => anthropic::unstream::tokens(body),
+        let output = match (self.request.asked, self.request.wire) {
+            (Asked::Passed(endpoint), _) if endpoint.row().weight != Weight::Answer => 0,
+            (_, Wire::OpenAi) => unstream::tokens(body),
+            (_, Wire::Anthropic) => anthropic::unstream::tokens(body),
         };
         Usage { input: self.request.scan.prompt_tokens(), output, ..Usage::default() }
     }
@@ -319,6 +346,10 @@ impl<'a> Attempt<'a> {
             (Asked::Tokens, _) => memchr::memmem::find(body, b"\"input_tokens\"").is_some(),
             (Asked::Chat, Wire::OpenAi) => seen.choices,
             (Asked::Chat, Wire::Anthropic) => seen.content,
+            (Asked::Passed(endpoint), _) => match endpoint.row().reply {
+                Reply::Json(shown) => shown(&seen),
+                Reply::Words | Reply::Bytes => true,
+            },
         };
         if whole { Ok(()) } else { Err(Failure::Malformed.into()) }
     }
@@ -339,6 +370,7 @@ impl<'a> Attempt<'a> {
         let wait = wait.or_else(|| if status == 429 { retry_after_in(&body) } else { None });
         let parts = error_parts(&body);
         let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
+        let outcome = self.of_endpoint(status, outcome);
         let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| match &self.foreign {
             None => Fault::PassedOn { status, content_type, body: body.clone() },
             Some(foreign) => Fault::PassedOn { status, content_type: None, body: foreign.refusal(status, &parts) },
@@ -440,9 +472,10 @@ impl<'a> Attempt<'a> {
         let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
         response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
         let Whole { body, .. } = self.whole(&mut response).await?;
-        let events = match self.request.wire {
-            Wire::OpenAi => unstream::events(&body),
-            Wire::Anthropic => anthropic::unstream::events(&body),
+        let events = match (self.request.asked, self.request.wire) {
+            (Asked::Passed(_), _) => Some(completion_events(&body).into()),
+            (_, Wire::OpenAi) => unstream::events(&body),
+            (_, Wire::Anthropic) => anthropic::unstream::events(&body),
         };
         let Some(events) = events else { return Err(Failure::Malformed.into()) };
         let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_response));
@@ -475,7 +508,7 @@ impl<'a> Attempt<'a> {
     fn tale(&self) -> Option<Box<Tale>> {
         let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
         // Another's words can't be joined to its blocks yet.
-        let joins = self.request.wire == Wire::OpenAi;
+        let joins = self.request.wire == Wire::OpenAi && self.request.asked == Asked::Chat;
         (joins && self.request.recovery && others.any(|(.., target)| target.goes_on)).then(|| Box::new(Tale::new(&self.request.scan)))
     }
 
@@ -535,6 +568,7 @@ pub(super) fn describe(failure: Failure) -> String {
         Failure::ContentType => "sent a content type that is no answer",
         Failure::TooLarge => "sent more than the gateway's limits allow",
         Failure::WrongPlace => "doesn't know the path: check its base_url",
+        Failure::NotOffered => "doesn't offer this endpoint for this model",
         Failure::NoDescriptor => "couldn't be called: the gateway has no file descriptor left",
     };
     text.into()

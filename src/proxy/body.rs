@@ -316,7 +316,7 @@ impl StreamBody {
                 None
             }
             // A whole answer is only ever made where one was asked for.
-            Ok(Served::Whole(_)) => {
+            Ok(Served::Whole(_) | Served::Piped(_)) => {
                 self.state = State::Over;
                 None
             }

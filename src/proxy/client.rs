@@ -15,7 +15,7 @@ use std::time::Duration;
 use actix_web::HttpMessage;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::{Method, Uri};
+use awc::http::{Method, Uri, Version};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use rustls::pki_types::CertificateDer;
@@ -24,6 +24,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::apart::apart;
 use super::connect::{CALL, Dialled};
+use super::form::Form;
 use super::pool::Pool;
 use super::transport::Line;
 use crate::dialect::anthropic::VERSION;
@@ -91,6 +92,16 @@ impl Head {
         self.content_type.as_ref()?.to_str().ok()
     }
 
+    /// Whether it announces JSON.
+    pub fn is_json(&self) -> bool {
+        self.content_type().is_some_and(|kind| kind.contains("json"))
+    }
+
+    /// Whether it announces events.
+    pub fn is_events(&self) -> bool {
+        self.content_type().is_some_and(|kind| kind.starts_with("text/event-stream"))
+    }
+
     /// Whether it announces a page for people.
     pub fn is_html(&self) -> bool {
         self.content_type().is_some_and(|kind| kind.contains("html"))
@@ -130,6 +141,8 @@ pub struct Response {
     pub head: Head,
     /// Its body.
     pub body: Incoming,
+    /// Whether the connection's end is the body's, as in HTTP/1.0.
+    pub ends_by_closing: bool,
 }
 
 /// One call.
@@ -143,6 +156,8 @@ pub struct Call<'a> {
     pub base: Option<&'a str>,
     /// The body; with an empty one it is a GET.
     pub body: Bytes,
+    /// A form in place of the body.
+    pub form: Option<Form>,
     /// The key's place in the pool.
     pub key: Option<usize>,
     /// The caller's headers that pass.
@@ -311,10 +326,12 @@ impl Http {
         } else {
             format!("{}{}", self.base, call.path).parse().unwrap_or_else(|_| self.chat.clone())
         };
-        let method = if call.body.is_empty() { Method::GET } else { Method::POST };
+        let method = if call.body.is_empty() && call.form.is_none() { Method::GET } else { Method::POST };
         let (mut request, under_way) = self.pool.request(method, uri);
         let headers = request.headers_mut();
-        if !call.body.is_empty() {
+        if let Some(form) = &call.form {
+            headers.append(header::CONTENT_TYPE, form.content_type.clone());
+        } else if !call.body.is_empty() {
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         headers.append(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
@@ -328,7 +345,11 @@ impl Http {
         if let Some(key) = call.key.and_then(|place| self.keys.get(place)) {
             headers.insert(self.auth.clone(), key.clone());
         }
-        let mut response = apart(request.send_body(call.body.clone())).await?;
+        let sent = match &call.form {
+            Some(form) => request.send_body(form.body()),
+            None => request.send_body(call.body.clone()),
+        };
+        let mut response = apart(sent).await?;
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
         // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
         let body = response.take_payload();
@@ -336,7 +357,8 @@ impl Http {
             let _until_its_end = &under_way;
             piece.map_err(|error| in_body(&error))
         });
-        Ok(Response { status, head, body: Box::pin(body) })
+        let ends_by_closing = response.version() < Version::HTTP_11;
+        Ok(Response { status, head, ends_by_closing, body: Box::pin(body) })
     }
 }
 
@@ -356,7 +378,8 @@ fn origin(base: &str) -> &str {
 }
 
 async fn simulated(simulator: &Simulator, call: &Call<'_>) -> Response {
-    let reply = simulator.call(call.path, call.body.clone(), None).await;
+    let body = call.form.as_ref().map_or_else(|| call.body.clone(), Form::joined);
+    let reply = simulator.call(call.path, body, None).await;
     let mut headers = HeaderMap::new();
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -367,7 +390,7 @@ async fn simulated(simulator: &Simulator, call: &Call<'_>) -> Response {
         ReplyBody::Whole(bytes) => Box::pin(stream::iter([Ok(bytes)])),
         ReplyBody::Stream(stream) => Box::pin(stream.map(|piece| piece.map_err(|_| Failure::ResetInBody))),
     };
-    Response { status: reply.status, head: Head::read(&headers), body }
+    Response { status: reply.status, head: Head::read(&headers), body, ends_by_closing: false }
 }
 
 /// Whether the connection ended before a byte of the answer.

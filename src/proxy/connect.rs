@@ -20,6 +20,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::socket::Socket;
+
 /// Head start of an address before the next one is tried beside it (RFC 8305, section 5: 250 ms).
 const HEAD_START: Duration = Duration::from_millis(250);
 
@@ -75,7 +77,7 @@ impl Dial {
         Self { names, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
-    async fn connect(self, uri: Uri, port: u16, call: Option<Rc<Dialled>>) -> Result<Connection<Uri, TcpStream>, ConnectError> {
+    async fn connect(self, uri: Uri, port: u16, call: Option<Rc<Dialled>>) -> Result<Connection<Uri, Socket>, ConnectError> {
         let limit = call.as_ref().map_or(Duration::from_secs(10), |call| call.limit);
         let work = async {
             let addresses = self.addresses(uri.host().unwrap_or_default(), port).await?;
@@ -87,7 +89,7 @@ impl Dial {
         if let Some(call) = call {
             call.connected.set(true);
         }
-        Ok(Connection::new(uri, stream))
+        Ok(Connection::new(uri, Socket(stream)))
     }
 
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
@@ -141,7 +143,7 @@ async fn race(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
 }
 
 impl Service<ConnectInfo<Uri>> for Dial {
-    type Response = Connection<Uri, TcpStream>;
+    type Response = Connection<Uri, Socket>;
     type Error = ConnectError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
 

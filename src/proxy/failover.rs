@@ -16,14 +16,16 @@ use super::fault::Fault;
 use super::foreign::Foreign;
 use super::live::Live;
 use super::ongoing::Ongoing;
+use super::pipe::Pipe;
 use super::record::Record;
 use super::worker::Worker;
 use crate::access::least_tokens;
 use crate::actors::Pick;
 use crate::base::Moment;
+use crate::dialect::endpoint::Endpoint;
 use crate::dialect::scan::Scan;
 use crate::dialect::{Source, Usage, Wire};
-use crate::health::{Origin, Outcome, Pass};
+use crate::health::{Failure, Origin, Outcome, Pass};
 use crate::routing::{Around, Ask, Chain, Choice, Failed, Next, NoTarget, Onward, Plan, Stop, Taken, Target, Tried, servable};
 use crate::telemetry::Refused;
 
@@ -37,6 +39,37 @@ pub enum Asked {
     Chat,
     /// How many tokens the request has (Anthropic's alone).
     Tokens,
+    /// What another endpoint of OpenAI's gives; it is passed on, never translated.
+    Passed(Endpoint),
+}
+
+impl Asked {
+    /// Whether it is asked by a form.
+    pub fn is_form(self) -> bool {
+        matches!(self, Self::Passed(endpoint) if endpoint.row().form)
+    }
+
+    /// Whether its answer may be streamed as a chat's is.
+    pub fn streams(self) -> bool {
+        match self {
+            Self::Chat => true,
+            Self::Tokens => false,
+            Self::Passed(endpoint) => endpoint.row().streams,
+        }
+    }
+
+    /// Whether a call that may have been billed is never followed by another.
+    fn is_billed_once(self) -> bool {
+        matches!(self, Self::Passed(endpoint) if endpoint.row().billed_once)
+    }
+
+    /// Whether its answer may be stored.
+    pub fn is_kept(self) -> bool {
+        match self {
+            Self::Chat | Self::Tokens => true,
+            Self::Passed(endpoint) => endpoint.row().kept,
+        }
+    }
 }
 
 /// A request that was let in, ready to be sent to any target of its chain.
@@ -56,6 +89,8 @@ pub struct Prepared {
     pub body: Bytes,
     /// What was read of it.
     pub scan: Scan,
+    /// Of a form, its content type.
+    pub form: Option<HeaderValue>,
     /// Tokens that it may cost.
     pub tokens: u64,
     /// The caller's headers that pass.
@@ -101,6 +136,10 @@ pub struct Whole {
     pub used: (Usage, Source),
     /// What that cost, in nano-dollars, where its price is known.
     pub cost: Option<i64>,
+    /// Its content type, where it isn't JSON.
+    pub content_type: Option<String>,
+    /// Whether what it used can be known at all: what pictures and sound cost only their vendor can say.
+    pub metered: bool,
 }
 
 /// What a target answered.
@@ -109,6 +148,8 @@ pub enum Served {
     Whole(Whole),
     /// A stream whose first content is there.
     Stream(Stream),
+    /// Bytes of any kind, the first of which are there.
+    Piped(Box<Pipe>),
 }
 
 /// A stream on its way, and whom to ask next should it break.
@@ -128,6 +169,7 @@ pub async fn run(worker: &Rc<Worker>, request: &Prepared, record: &mut Record) -
         budgets.hedges.earn(retry.hedge_ratio);
     }
     let plan = Plan::new(retry.clone(), request.deadline);
+    let plan = if request.asked.is_billed_once() { plan.billed_once() } else { plan };
     Drive { worker, request, record, plan, only: None, repeats: false, unfit: Vec::new(), dropped: Vec::new(), kept: None, last: None }
         .run()
         .await
@@ -202,6 +244,7 @@ impl<'a> Drive<'a> {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);
                     self.record.spent(whole.used, whole.cost);
+                    self.record.unmetered = !whole.metered;
                     self.told_dropped(&taken);
                     return Ok(Served::Whole(whole));
                 }
@@ -209,6 +252,13 @@ impl<'a> Drive<'a> {
                     self.record.served(live.taken());
                     self.told_dropped(live.taken());
                     return Ok(Served::Stream(Stream { live, onward: self.plan.onward() }));
+                }
+                Ended::Piped(pipe) => {
+                    self.record.served(pipe.taken());
+                    let input = self.request.scan.prompt_tokens();
+                    self.record.spent((Usage { input, ..Usage::default() }, Source::Estimated), None);
+                    self.record.unmetered = true;
+                    return Ok(Served::Piped(pipe));
                 }
                 Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
             }
@@ -370,6 +420,9 @@ impl<'a> Drive<'a> {
         }
         if failures.iter().all(|failed| failed.outcome == Outcome::ModelMissing) {
             return Fault::ModelMissing { message };
+        }
+        if failures.iter().all(|failed| failed.outcome == Outcome::Transient(Failure::NotOffered)) {
+            return Fault::Unfit { message };
         }
         let timeout = matches!(self.last, Some(Outcome::Transient(failure)) if failure.is_timeout());
         Fault::AllFailed { message, timeout }

@@ -61,8 +61,10 @@ impl Foreign {
             return Ok(None);
         }
         let seam = dialect.seam();
-        if request.asked == Asked::Tokens {
-            return Err(Unfit::new("the question for a count of tokens"));
+        match request.asked {
+            Asked::Chat => {}
+            Asked::Tokens => return Err(Unfit::new("the question for a count of tokens")),
+            Asked::Passed(endpoint) => return Err(Unfit::new(format!("a request for {}", endpoint.row().asks))),
         }
         let mut chat = caller.seam().read_request(&request.body)?;
         chat.model = request.upstream_model(target).into();

@@ -79,7 +79,7 @@ async fn ask(worker: Rc<Worker>, provider: Arc<Provider>, every: Duration) {
         return;
     }
     let limit = PATIENCE.min(every);
-    let call = Call { path: MODELS, model: "", base: None, body: Bytes::new(), key, headers: &[], connect: limit };
+    let call = Call { path: MODELS, model: "", base: None, body: Bytes::new(), form: None, key, headers: &[], connect: limit };
     let good = match tokio::time::timeout(limit, upstream.call(&call)).await {
         Ok((Ok(response), _)) => (200..300).contains(&response.status),
         Ok((Err(_), _)) | Err(_) => false,

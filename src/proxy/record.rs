@@ -69,6 +69,10 @@ pub struct Record {
     cost: Option<i64>,
     /// What calls used and cost that another's answer came before: upstreams bill them too.
     outpaced: Option<(Usage, Option<i64>)>,
+    /// What its answer cost only its vendor knows: of its key's budget, what was reserved for it is gone.
+    pub(super) unmetered: bool,
+    /// What was reserved of its key's budget, in nano-dollars.
+    pub(super) reserved: u64,
     /// What it holds of its key's limits.
     pub(super) grant: Option<Grant>,
     /// What it holds of limits that several gateways share.
@@ -114,6 +118,8 @@ impl Record {
             used: None,
             cost: None,
             outpaced: None,
+            unmetered: false,
+            reserved: 0,
             grant: None,
             lease: None,
             cache: None,
@@ -190,7 +196,8 @@ impl Record {
 
     /// Puts what it has used in the place of what it took of its key's limits; once.
     pub fn settle(&mut self) {
-        let nanos = u64::try_from(self.cost().unwrap_or(0)).unwrap_or(0);
+        let unknown = if self.unmetered { self.reserved } else { 0 };
+        let nanos = self.cost().map_or(unknown, |cost| u64::try_from(cost).unwrap_or(0));
         let used = self.used().map_or(Amounts::default(), |(used, _)| Amounts { tokens: used.total(), nanos });
         if let Some(grant) = &mut self.grant {
             grant.settle(used, self.worker.gateway.now());

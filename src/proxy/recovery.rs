@@ -177,7 +177,7 @@ impl Mender {
                 (RecoveryResult::Ok, Some(live))
             }
             // A leg is always a stream.
-            Ended::Whole(_) => (RecoveryResult::Failed, None),
+            Ended::Whole(_) | Ended::Piped(_) => (RecoveryResult::Failed, None),
             Ended::Failed { outcome, message, .. } => (self.failed(&taken, way, outcome, message), None),
         };
         self.worker.gateway.metrics.recovery(way, result);

@@ -11,13 +11,13 @@ use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
-use super::embeddings;
 use super::refusal::Refusal;
 use super::request::Chat;
 use super::script::FaultKind;
 use super::simulator::{Scene, Visit};
 use super::stream::{Blow, EventStream, Events, Play, Source, Strike};
 use super::waits::Waits;
+use super::{completions, embeddings, judge, media};
 
 /// What an upstream answers.
 pub struct Reply {
@@ -64,7 +64,8 @@ pub(super) struct Act {
 
 /// What a call gets if nothing goes wrong.
 pub(super) enum Served {
-    Plain(Bytes),
+    /// A body of this content type.
+    Plain(&'static str, Bytes),
     Stream(Box<Events>),
     Refused(Refusal),
 }
@@ -76,8 +77,14 @@ impl Act {
         let path = path.strip_prefix("/v1").unwrap_or(path);
         let served = match path {
             "/chat/completions" => self.chat(asked),
-            "/embeddings" => embeddings::answer(asked).map(Served::Plain),
-            "/models" => Ok(Served::Plain(models(self.created))),
+            "/completions" => self.completion(asked),
+            "/embeddings" => embeddings::answer(asked).map(json_body),
+            "/moderations" => judge::moderations(asked).map(json_body),
+            "/rerank" => judge::rerank(asked).map(json_body),
+            "/images/generations" => media::images(asked, self.created).map(json_body),
+            "/audio/speech" => media::speech(asked).map(|(kind, body)| Served::Plain(kind, body)),
+            "/audio/transcriptions" => media::transcription(asked).map(|(kind, body)| Served::Plain(kind, body)),
+            "/models" => Ok(json_body(models(self.created))),
             _ => Err(Refusal::no_such_path(path)),
         };
         served.unwrap_or_else(Served::Refused)
@@ -86,7 +93,16 @@ impl Act {
     fn chat(&mut self, asked: &Value) -> Result<Served, Refusal> {
         let chat = Chat::read(asked)?;
         let answer = Answer::compose(&chat, self.scene.text.as_ref(), self.scene.script.words, self.created, &mut self.chance);
-        Ok(if chat.stream { Served::Stream(Box::new(Events::new(answer, chat.include_usage))) } else { Served::Plain(answer.whole()) })
+        Ok(if chat.stream { Served::Stream(Box::new(Events::new(answer, chat.include_usage))) } else { json_body(answer.whole()) })
+    }
+
+    fn completion(&mut self, asked: &Value) -> Result<Served, Refusal> {
+        let chat = completions::read(asked)?;
+        let answer = Answer::compose(&chat, self.scene.text.as_ref(), self.scene.script.words, self.created, &mut self.chance);
+        if chat.stream {
+            return Ok(Served::Stream(Box::new(Events::completion(answer, chat.include_usage))));
+        }
+        Ok(json_body(completions::whole(&answer)))
     }
 
     /// The time to the head; for a hung call, for ever.
@@ -136,10 +152,10 @@ impl Act {
     fn deliver(mut self, served: Served, strike: Option<Strike>, mut visit: Visit) -> Reply {
         let (content_type, source) = match (served, &strike) {
             (Served::Stream(events), _) => (EVENTS, Source::Events(events)),
-            (Served::Plain(body), Some(_)) => (JSON, Source::Half(Some(body.slice(..body.len() / 2)))),
-            (Served::Plain(body), None) => {
+            (Served::Plain(kind, body), Some(_)) => (kind, Source::Half(Some(body.slice(..body.len() / 2)))),
+            (Served::Plain(kind, body), None) => {
                 visit.served();
-                return self.whole(200, JSON, body);
+                return self.whole(200, kind, body);
             }
             (Served::Refused(refusal), _) => {
                 visit.served();
@@ -174,6 +190,10 @@ impl Act {
             ("x-request-id", answer::id("req_", &mut self.chance)),
         ]
     }
+}
+
+fn json_body(body: Bytes) -> Served {
+    Served::Plain(JSON, body)
 }
 
 const JSON: &str = "application/json";

@@ -53,7 +53,8 @@ fn inputs(input: Option<&Value>) -> Result<Vec<Vec<String>>, Refusal> {
     Ok(inputs)
 }
 
-fn words(input: &Value) -> Option<Vec<String>> {
+/// The words of one input, or the numbers of its tokens.
+pub(super) fn words(input: &Value) -> Option<Vec<String>> {
     match input {
         Value::String(text) if text.trim().is_empty() => (!text.is_empty()).then(|| vec![text.clone()]),
         Value::String(text) => Some(text.split_whitespace().map(str::to_lowercase).collect()),
@@ -63,7 +64,7 @@ fn words(input: &Value) -> Option<Vec<String>> {
 }
 
 /// The words' own directions summed up, at length 1.
-fn vector(words: &[String], dimensions: usize) -> Vec<f32> {
+pub(super) fn vector(words: &[String], dimensions: usize) -> Vec<f32> {
     let mut sum = vec![0.0f64; dimensions];
     for word in words {
         let seed = word.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));

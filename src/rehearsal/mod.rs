@@ -8,8 +8,11 @@
 
 mod act;
 mod answer;
+mod completions;
 mod embeddings;
 mod faults;
+mod judge;
+mod media;
 mod pieces;
 mod reading;
 mod refusal;

@@ -39,7 +39,7 @@ impl Refusal {
     /// A 404 for a path that isn't served here.
     pub(super) fn no_such_path(path: &str) -> Self {
         let shown: String = path.chars().take(100).collect();
-        let message = format!("Invalid URL ({shown}): the rehearsal serves /chat/completions, /embeddings and /models.");
+        let message = format!("Invalid URL ({shown}): the rehearsal serves chats, OpenAI's endpoints beside them, /rerank and /models.");
         Self { status: 404, kind: "invalid_request_error", code: None, param: None, message }
     }
 

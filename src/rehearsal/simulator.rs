@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::act::{Act, Reply};
 use super::faults::{self, Call, Tally};
+use super::media::form;
 use super::script::{FaultKind, Script};
 use super::waits::Waits;
 use crate::base::Moment;
@@ -76,7 +77,7 @@ impl Simulator {
 
     /// Answers one call, in its time. `path` is with or without `/v1`; the method is known from the path.
     pub async fn call(&self, path: &str, body: Bytes, authorization: Option<&str>) -> Reply {
-        let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let asked: Value = if body.starts_with(b"--") { form(&body) } else { serde_json::from_slice(&body).unwrap_or_default() };
         drop(body);
         let (visit, mut act) = self.theatre.admit(&asked, authorization);
         let served = act.perform(path, &asked);

@@ -16,6 +16,7 @@ use serde_json::json;
 use tokio::time::Sleep;
 
 use super::answer::{Answer, Said, ToolCall, Usage};
+use super::completions;
 use super::pieces::Pieces;
 use super::script::CutEnd;
 use super::simulator::Visit;
@@ -211,6 +212,8 @@ pub(super) struct Events {
     stage: Stage,
     /// The first content is out.
     begun: bool,
+    /// A completion's events, which have texts in place of deltas.
+    in_texts: bool,
 }
 
 /// The kind of the next event.
@@ -235,7 +238,14 @@ impl Events {
             usage: include_usage.then_some(answer.usage),
             stage: Stage::Role,
             begun: false,
+            in_texts: false,
         }
+    }
+
+    /// Of a completion.
+    pub(super) fn completion(answer: Answer, include_usage: bool) -> Self {
+        let head = answer.head(completions::OBJECT).into();
+        Self { head, stage: Stage::Content, in_texts: true, ..Self::new(answer, include_usage) }
     }
 
     fn beat(&self) -> Beat {
@@ -254,13 +264,16 @@ impl Events {
     }
 
     fn content(&mut self) -> Bytes {
-        if let Some(delta) = self.rest.next_delta() {
+        let said = if self.in_texts { self.rest.next_text() } else { self.rest.next_delta() };
+        if let Some(delta) = said {
             self.begun = true;
             return self.chunk(&delta, "null");
         }
-        let finish = self.chunk("{}", &format!("\"{}\"", self.finish));
+        let nothing = if self.in_texts { "\"\"" } else { "{}" };
+        let finish = self.chunk(nothing, &format!("\"{}\"", self.finish));
         self.choice += 1;
         self.stage = match (self.choice < self.choices, self.usage) {
+            (true, _) if self.in_texts => Stage::Content,
             (true, _) => Stage::Role,
             (false, Some(_)) => Stage::Usage,
             (false, None) => Stage::Done,
@@ -272,9 +285,9 @@ impl Events {
     fn chunk(&self, delta: &str, finish: &str) -> Bytes {
         // With usage asked for, every other chunk says that it has none.
         let usage = if self.usage.is_some() { r#","usage":null"# } else { "" };
-        let (head, choice) = (&self.head, self.choice);
+        let (head, choice, said) = (&self.head, self.choice, if self.in_texts { "text" } else { "delta" });
         Bytes::from(format!(
-            "data: {head},\"choices\":[{{\"index\":{choice},\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]{usage}}}\n\n"
+            "data: {head},\"choices\":[{{\"index\":{choice},\"{said}\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]{usage}}}\n\n"
         ))
     }
 
@@ -321,6 +334,14 @@ impl Rest {
         match self {
             Rest::Text(pieces) => pieces.left() == 0,
             Rest::Calls(calls, at, _) => *at >= calls.len(),
+        }
+    }
+
+    /// The next words as a JSON string.
+    fn next_text(&mut self) -> Option<String> {
+        match self {
+            Rest::Text(pieces) => pieces.next().map(|piece| json!(piece).to_string()),
+            Rest::Calls(..) => None,
         }
     }
 

@@ -270,7 +270,7 @@ fn models_embeddings_and_nothing_else() {
         assert_eq!((&models["object"], &models["data"][0]["object"]), (&json!("list"), &json!("model")));
         let input = Bytes::from_static(br#"{"model": "e", "input": ["a", "b"]}"#);
         assert_eq!(whole(simulator.call("/embeddings", input, None).await)["data"][1]["index"], 1);
-        let reply = simulator.call("/images/generations", body(json!({})), None).await;
+        let reply = simulator.call("/fine_tuning/jobs", body(json!({})), None).await;
         assert_eq!(reply.status, 404);
         assert_eq!(whole(reply)["error"]["type"], "invalid_request_error");
     });

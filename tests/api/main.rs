@@ -15,6 +15,7 @@ mod chat;
 mod corpus;
 mod dialects;
 mod durability;
+mod endpoints;
 mod failover;
 mod faults_answer;
 mod faults_caller;

@@ -5,6 +5,7 @@
 //! body is read as leniently as vendors write it.
 
 mod answer;
+mod form;
 pub(crate) mod members;
 mod refusal;
 mod request;
@@ -13,6 +14,7 @@ mod types;
 pub(crate) mod walk;
 
 pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts, usage_span};
+pub use form::form;
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
 pub(in crate::dialect) use rewrite::{Edit, edits, quoted, spliced};

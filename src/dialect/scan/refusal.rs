@@ -10,7 +10,7 @@ const ECHO_CHARS: usize = 100;
 /// A body that isn't accepted: a 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `invalid_json`, `too_deep`, `duplicate_field`, `missing_model`, `invalid_model`, `missing_messages`,
+    /// `invalid_json`, `invalid_form`, `too_deep`, `duplicate_field`, `missing_model`, `invalid_model`, `missing_messages`,
     /// `too_many_messages`, `invalid_type` or `invalid_value`.
     pub code: &'static str,
     /// The field it is about.
@@ -48,6 +48,12 @@ impl Refusal {
             param: None,
             message: format!("The request body is not valid JSON: {what}. Send one JSON object in UTF-8."),
         }
+    }
+
+    /// The body isn't the form that it has to be.
+    pub(super) fn form(what: std::fmt::Arguments<'_>) -> Self {
+        let message = format!("The request body is not a form that can be passed on: {what}. Send it as multipart/form-data.");
+        Self { code: "invalid_form", param: None, message }
     }
 
     /// A field is there twice.

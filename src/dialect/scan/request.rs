@@ -130,6 +130,8 @@ impl Reader<'_> {
             b"messages" => self.messages(),
             // Anthropic's instructions and its schema stand here.
             b"system" => self.content(),
+            // What other endpoints are asked with.
+            b"input" | b"prompt" | b"query" | b"documents" => self.said(),
             b"output_config" => self.output_config(),
             b"temperature" => self.temperature(),
             b"functions" if self.walk.peek() == Some(b'[') => self.list_of_tools(),
@@ -314,13 +316,39 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A text, or a list of texts, of parts, or of tokens.
+    fn said(&mut self) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'[') {
+            return self.words();
+        }
+        let mut more = self.walk.enter()?;
+        while more {
+            match self.walk.peek() {
+                Some(b'{') => self.members(|reader, key| match &*reader.walk.name(key) {
+                    b"text" => reader.words(),
+                    b"content" => reader.content(),
+                    _ => reader.pass(),
+                })?,
+                Some(b'[') => self.said()?,
+                Some(b'"') => self.words()?,
+                _ => {
+                    // A token by its number.
+                    self.scan.text_bytes += 4;
+                    self.pass()?;
+                }
+            }
+            more = self.walk.more()?;
+        }
+        Ok(())
+    }
+
     fn part_type(&mut self) -> Result<(), Refusal> {
         if self.walk.peek() != Some(b'"') {
             return self.pass();
         }
         let kind = self.walk.string()?;
         match &*self.walk.name(kind) {
-            b"image_url" | b"image" => self.scan.needs.vision = true,
+            b"image_url" | b"image" | b"input_image" => self.scan.needs.vision = true,
             b"input_audio" => self.scan.needs.audio = true,
             _ => {}
         }

@@ -151,8 +151,8 @@ async fn lead_it(worker: &Rc<Worker>, prepared: Prepared, record: Record, lead: 
     let told = lead_plain(worker, Rc::clone(&prepared), record, lead).await;
     drop(seat);
     match told {
-        Ok((Ok(Served::Whole(answer)), record)) => whole(worker, &prepared, answer.body, record),
-        Ok((Ok(Served::Stream(_)), record)) => refused(&Error::crashed(), record, prepared.wire),
+        Ok((Ok(Served::Whole(answer)), record)) => whole(worker, &prepared, answer.body, None, record),
+        Ok((Ok(Served::Stream(_) | Served::Piped(_)), record)) => refused(&Error::crashed(), record, prepared.wire),
         Ok((Err(fault), record)) => failed(&fault, record, prepared.wire),
         Err(_) => Error::crashed().response(&id),
     }

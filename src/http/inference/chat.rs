@@ -16,20 +16,22 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
-use super::super::body::{read_json, unread};
+use super::super::body::unread;
 use super::super::error::{Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, unreadable_event};
 use super::super::respond::{Standings, describe, identify, identify_in, limits};
 use super::cached;
 use super::find;
+use super::reading::{Read, read, tokens};
 use super::wishes::{recovery, resume, tags, timeout};
-use crate::access::{Principal, estimated_tokens};
+use crate::access::Principal;
 use crate::actors::Found;
 use crate::base::Moment;
 use crate::dialect;
-use crate::dialect::scan::{self, Scan};
+use crate::dialect::endpoint::Endpoint;
+use crate::dialect::scan::Scan;
 use crate::proxy::headers::passing;
 use crate::proxy::{
-    Asked, Author, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire,
+    Asked, Author, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Pipe, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire,
     Worker, admit, begin, owner, run,
 };
 use crate::routing::{Chain, Pool};
@@ -39,11 +41,13 @@ use crate::telemetry::metrics::UNKNOWN_MODEL;
 /// A body up to this size stands in the buffer that its connection reads into.
 const BUFFERED: usize = 8 << 10;
 
-/// A body larger than this is scanned off the worker's thread, so that other requests don't wait for it.
-const LARGE: usize = 1 << 20;
-
 pub(in crate::http) async fn chat(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
     serve(caller, request, payload, (dialect::Wire::OpenAi, Asked::Chat)).await
+}
+
+/// Serves what passes at one of the other endpoints.
+pub(in crate::http) async fn passed(endpoint: Endpoint, caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(caller, request, payload, (dialect::Wire::OpenAi, Asked::Passed(endpoint))).await
 }
 
 /// Serves a caller of this dialect who asks this.
@@ -99,9 +103,7 @@ async fn prepare(
     }
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
-    let body = read_json(worker, request, payload).await?;
-    let mut scan = scanned(body.clone()).await?;
-    scan.stream &= asked == Asked::Chat;
+    let Read { body, scan, form } = read(worker, request, payload, asked).await?;
     record.stream = scan.stream;
     let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
@@ -115,18 +117,23 @@ async fn prepare(
     let may_resume = scan.stream && wire == dialect::Wire::OpenAi;
     let resume = if may_resume { resume(worker, request, &chain.streaming)? } else { None };
     let headers = passing(request.headers());
-    let cache = cached::spot(worker, request, record, &chain, (&body, &scan), wire)?;
-    let once = cached::once(worker, request, record, &headers, &body)?;
+    let (cache, once) = if asked.is_kept() {
+        let cache = cached::spot(worker, request, record, &chain, (&body, &scan), wire)?;
+        (cache, cached::once(worker, request, record, &headers, &body)?)
+    } else {
+        (None, None)
+    };
     let total = timeout(worker, request)?.map_or(found.route.total, |asked| asked.min(found.route.total));
     let mut prepared = Prepared {
         id: record.id.as_str().into(),
         wire,
         asked,
         wildcard: found.wildcard,
-        tokens: estimated_tokens(body.len(), scan.max_tokens, scan.n, found.route.context_window),
+        tokens: tokens(asked, body.len(), &scan, found.route.context_window),
         // Kept while a stream flows: a copy of its own size, not the whole buffer.
         body: if scan.stream && body.len() < BUFFERED { Bytes::copy_from_slice(&body) } else { body },
         scan,
+        form,
         headers,
         recovery: recovery(worker, request, chain.streaming.recovery)?,
         resume,
@@ -137,14 +144,6 @@ async fn prepare(
     };
     admit(worker, &mut prepared, record).await.map_err(|turned| Error::turned(&turned))?;
     Ok(prepared)
-}
-
-async fn scanned(body: Bytes) -> Result<Scan, Error> {
-    if body.len() <= LARGE {
-        return scan::request(&body).map_err(Error::refusal);
-    }
-    let scanned = web::block(move || scan::request(&body)).await;
-    scanned.map_err(|_| Error::crashed())?.map_err(Error::refusal)
 }
 
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
@@ -217,8 +216,9 @@ pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Prepared, mut record: R
             {
                 prepared.keep(&answer.body, &Author::of(&prepared, &taken.target));
             }
-            whole(worker, &prepared, answer.body, record)
+            whole(worker, &prepared, answer.body, answer.content_type, record)
         }
+        Ok(Served::Piped(pipe)) => piped(worker, &prepared, *pipe, record),
         // A stream is only ever made where one was asked for.
         Ok(Served::Stream(_)) => refused(&Error::crashed(), record, prepared.wire),
         Err(Fault::Unfit { .. }) if prepared.asked == Asked::Tokens => counted(prepared.scan.prompt_tokens(), record),
@@ -236,13 +236,25 @@ fn counted(tokens: u64, mut record: Record) -> HttpResponse {
     response
 }
 
-/// A whole answer.
-pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, mut record: Record) -> HttpResponse {
+/// Bytes that are handed on as they come.
+fn piped(worker: &Rc<Worker>, prepared: &Prepared, pipe: Pipe, record: Record) -> HttpResponse {
+    let told = stream_head(worker, prepared, &record);
+    let content_type = pipe.content_type().and_then(|kind| HeaderValue::from_str(kind).ok());
+    let mut response = HttpResponse::Ok().body(pipe.body(worker, record));
+    *response.headers_mut() = told;
+    let content_type = content_type.unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// A whole answer. `content_type`: where it isn't JSON.
+pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, content_type: Option<String>, mut record: Record) -> HttpResponse {
     let mut response = HttpResponse::Ok().body(body);
     let headers = response.headers_mut();
     // What is left is told as it is once this call has settled.
     record.settle();
-    headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let content_type = content_type.and_then(|kind| HeaderValue::try_from(kind).ok());
+    headers.append(header::CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/json")));
     identify_in(prepared.wire, headers, &record.id);
     describe(headers, &record, upstream_model(prepared, &record).as_deref());
     worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));

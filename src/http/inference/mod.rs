@@ -4,6 +4,7 @@ mod cached;
 pub(super) mod chat;
 pub(super) mod messages;
 pub(super) mod models;
+mod reading;
 pub(super) mod streams;
 mod wishes;
 

@@ -31,7 +31,7 @@ pub fn lead_plain(worker: &Rc<Worker>, request: Rc<Prepared>, mut record: Record
                     lead.became(Joined::Whole(Stored::new(&whole.body, author, std::time::Duration::ZERO).into()));
                 }
             }
-            Ok(Served::Stream(_)) => {}
+            Ok(Served::Stream(_) | Served::Piped(_)) => {}
             Err(fault) => lead.became(Joined::Failed(Some(fault.clone()))),
         }
         if let Err((_, mut record)) = tell.send((result, record)) {

@@ -85,8 +85,8 @@ impl Drive<'_> {
         };
         told.result = match (&ended, by_first) {
             (Ended::Failed { .. }, _) => Hedged::Failed,
-            (Ended::Whole(_) | Ended::Stream(_), true) => Hedged::Lost,
-            (Ended::Whole(_) | Ended::Stream(_), false) => Hedged::Won,
+            (Ended::Whole(_) | Ended::Stream(_) | Ended::Piped(_), true) => Hedged::Lost,
+            (Ended::Whole(_) | Ended::Stream(_) | Ended::Piped(_), false) => Hedged::Won,
         };
         (taken, ended)
     }
