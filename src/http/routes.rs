@@ -102,7 +102,7 @@ async fn front(visitor: Visitor) -> HttpResponse {
     let mut answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
-        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
+        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "embeddings": "/v1/embeddings", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
     });
     if visitor.worker.edition.settings.admin.listen.is_empty() {
         answer["links"]["metrics"] = "/metrics".into();

@@ -15,7 +15,7 @@ use tokio::sync::futures::OwnedNotified;
 use super::attempt::describe;
 use super::client::Incoming;
 use super::ongoing::Ongoing;
-use super::record::Record;
+use super::record::{Record, Wrong};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
@@ -104,19 +104,21 @@ impl PipeBody {
     }
 
     /// actix drops what it has not written yet when a body fails: that comes with the next poll.
-    fn broken(&mut self, outcome: Outcome, message: &str, cx: &Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+    fn broken(&mut self, outcome: Outcome, wrong: Wrong<'_>, cx: &Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         self.incoming = None;
         self.broke = true;
-        self.ongoing.end(outcome, message);
+        self.ongoing.end(outcome, wrong.text);
         if let Some(mut record) = self.record.take() {
-            record.end(200, &format!("{} {message}", self.ongoing.taken.target.name()));
+            let text = format!("{} {}", self.ongoing.taken.target.name(), wrong.text);
+            record.end(200, Wrong { text: &text, ..wrong });
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
     fn failed(&mut self, failure: Failure, cx: &Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
-        self.broken(Outcome::Transient(failure), &describe(failure), cx)
+        let kind = if failure.is_timeout() { "upstream_timeout" } else { "stream_interrupted" };
+        self.broken(Outcome::Transient(failure), Wrong { kind, text: &describe(failure) }, cx)
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
@@ -129,7 +131,7 @@ impl PipeBody {
         loop {
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
             if self.worker.gateway.is_closing() || self.closing.as_mut().poll(cx).is_ready() {
-                return self.broken(Outcome::Abandoned, "the gateway stopped", cx);
+                return self.broken(Outcome::Abandoned, Wrong { kind: "shutting_down", text: "the gateway stopped" }, cx);
             }
             match incoming.poll_next_unpin(cx) {
                 Poll::Ready(Some(Ok(piece))) if piece.is_empty() => {}
