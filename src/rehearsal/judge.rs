@@ -48,10 +48,10 @@ pub(super) fn moderations(body: &Value) -> Result<Bytes, Refusal> {
 fn judged(text: &str) -> Value {
     let named = |category: &&str| text.contains(*category);
     let of = |value: fn(bool) -> Value| -> Map<String, Value> {
-        CATEGORIES.iter().map(|category| ((*category).to_owned(), value(named(&category)))).collect()
+        CATEGORIES.iter().map(|category| ((*category).to_owned(), value(named(category)))).collect()
     };
     json!({
-        "flagged": CATEGORIES.iter().any(|category| named(&category)),
+        "flagged": CATEGORIES.iter().any(|category| named(category)),
         "categories": of(Value::from),
         "category_scores": of(|named| json!(if named { 0.9 } else { 0.0001 })),
         "category_applied_input_types": of(|_| json!(["text"])),
