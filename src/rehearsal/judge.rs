@@ -51,7 +51,7 @@ fn judged(text: &str) -> Value {
         CATEGORIES.iter().map(|category| ((*category).to_owned(), value(named(category)))).collect()
     };
     json!({
-        "flagged": CATEGORIES.iter().any(|category| named(category)),
+        "flagged": CATEGORIES.iter().any(named),
         "categories": of(Value::from),
         "category_scores": of(|named| json!(if named { 0.9 } else { 0.0001 })),
         "category_applied_input_types": of(|_| json!(["text"])),
