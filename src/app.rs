@@ -280,6 +280,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         cast,
         archive,
         admin_key,
+        sessions: std::sync::Mutex::default(),
         workers: std::sync::Mutex::default(),
         draining: AtomicBool::new(false),
         closing: AtomicBool::new(false),

@@ -7,6 +7,7 @@ mod glob;
 mod issue;
 mod key;
 mod limit;
+mod session;
 mod strangers;
 mod virtual_key;
 
@@ -17,5 +18,6 @@ pub use glob::glob_matches;
 pub use issue::{is_issued, issue, shown_prefix};
 pub use key::{Digest, Entry, KeyRing, Principal, same_secret};
 pub use limit::{Bucket, Limit, Reservation, estimated_tokens, least_tokens};
+pub use session::{Sessions, session_token};
 pub use strangers::{Strangers, TooMany};
 pub use virtual_key::{Budget, VirtualKey, Window};

@@ -11,6 +11,7 @@ use crate::clock::{Clock, seeded_rng};
 use crate::health::{Admitted, Force, Moved, Outcome, ProviderHealth, Reason, Told, Transition};
 use crate::ledger;
 use crate::routing;
+use crate::telemetry::Audience;
 use crate::tuning;
 
 /// A random number from -1 to 1, in steps that the record can hold.
@@ -53,6 +54,8 @@ pub(super) struct Chronicle {
     clock: Clock,
     /// Where moves are kept, too.
     ledger: Option<Arc<Ledger>>,
+    /// Who is told of them.
+    audience: Arc<Audience>,
     settings: String,
     /// Number of the last thing told.
     seq: u64,
@@ -84,9 +87,15 @@ macro_rules! in_force {
 
 impl Chronicle {
     /// Opens the record with the thresholds in force.
-    pub(super) fn open(slot: Arc<routing::Provider>, health: &ProviderHealth, clock: Clock, ledger: Option<Arc<Ledger>>) -> Self {
+    pub(super) fn open(
+        slot: Arc<routing::Provider>,
+        health: &ProviderHealth,
+        clock: Clock,
+        ledger: Option<Arc<Ledger>>,
+        audience: Arc<Audience>,
+    ) -> Self {
         let seen = clock.now();
-        let own = Self { settings: tuning::fingerprint(health.breaker.thresholds()), slot, clock, ledger, seq: 0, seen };
+        let own = Self { settings: tuning::fingerprint(health.breaker.thresholds()), slot, clock, ledger, audience, seq: 0, seen };
         in_force!(own, health, seen, "provider watched");
         own
     }
@@ -233,9 +242,8 @@ impl Chronicle {
 }
 
 impl Chronicle {
-    /// Puts a move into the ledger.
+    /// Tells of a move, and puts it into the ledger.
     fn keep(&self, health: &ProviderHealth, target: Option<usize>, transition: &Transition, at: Moment) {
-        let Some(ledger) = &self.ledger else { return };
         let time = self.clock.wall_at(at);
         let moved = ledger::Transition {
             id: request_id(time, &mut seeded_rng()),
@@ -249,7 +257,10 @@ impl Chronicle {
             period_us: transition.period.map(|period| period.as_micros() as u64),
             settings: self.settings.clone(),
         };
-        ledger.put(ledger::Row::Transition(Box::new(moved)));
+        self.audience.moved(&moved);
+        if let Some(ledger) = &self.ledger {
+            ledger.put(ledger::Row::Transition(Box::new(moved)));
+        }
     }
 }
 

@@ -60,7 +60,7 @@ impl Provider {
         let now = clock.now();
         let vitals = Arc::clone(&slot.vitals);
         let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
-        let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock, ledger);
+        let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock, ledger, Arc::clone(&metrics.audience));
         Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now, waiting: Waiting::default() }
     }
 

@@ -74,7 +74,9 @@ fn banner(settings: &Settings) -> String {
     lines.push(format!(
         "  try: curl {{address}}/v1/chat/completions -H 'content-type: application/json'{key} -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'"
     ));
-    lines.push("  health: {address}/health   models: {address}/v1/models   metrics: {operators}/metrics".into());
+    lines.push(
+        "  health: {address}/health   models: {address}/v1/models   metrics: {operators}/metrics   dashboard: {operators}/dashboard".into(),
+    );
     lines.join("\n")
 }
 

@@ -15,9 +15,10 @@ use futures_util::future::{Either, LocalBoxFuture};
 use super::body::unread;
 use super::error::Error;
 use super::respond::REQUEST_ID;
+use super::session;
 use crate::access::{Digest, Entry, Principal, TooMany, VirtualKey, is_issued, same_secret};
 use crate::actors::Reloader;
-use crate::base::{Moment, is_request_id};
+use crate::base::{Moment, Secret, is_request_id};
 use crate::dialect::Wire;
 use crate::proxy::headers::text;
 use crate::proxy::{Desk, Worker};
@@ -104,7 +105,7 @@ impl Visitor {
     }
 
     /// How someone is refused whose key isn't known here.
-    fn stranger(&self, from: Option<SocketAddr>) -> Error {
+    pub(super) fn stranger(&self, from: Option<SocketAddr>) -> Error {
         self.knock(from).err().unwrap_or_else(Error::no_key)
     }
 
@@ -222,11 +223,20 @@ impl Admin {
     }
 }
 
-/// Whether the request has the admin key.
+/// The admin key in force, if there is one.
+pub(super) fn admin_key(worker: &Worker) -> Option<&Secret> {
+    worker.edition.settings.admin.key.as_ref().or(worker.gateway.admin_key.as_ref())
+}
+
+/// Whether the request has the admin key, or a session that was begun with it.
 fn operator(request: &HttpRequest, visitor: &Visitor) -> Result<(), Error> {
     let worker = &visitor.worker;
-    let key = worker.edition.settings.admin.key.as_ref().or(worker.gateway.admin_key.as_ref()).ok_or_else(Error::no_admin_key)?;
-    let known = bearer(request).is_some_and(|sent| same_secret(key.expose().as_bytes(), sent));
+    let key = admin_key(worker).ok_or_else(Error::no_admin_key)?;
+    // A key that was sent decides, good or bad; only without one may a browser's session do.
+    let known = match request.headers().contains_key(header::AUTHORIZATION) {
+        true => bearer(request).is_some_and(|sent| same_secret(key.expose().as_bytes(), sent)),
+        false => session::admits(request, worker, key)?,
+    };
     if known { Ok(()) } else { Err(visitor.stranger(request.peer_addr())) }
 }
 

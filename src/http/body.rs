@@ -20,6 +20,11 @@ const AT_ONCE: usize = 1 << 20;
 
 /// Reads a JSON body.
 pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
+    read_json_up_to(worker.edition.settings.server.max_body, worker, request, payload).await
+}
+
+/// Reads a JSON body of at most so many bytes: of whoever isn't known yet, little is kept.
+pub(super) async fn read_json_up_to(most: usize, worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     if request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Error::encoded());
     }
@@ -32,7 +37,7 @@ pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &
     if !kind.map_or(!worker.is_open(), is_json) {
         return Err(Error::not_json_type());
     }
-    read(worker, request, payload).await
+    read(most, worker, request, payload).await
 }
 
 /// Reads a form, and its content type.
@@ -47,14 +52,14 @@ pub(super) async fn read_form(worker: &Worker, request: &HttpRequest, payload: &
     if worker.is_open() && request.headers().contains_key(header::ORIGIN) {
         return Err(Error::form_of_a_page());
     }
-    Ok((read(worker, request, payload).await?, kind))
+    Ok((read(worker.edition.settings.server.max_body, worker, request, payload).await?, kind))
 }
 
-async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
+async fn read(most: usize, worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     let server = &worker.edition.settings.server;
     let announced = text(request.headers(), &header::CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
-    if announced.is_some_and(|length| length > server.max_body) {
-        return Err(Error::body_too_large(server.max_body));
+    if announced.is_some_and(|length| length > most) {
+        return Err(Error::body_too_large(most));
     }
     let by = worker.gateway.clock.now().plus(server.body_timeout);
     let mut watch = Watch::new(worker.gateway.clock);
@@ -72,8 +77,8 @@ async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> 
         });
         let Some(piece) = piece.await? else { break };
         let piece = piece.map_err(|_| Error::body_broken())?;
-        if first.len().max(all.len()) + piece.len() > server.max_body {
-            return Err(Error::body_too_large(server.max_body));
+        if first.len().max(all.len()) + piece.len() > most {
+            return Err(Error::body_too_large(most));
         }
         if first.is_empty() {
             first = piece;

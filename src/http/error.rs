@@ -129,6 +129,12 @@ impl Error {
         Self::new(403, PERMISSION, "admin_key_unset", message)
     }
 
+    /// A browser's session wanted to change something without showing that the gateway's own page asks.
+    pub(super) fn not_the_page() -> Self {
+        let message = "A browser's session is good for the gateway's own page alone, and changes something only with the header x-stagedoor-csrf, as GET /admin/session tells it.";
+        Self::new(403, PERMISSION, "csrf_failed", message)
+    }
+
     pub(super) fn bad_order() -> Self {
         let message = r#"Send {"action": "open" | "close" | "reset", "model": NAME or null}."#;
         Self::bad_parameter("action", message)

@@ -15,8 +15,9 @@ use crate::health::{Latency, State};
 use crate::proxy::Worker;
 use crate::routing::{Ask, Tried, servable};
 
+/// The whole answer.
 #[derive(Serialize)]
-struct Answer {
+pub(super) struct Answer {
     status: &'static str,
     version: &'static str,
     uptime_s: u64,
@@ -129,7 +130,13 @@ fn serving(worker: &Worker) -> bool {
 }
 
 pub(super) async fn all(visitor: Visitor) -> HttpResponse {
-    let (gateway, routes) = (&visitor.worker.gateway, &visitor.worker.edition.routes);
+    let answer = looked(&visitor.worker).await;
+    json(status_of(answer.status != "down"), &visitor.id, &answer)
+}
+
+/// How the gateway and its providers are now.
+pub(super) async fn looked(worker: &Worker) -> Answer {
+    let (gateway, routes) = (&worker.gateway, &worker.edition.routes);
     let mut described = gateway.describe().await;
     let clock = gateway.clock;
     let providers: BTreeMap<_, _> = routes
@@ -142,7 +149,7 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
             (slot.name.to_string(), shown)
         })
         .collect();
-    let serving = serving(&visitor.worker);
+    let serving = serving(worker);
     let ledger = gateway.ledger().map(|ledger| written(ledger, gateway.metrics.ledger_lost.get()));
     let well = ledger.as_ref().is_none_or(|ledger| ledger.status == "ok");
     let status = match well && providers.values().all(|provider| provider.status == "healthy") {
@@ -150,15 +157,14 @@ pub(super) async fn all(visitor: Visitor) -> HttpResponse {
         true => "ok",
         false => "degraded",
     };
-    let answer = Answer {
+    Answer {
         status,
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: clock.now().millis() / 1_000,
         models: routes.served().count(),
         providers,
         ledger,
-    };
-    json(status_of(serving), &visitor.id, &answer)
+    }
 }
 
 /// How the ledger is: `ok`, `journaling` while the store is away, `failing` where rows are held in memory alone.

@@ -4,6 +4,7 @@
 mod admin;
 mod auth;
 mod body;
+mod dashboard;
 mod error;
 mod health;
 mod inference;
@@ -11,6 +12,7 @@ mod metrics;
 mod respond;
 mod route;
 mod routes;
+mod session;
 
 pub use route::explained;
 pub use routes::{Plane, configure};

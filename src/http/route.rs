@@ -5,10 +5,11 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 
-use super::auth::Caller;
+use super::auth::{Admin, Caller};
 use super::error::Error;
 use super::inference::find;
 use super::respond::json;
+use crate::access::Principal;
 use crate::base::Moment;
 use crate::routing::{Ask, Chain, Explained, ExplainedKey, Tried, explain};
 
@@ -55,6 +56,12 @@ pub(super) async fn show(caller: Caller, request: HttpRequest) -> HttpResponse {
         Err(error) => return error.response(&caller.visitor.id),
     };
     json(StatusCode::OK, &caller.visitor.id, &answer(&found.route.chain, worker.gateway.clock.now()))
+}
+
+/// GET /admin/route: the same for the operator, who may ask for every model.
+pub(super) async fn told(admin: Admin, request: HttpRequest) -> HttpResponse {
+    let caller = Caller { visitor: admin.visitor, principal: Principal::open(), body: None };
+    show(caller, request).await
 }
 
 /// The same answer for whoever has a chain but no gateway that serves it: `stagedoor route`.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::auth::{Caller, Visitor};
 use super::error::Error;
 use super::inference::{chat, messages, models, streams};
-use super::{admin, health, metrics, respond, route};
+use super::{admin, dashboard, health, metrics, respond, route, session};
 use crate::dialect::endpoint::Endpoint;
 
 /// Which paths an address serves.
@@ -27,6 +27,7 @@ pub enum Plane {
 /// The router compares a request's path with one pattern after the other, those with a variable part by a regular
 /// expression: what is asked most stands first.
 pub fn configure(app: &mut web::ServiceConfig, plane: Plane) {
+    app.app_data(plane);
     match plane {
         Plane::Serving => serving(app),
         Plane::Whole => {
@@ -54,6 +55,18 @@ fn operating(app: &mut web::ServiceConfig) {
         .service(operators("/admin/keys/{id}/rotate").route(web::post().to(admin::keys::rotate)))
         .service(operators("/admin/usage").route(web::get().to(admin::usage::usage)))
         .service(operators("/admin/requests").route(web::get().to(admin::usage::requests)))
+        .service(operators("/admin/transitions").route(web::get().to(admin::transitions::list)))
+        .service(operators("/admin/events").route(web::get().to(admin::events::watch)))
+        .service(operators("/admin/route").route(web::get().to(route::told)))
+        .service(
+            resource("/admin/session")
+                .route(web::get().to(session::show))
+                .route(web::post().to(session::begin))
+                .route(web::delete().to(session::end)),
+        )
+        .service(resource("/dashboard").route(web::get().to(dashboard::page)).route(web::head().to(dashboard::page)))
+        .service(resource("/dashboard/").route(web::get().to(dashboard::slash)))
+        .service(resource("/dashboard/{file:.+}").route(web::get().to(dashboard::file)).route(web::head().to(dashboard::file)))
         .service(web::scope("/admin").default_service(web::to(admin::unknown)));
 }
 
@@ -106,6 +119,7 @@ async fn front(visitor: Visitor) -> HttpResponse {
     });
     if visitor.worker.edition.settings.admin.listen.is_empty() {
         answer["links"]["metrics"] = "/metrics".into();
+        answer["links"]["dashboard"] = "/dashboard".into();
     }
     respond::json(StatusCode::OK, &visitor.id, &answer)
 }

@@ -246,6 +246,7 @@ impl Record {
         let gateway = &self.worker.gateway;
         let took = gateway.clock.now().since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
+        gateway.metrics.audience.first_token(self.first_token_ms.map(Duration::from_millis));
         if !kind.is_empty() {
             gateway.metrics.error(kind);
         }

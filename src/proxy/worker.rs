@@ -21,7 +21,7 @@ use super::edition::{Edition, Open};
 use super::pressure::Pressure;
 use super::resume::Shelf;
 use super::shared::Link;
-use crate::access::{Allowances, Now, Strangers};
+use crate::access::{Allowances, Now, Sessions, Strangers};
 use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, Pick, Router, Routes, Tell};
 use crate::base::{Moment, Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
@@ -48,6 +48,8 @@ pub struct Gateway {
     pub archive: Option<Archive>,
     /// The admin key of this start alone, for settings that name none.
     pub admin_key: Option<Secret>,
+    /// Operators whose browsers are let in.
+    pub sessions: std::sync::Mutex<Sessions>,
     /// Each worker's router actor, for /health to have it send what waits, and what wakes its streams at the end of the grace.
     pub workers: std::sync::Mutex<Vec<(Addr<Router>, Arc<Notify>)>>,
     /// No new requests are taken.

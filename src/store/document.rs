@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::keys::KeyRecord;
+use super::series::Step;
 use super::usage::{By, Sum};
 use crate::base::written_date;
-use crate::ledger::{Call, Counts, Entry};
+use crate::ledger::{Call, Counts, Entry, Transition};
 
 /// Nano-dollars as dollars.
 pub fn usd(nanos: i64) -> f64 {
@@ -129,17 +130,29 @@ pub fn counts(counts: &Counts) -> Map<String, Value> {
 
 /// Usage with its total.
 pub fn usage(by: By, lines: &[Sum], total: &Counts) -> Value {
-    let line = |line: &Sum| {
-        let mut document = Map::new();
-        let name = Some(line.name.as_str()).filter(|name| !name.is_empty());
-        document.insert(by.name().to_owned(), name.into());
-        if by == By::Key {
-            document.insert("key_id".to_owned(), Some(line.key_id.as_str()).filter(|id| !id.is_empty()).into());
-        }
-        document.append(&mut counts(&line.counts));
+    let lines = lines.iter().map(|line| Value::Object(sum(by, line)));
+    json!({ "data": lines.collect::<Vec<_>>(), "total": counts(total) })
+}
+
+/// Usage in the course of time.
+pub fn series(by: By, steps: &[Step]) -> Value {
+    let step = |step: &Step| {
+        let mut document = sum(by, &step.sum);
+        document.insert("start".to_owned(), written_date(step.start).into());
         Value::Object(document)
     };
-    json!({ "data": lines.iter().map(line).collect::<Vec<_>>(), "total": counts(total) })
+    steps.iter().map(step).collect()
+}
+
+fn sum(by: By, line: &Sum) -> Map<String, Value> {
+    let mut document = Map::new();
+    let name = Some(line.name.as_str()).filter(|name| !name.is_empty());
+    document.insert(by.name().to_owned(), name.into());
+    if by == By::Key {
+        document.insert("key_id".to_owned(), Some(line.key_id.as_str()).filter(|id| !id.is_empty()).into());
+    }
+    document.append(&mut counts(&line.counts));
+    document
 }
 
 /// A request with its attempts.
@@ -171,6 +184,21 @@ pub fn request(entry: &Entry) -> Value {
         "tags": entry.tags.as_ref().map(|tags| tags.split(',').collect::<Vec<_>>()).unwrap_or_default(),
         "recovered": entry.recovered,
         "attempts": attempts(entry),
+    })
+}
+
+/// A move of a breaker. `model` is null for the provider's own.
+pub fn transition(moved: &Transition) -> Value {
+    json!({
+        "id": moved.id,
+        "time": date(moved.time_us),
+        "seq": moved.seq,
+        "provider": &*moved.provider,
+        "model": Some(moved.model.as_str()).filter(|model| !model.is_empty()),
+        "from": &*moved.from,
+        "to": &*moved.to,
+        "reason": &*moved.reason,
+        "period_ms": moved.period_us.map(ms),
     })
 }
 

@@ -8,8 +8,10 @@ mod migrate;
 mod postgres;
 mod requests;
 mod rows;
+mod series;
 mod sqlite;
 mod text;
+mod transitions;
 mod usage;
 
 use std::path::{Path, PathBuf};
@@ -22,7 +24,9 @@ use crate::settings::Keep;
 
 pub use keys::{KeyChange, KeyRecord, NewKey, Terms};
 pub use requests::{Page, StoredCall};
+pub use series::{Every, Step};
 pub use text::Kind;
+pub use transitions::Moves;
 pub use usage::{By, Sum};
 
 /// Why the store can't do what it is asked.

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
+use super::audience::Audience;
 use super::book::{Book, Seconds};
 use super::histogram::Histogram;
 use super::intervals::Strand;
@@ -36,6 +37,8 @@ pub struct Metrics {
     requests: Requests,
     calls: Calls,
     known: ArcSwap<Known>,
+    /// Those who watch live.
+    pub audience: Arc<Audience>,
     retries: Family<ReasonLabel, Counter>,
     hedges: [Counter; Hedged::NAMES.len()],
     recoveries: Family<RecoveryLabels, Counter>,
@@ -89,6 +92,7 @@ impl Metrics {
             requests: Requests::new(&mut book),
             calls: Calls::new(&mut book),
             known: ArcSwap::default(),
+            audience: Arc::default(),
             retries: book.counters(names::RETRIES),
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             recoveries,
@@ -128,6 +132,7 @@ impl Metrics {
 
     /// Counts a request's end, before its last byte is handed over.
     pub fn request(&self, model: &str, status: u16, stream: bool, duration: Duration) {
+        self.audience.request(status, duration);
         let known = self.known.load();
         let known = known.models.get(model);
         match known {
@@ -167,6 +172,14 @@ impl Metrics {
         {
             known.cost.inc_by(cost.as_f64());
         }
+    }
+
+    /// Tokens of prompts and of answers, and dollars, of all models since the start.
+    pub fn sums(&self) -> (u64, u64, f64) {
+        self.known.load().models.values().fold((0, 0, 0.0), |(input, output, cost), model| {
+            // By TOKENS.
+            (input + model.tokens[0].get(), output + model.tokens[3].get(), cost + model.cost.get())
+        })
     }
 
     /// Counts a call that was to go on with a stream that broke.

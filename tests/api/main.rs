@@ -13,6 +13,7 @@ mod cache;
 mod chat;
 #[path = "../corpus/mod.rs"]
 mod corpus;
+mod dashboard;
 mod dialects;
 mod durability;
 mod endpoints;

@@ -101,7 +101,7 @@ impl Listener for Hand<'_> {
                 let name = Arc::clone(&self.scene.providers[place].name);
                 let (vitals, when_all_open) = (Arc::clone(&health.vitals), WhenAllOpen::LeastBad);
                 let slot = Provider { name, place, vitals, keys: Vec::new(), max_concurrency: 0, when_all_open };
-                Chronicle::open(Arc::new(slot), health, self.clock, None)
+                Chronicle::open(Arc::new(slot), health, self.clock, None, Arc::default())
             };
             self.chronicles = healths.iter().enumerate().map(open).collect();
         }

@@ -166,9 +166,11 @@ impl Scribe {
         if self.held.is_empty() {
             self.held_since = self.clock.now();
         }
+        let known = self.held.len();
         while let Ok(row) = rows.try_recv() {
             self.held.push(row);
         }
+        self.metrics.audience.rows(&self.held[known..]);
         let over = self.held.len().saturating_sub(MOST_HELD);
         if over > 0 {
             self.metrics.ledger_lost.inc_by(over as u64);

@@ -2,16 +2,24 @@
 //! No limit of the serving plane holds here: an overloaded or draining gateway still obeys.
 
 pub(super) mod breakers;
+pub(super) mod events;
 pub(super) mod keys;
 pub(super) mod reload;
+pub(super) mod transitions;
 pub(super) mod usage;
 
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::auth::Admin;
 use super::error::Error;
+use super::routes::Plane;
 use crate::actors::Archive;
 use crate::proxy::Gateway;
+
+/// Whether callers are served where the operator's plane is: it has no address of its own.
+fn is_whole(request: &HttpRequest) -> bool {
+    request.app_data::<Plane>().is_some_and(|plane| *plane == Plane::Whole)
+}
 
 /// What is kept, if anything is.
 fn archive(gateway: &Gateway) -> Result<&Archive, Error> {

@@ -13,7 +13,7 @@ use super::super::respond::json;
 use super::archive;
 use crate::base::{date, duration};
 use crate::proxy::Gateway;
-use crate::store::{By, Page, document};
+use crate::store::{By, Every, Page, document};
 
 /// How far back usage looks unless asked.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -21,10 +21,10 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const ROWS: (u32, u32) = (50, 1_000);
 
 /// What stands behind the question mark; each name once.
-struct Query(HashMap<String, String>);
+pub(super) struct Query(HashMap<String, String>);
 
 impl Query {
-    fn of(request: &HttpRequest, known: &[&'static str]) -> Result<Self, Error> {
+    pub(super) fn of(request: &HttpRequest, known: &[&'static str]) -> Result<Self, Error> {
         let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
         let pairs = pairs.map_err(|_| Error::bad_parameter("query", "The query can't be read."))?.into_inner();
         let mut values = HashMap::new();
@@ -40,12 +40,19 @@ impl Query {
         Ok(Self(values))
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
 
+    /// How many rows a page has.
+    pub(super) fn limit(&mut self) -> Result<u32, Error> {
+        let Some(text) = self.take("limit") else { return Ok(ROWS.0) };
+        let limit = text.parse().ok().filter(|limit| (1..=ROWS.1).contains(limit));
+        limit.ok_or_else(|| Error::bad_parameter("limit", "limit must be a whole number from 1 to 1000."))
+    }
+
     /// A time: a date, or a duration before `now`.
-    fn time(&mut self, name: &'static str, now: Duration) -> Result<Option<Duration>, Error> {
+    pub(super) fn time(&mut self, name: &'static str, now: Duration) -> Result<Option<Duration>, Error> {
         let Some(text) = self.take(name) else { return Ok(None) };
         let time = duration(&text).map(|ago| now.saturating_sub(ago)).or_else(|| date(&text));
         let message = format!("{name} must be a duration such as 7d, a day such as 2030-01-31, or a time such as 2030-01-31T12:00:00Z.");
@@ -59,7 +66,7 @@ pub(in crate::http) async fn usage(admin: Admin, request: HttpRequest) -> HttpRe
 }
 
 async fn used(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Value, Error> {
-    let mut query = Query::of(request, &["by", "since", "until"])?;
+    let mut query = Query::of(request, &["by", "since", "until", "every"])?;
     let now = gateway.clock.wall();
     let by = match query.take("by") {
         None => By::Model,
@@ -67,11 +74,26 @@ async fn used(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Va
     };
     let since = query.time("since", now)?.unwrap_or_else(|| now.saturating_sub(WEEK));
     let until = query.time("until", now)?;
+    let every = match query.take("every") {
+        None => None,
+        Some(name) if by != By::Day && Every::named(&name).is_some() => Every::named(&name),
+        Some(_) => return Err(Error::bad_parameter("every", "every must be hour or day, and by something other than day.")),
+    };
     let archive = archive(gateway)?;
     flush(gateway).await;
-    let asked = archive.ask(move |store| async move { Ok((store.usage(by, since, until).await?, store.total(since, until).await?)) });
-    let (lines, total) = asked.await.map_err(Error::store_failed)?;
-    Ok(document::usage(by, &lines, &total))
+    let asked = archive.ask(move |store| async move {
+        let steps = match every {
+            Some(every) => Some(store.series(by, every, since, until).await?),
+            None => None,
+        };
+        Ok((store.usage(by, since, until).await?, store.total(since, until).await?, steps))
+    });
+    let (lines, total, steps) = asked.await.map_err(Error::store_failed)?;
+    let mut answer = document::usage(by, &lines, &total);
+    if let Some(steps) = steps {
+        answer["series"] = document::series(by, &steps);
+    }
+    Ok(answer)
 }
 
 pub(in crate::http) async fn requests(admin: Admin, request: HttpRequest) -> HttpResponse {
@@ -82,14 +104,7 @@ pub(in crate::http) async fn requests(admin: Admin, request: HttpRequest) -> Htt
 async fn page(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Value, Error> {
     let mut query = Query::of(request, &["limit", "before", "model", "key", "provider", "status", "since", "until"])?;
     let now = gateway.clock.wall();
-    let limit = match query.take("limit") {
-        None => ROWS.0,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=ROWS.1).contains(limit))
-            .ok_or_else(|| Error::bad_parameter("limit", "limit must be a whole number from 1 to 1000."))?,
-    };
+    let limit = query.limit()?;
     let status = query.take("status").map(|text| text.parse().map_err(|_| Error::bad_parameter("status", "status must be a number.")));
     let asked = Page {
         beyond: query.take("before"),

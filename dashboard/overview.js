@@ -1,0 +1,150 @@
+// How it goes now: the figures, their last minutes, each provider in a line, and how breakers moved.
+
+import { lines } from "./charts.js";
+import { badge, empty, fill, h, keyed, say, set, TONES } from "./elements.js";
+import * as figures from "./figures.js";
+import { live } from "./gateway.js";
+import { moveLine } from "./moves.js";
+
+/** Shares and sums look back so many seconds. */
+const MINUTE = 60;
+/** Rates are of so many. */
+const SHORT = 10;
+
+const sum = (seconds, pick) => seconds.reduce((total, second) => total + pick(second), 0);
+const within = (back) => {
+  const from = (live.seconds.at(-1)?.at_ms ?? 0) - back * 1000;
+  return live.seconds.filter((second) => second.at_ms > from);
+};
+
+function tile(label) {
+  const [value, note] = [h("span", { class: "figure" }, figures.NONE), h("span", { class: "note" }, " ")];
+  const element = h("div", { class: "tile" }, h("dt", {}, label), h("dd", {}, value, note));
+  return {
+    element,
+    update(text, more, tone = "") {
+      say(value, text);
+      say(note, more);
+      set(element, "class", `tile ${tone}`);
+    },
+  };
+}
+
+function providerRow(provider) {
+  const [state, status] = [badge(), badge()];
+  const cells = Array.from({ length: 5 }, () => h("td", { class: "number" }));
+  const why = h("td", { class: "wide" });
+  const name = h("a", { href: `#/providers/${encodeURIComponent(provider.name)}` }, provider.name);
+  return {
+    element: h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, status.element), h("td", {}, state.element), cells, why),
+    update(provider) {
+      status.update(TONES[provider.status], provider.status);
+      state.update(TONES[provider.breaker], figures.STATES[provider.breaker]);
+      const window = provider.window;
+      const values = [
+        figures.count(provider.in_flight),
+        figures.count(window.calls),
+        window.calls ? figures.share(window.failure_ratio) : figures.NONE,
+        figures.ms(provider.latency_ms.p95),
+        figures.ms(provider.ttft_ms.p95),
+      ];
+      cells.forEach((cell, place) => say(cell, values[place]));
+      set(cells[2], "class", `number ${window.failures > 0 ? "bad-text" : ""}`);
+      const resting = provider.keys.filter((key) => key.status !== "active").length;
+      const rest = resting ? `${resting} of ${provider.keys.length} keys resting` : "";
+      const again = provider.retry_at ? `tries again at ${figures.clock(provider.retry_at)}` : "";
+      say(why, [figures.reason(provider.reason), again, rest].filter(Boolean).join(" · ") || " ");
+    },
+  };
+}
+
+export function mount(host) {
+  const tiles = {
+    requests: tile("Requests"),
+    errors: tile("Failed"),
+    latency: tile("Latency"),
+    first: tile("First token"),
+    tokens: tile("Tokens"),
+    cost: tile("Cost"),
+  };
+  const charts = {
+    requests: lines({
+      title: "Requests per second",
+      write: figures.rate,
+      series: [{ label: "answered", hue: "--chart-1", fill: true }, { label: "failed", hue: "--bad" }, { label: "refused", hue: "--wary" }],
+    }),
+    latency: lines({
+      title: "Latency",
+      write: figures.ms,
+      series: [{ label: "p50", hue: "--chart-1" }, { label: "p95", hue: "--chart-2" }, { label: "first token p95", hue: "--chart-3" }],
+    }),
+    tokens: lines({
+      title: "Tokens per second",
+      write: figures.rate,
+      series: [{ label: "in", hue: "--chart-1" }, { label: "out", hue: "--chart-2" }],
+    }),
+    flight: lines({ title: "In flight", write: figures.count, series: [{ label: "requests and streams", hue: "--chart-1", fill: true }] }),
+  };
+  const rows = h("tbody");
+  const providers = keyed(rows, providerRow);
+  const head = ["Provider", "Status", "Breaker", "In flight", "Calls", "Failed", "p95", "First p95", "Why"];
+  const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Providers" },
+    h("table", { class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place > 2 && place < 8 ? "number" : null }, text)))), rows));
+  const moves = h("ol", { class: "moves" });
+  const none = empty("No breaker has moved", "Each move of a breaker is listed here, with its reason.");
+  host.append(
+    h("dl", { class: "tiles" }, Object.values(tiles).map((tile) => tile.element)),
+    h("div", { class: "charts" }, Object.values(charts).map((chart) => chart.element)),
+    h("section", { class: "panel" }, h("h2", {}, "Providers"), table),
+    h("section", { class: "panel" }, h("h2", {}, "Latest moves"), moves, none),
+  );
+
+  const moved = () => {
+    fill(moves, live.transitions.slice(0, 12).map(moveLine));
+    none.hidden = live.transitions.length > 0;
+  };
+
+  const change = () => {
+    const snapshot = live.snapshot;
+    if (!snapshot) return;
+    const [short, minute] = [within(SHORT), within(MINUTE)];
+    const last = live.seconds.at(-1);
+    const all = (second) => second.answered + second.failed + second.refused + second.left;
+    const time = (seconds) => sum(seconds, (second) => second.seconds) || 1;
+    const [ended, failed] = [sum(minute, all), sum(minute, (second) => second.failed)];
+    const refused = sum(minute, (second) => second.refused);
+    const left = sum(minute, (second) => second.left);
+    tiles.requests.update(`${figures.rate(sum(short, all) / time(short))} /s`, `${figures.count(snapshot.requests + snapshot.streams)} in flight, ${figures.count(snapshot.streams)} of them streams`);
+    const failing = ended ? failed / ended : 0;
+    tiles.errors.update(
+      figures.share(failing),
+      [`${figures.count(failed)} of ${figures.count(ended)} in a minute`, refused && `${figures.count(refused)} refused`, left ? `${figures.count(left)} left` : ""].filter(Boolean).join(", "),
+      failing > 0.05 ? "bad" : failing > 0 ? "wary" : "",
+    );
+    tiles.latency.update(figures.ms(last?.latency_p50_ms), `p95 ${figures.ms(last?.latency_p95_ms)}`);
+    tiles.first.update(figures.ms(last?.first_token_p50_ms), `p95 ${figures.ms(last?.first_token_p95_ms)}`);
+    const [tokensIn, tokensOut] = [sum(short, (second) => second.tokens_in), sum(short, (second) => second.tokens_out)];
+    tiles.tokens.update(`${figures.rate((tokensIn + tokensOut) / time(short))} /s`, `${figures.rate(tokensIn / time(short))} in, ${figures.rate(tokensOut / time(short))} out`);
+    const cost = sum(minute, (second) => second.cost_usd);
+    tiles.cost.update(figures.usd(cost), `in a minute, ${figures.usd((cost / time(minute)) * 3600)} an hour`);
+
+    const per = (pick) => live.seconds.map((second) => pick(second) / (second.seconds || 1));
+    const of = (name) => live.seconds.map((second) => second[name]);
+    const times = live.seconds.map((second) => second.at_ms / 1000);
+    charts.requests.update(times, [per((second) => second.answered), per((second) => second.failed), per((second) => second.refused)]);
+    charts.latency.update(times, [of("latency_p50_ms"), of("latency_p95_ms"), of("first_token_p95_ms")]);
+    charts.tokens.update(times, [per((second) => second.tokens_in), per((second) => second.tokens_out)]);
+    charts.flight.update(times, [of("in_flight")]);
+    providers(Object.entries(snapshot.health.providers).map(([name, provider]) => ({ name, ...provider })), (provider) => provider.name);
+  };
+
+  live.addEventListener("change", change);
+  live.addEventListener("transitions", moved);
+  change();
+  moved();
+  return () => {
+    live.removeEventListener("change", change);
+    live.removeEventListener("transitions", moved);
+    Object.values(charts).forEach((chart) => chart.close());
+  };
+}
