@@ -2,6 +2,8 @@
 
 pub mod anthropic;
 pub mod azure;
+mod begun;
+pub mod carry;
 pub mod chat;
 mod draft;
 pub mod endpoint;
@@ -20,6 +22,7 @@ mod tokens;
 mod usage;
 mod wire;
 
+pub use begun::Begun;
 pub use quota::Quota;
 pub use retry_after::{Waits, retry_after, retry_after_in};
 pub use tally::Tally;

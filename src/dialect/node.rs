@@ -27,6 +27,12 @@ impl<'a> Node<'a> {
         self.0
     }
 
+    /// Where it stands in the bytes that it was read from.
+    pub(in crate::dialect) fn span_in(self, data: &[u8]) -> std::ops::Range<usize> {
+        let start = self.0.as_ptr() as usize - data.as_ptr() as usize;
+        start..start + self.0.len()
+    }
+
     /// Whether it is null.
     pub(in crate::dialect) fn is_null(self) -> bool {
         self.0 == "null"

@@ -3,8 +3,8 @@
 
 use std::borrow::Cow;
 
+use super::carry::quote;
 use super::chat::{Message, Part, Request, Role};
-use super::openai::carry::quote;
 use crate::stream::Way;
 
 impl Request<'_> {

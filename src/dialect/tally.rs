@@ -27,7 +27,7 @@ impl Tally {
 
     /// The upstream sent a `usage` object. The last that can be believed counts: some send a running one.
     pub fn usage(&mut self, object: &[u8]) {
-        self.told = usage(object).or(self.told);
+        self.said(usage(object));
     }
 
     /// The upstream sent a `usage` object that only says what has changed since the one before (Anthropic's).
@@ -44,6 +44,11 @@ impl Tally {
             reasoning: new.reasoning.max(known.reasoning),
             audio_output: new.audio_output.max(known.audio_output),
         });
+    }
+
+    /// The upstream said what it has used so far, where that can be believed.
+    pub fn said(&mut self, usage: Option<Usage>) {
+        self.told = usage.or(self.told);
     }
 
     /// The upstream said these words.

@@ -1,7 +1,12 @@
-//! The dialects by name: what is the caller's, what is a target's.
+//! The dialects by name: what is the caller's, what is a target's; and what of a dialect is asked by whoever relays it untouched.
 
-use super::anthropic::Anthropic;
-use super::openai::OpenAi;
+use bytes::Bytes;
+
+use super::anthropic::{self, Anthropic};
+use super::gemini::{self, Gemini};
+use super::openai::frame::Seen;
+use super::openai::{self, OpenAi};
+use super::scan::Answer;
 use super::seam::Seam;
 
 /// A dialect on the wire.
@@ -12,6 +17,8 @@ pub enum Wire {
     OpenAi,
     /// Anthropic's Messages.
     Anthropic,
+    /// Google's generateContent.
+    Gemini,
 }
 
 impl Wire {
@@ -20,14 +27,62 @@ impl Wire {
         match self {
             Wire::OpenAi => &OpenAi,
             Wire::Anthropic => &Anthropic,
+            Wire::Gemini => &Gemini,
         }
     }
 
-    /// The path of a chat below the API's base.
-    pub fn chat_path(self) -> &'static str {
+    /// The terminal event of its streams; empty where the last answer's end is the stream's.
+    pub fn terminal(self) -> &'static [u8] {
         match self {
-            Wire::OpenAi => "/chat/completions",
-            Wire::Anthropic => "/messages",
+            Wire::OpenAi => b"data: [DONE]\n\n",
+            Wire::Anthropic => anthropic::TERMINAL,
+            Wire::Gemini => b"",
+        }
+    }
+
+    /// A sign of life inside a stream: a comment that every SSE client passes over; to Anthropic's an event of its own; to
+    /// Gemini's, which take a comment for an answer, a blank line.
+    pub fn heartbeat(self) -> &'static [u8] {
+        match self {
+            Wire::OpenAi => b": stagedoor is waiting\n\n",
+            Wire::Anthropic => anthropic::PING,
+            Wire::Gemini => b"\n",
+        }
+    }
+
+    /// What one event of a stream is.
+    pub fn classify(self, data: &[u8]) -> Seen {
+        match self {
+            Wire::OpenAi => openai::frame::classify(data),
+            Wire::Anthropic => anthropic::frame::classify(data),
+            Wire::Gemini => gemini::frame::classify(data),
+        }
+    }
+
+    /// Whether a whole JSON text is an answer.
+    pub fn is_answer(self, seen: &Answer) -> bool {
+        match self {
+            Wire::OpenAi => seen.choices,
+            Wire::Anthropic => seen.content,
+            Wire::Gemini => seen.candidates,
+        }
+    }
+
+    /// A whole answer as the events of a stream. None where it isn't one.
+    pub fn unstreamed(self, answer: &[u8]) -> Option<Bytes> {
+        match self {
+            Wire::OpenAi => openai::unstream::events(answer),
+            Wire::Anthropic => anthropic::unstream::events(answer),
+            Wire::Gemini => gemini::unstream::events(answer),
+        }
+    }
+
+    /// About how many tokens a whole answer has.
+    pub fn tokens(self, answer: &[u8]) -> u64 {
+        match self {
+            Wire::OpenAi => openai::unstream::tokens(answer),
+            Wire::Anthropic => anthropic::unstream::tokens(answer),
+            Wire::Gemini => gemini::unstream::tokens(answer),
         }
     }
 }

@@ -24,8 +24,9 @@ use crate::proxy::headers::text;
 use crate::proxy::{Desk, Worker};
 use crate::telemetry;
 
-// Ready as a name: looking one up by its text would check and copy it in each request.
+// Ready as names: looking one up by its text would check and copy it in each request.
 static X_API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
+static X_GOOG_API_KEY: header::HeaderName = header::HeaderName::from_static("x-goog-api-key");
 
 /// The status of whoever sends too many wrong keys: each of those has its place in the metrics, none a line of its own.
 const TOO_MANY: u16 = 429;
@@ -257,17 +258,27 @@ impl FromRequest for Scraper {
 
 /// The dialect of a path: in its words a caller there is refused.
 fn spoken(path: &str) -> Wire {
-    let is_messages = matches!(path.strip_prefix("/v1").unwrap_or(path), "/messages" | "/messages/count_tokens");
-    if is_messages { Wire::Anthropic } else { Wire::OpenAi }
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    match path {
+        "/messages" | "/messages/count_tokens" => Wire::Anthropic,
+        _ if path.starts_with("beta/") => Wire::Gemini,
+        // Google's own names of what is asked of a model.
+        _ if path.starts_with("/models/") && path.contains(':') => Wire::Gemini,
+        _ => Wire::OpenAi,
+    }
 }
 
-/// The key of `x-api-key`, where Anthropic's dialect is spoken and no other was sent: its older SDKs send it so.
+/// The key of the header by which a dialect's own SDKs send it, where no other was sent.
 fn api_key(request: &HttpRequest) -> Option<&[u8]> {
-    let headers = request.headers();
-    if headers.contains_key(header::AUTHORIZATION) || spoken(request.path()) != Wire::Anthropic {
+    let name = match spoken(request.path()) {
+        Wire::OpenAi => return None,
+        Wire::Anthropic => &X_API_KEY,
+        Wire::Gemini => &X_GOOG_API_KEY,
+    };
+    if request.headers().contains_key(header::AUTHORIZATION) {
         return None;
     }
-    let mut keys = headers.get_all(&X_API_KEY);
+    let mut keys = request.headers().get_all(name);
     let key = keys.next()?.as_bytes();
     keys.next().is_none().then(|| key.trim_ascii())
 }

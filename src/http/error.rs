@@ -12,7 +12,7 @@ use super::respond::identify_in;
 use crate::access::{Broke, Kind};
 use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer};
-use crate::dialect::{self, anthropic};
+use crate::dialect::{self, anthropic, gemini};
 use crate::proxy::{Fault, Turned, Twice, Unreadable};
 use crate::store::Failed;
 
@@ -91,8 +91,7 @@ impl Error {
 
     pub(super) fn no_key() -> Self {
         // One text for every wrong key: it tells nothing of what was wrong with it.
-        let message =
-            "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`, or to /v1/messages as `x-api-key: KEY`.";
+        let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`, to /v1/messages also as `x-api-key: KEY`, to Gemini's paths as `x-goog-api-key: KEY`.";
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 
@@ -391,6 +390,11 @@ impl Error {
         anthropic::error(anthropic::error_type(self.0.status), cut(&self.0.message, LONGEST_MESSAGE))
     }
 
+    /// The same as Google writes it.
+    fn gemini(&self) -> Bytes {
+        gemini::error(self.0.status, gemini::error_status(self.0.status), cut(&self.0.message, LONGEST_MESSAGE))
+    }
+
     /// The answer.
     pub(super) fn response(&self, id: &str) -> HttpResponse {
         self.response_in(dialect::Wire::OpenAi, id)
@@ -418,6 +422,7 @@ impl Error {
             None => response.content_type("application/json").body(match wire {
                 dialect::Wire::OpenAi => self.json().into(),
                 dialect::Wire::Anthropic => self.anthropic(),
+                dialect::Wire::Gemini => self.gemini(),
             }),
         };
         identify_in(wire, response.headers_mut(), id);
@@ -447,6 +452,26 @@ fn anthropic_event(error: &Error) -> Bytes {
         None => error.anthropic().to_vec(),
     };
     [b"event: error\ndata: ".as_slice(), &json, b"\n\n"].concat().into()
+}
+
+/// The event that ends a stream of Gemini's with an error.
+fn gemini_event(error: &Error) -> Bytes {
+    let json = match &error.0.passed {
+        Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
+        Some(_) => gemini::error(error.0.status, gemini::error_status(error.0.status), "The upstream refused the request.").to_vec(),
+        None => error.gemini().to_vec(),
+    };
+    [b"data: ".as_slice(), &json, b"\n\n"].concat().into()
+}
+
+/// A fault inside a stream that has begun, to a caller of Gemini's dialect.
+pub(super) fn gemini_fault_event(fault: &Fault) -> Bytes {
+    gemini_event(&Error::fault(fault))
+}
+
+/// A stream that broke after its first content, to a caller of Gemini's dialect.
+pub(super) fn gemini_broken_event(message: &str, timeout: bool) -> Bytes {
+    gemini_event(&Error::broken(message, timeout))
 }
 
 /// A fault inside a stream that has begun, to a caller of Anthropic's dialect.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::auth::{Caller, Visitor};
 use super::error::Error;
-use super::inference::{chat, messages, models, streams};
+use super::inference::{chat, gemini, messages, models, streams};
 use super::{admin, dashboard, health, metrics, respond, route, session};
 use crate::dialect::endpoint::Endpoint;
 
@@ -88,10 +88,12 @@ fn serving(app: &mut web::ServiceConfig) {
     for path in both("/messages/count_tokens") {
         app.service(resource(&path).route(web::post().to(messages::count_tokens)));
     }
+    app.service(resource("/v1beta/models").route(web::get().to(gemini::list)))
+        .service(resource("/v1beta/models/{id:.+}").route(web::get().to(gemini::one)).route(web::post().to(gemini::call)));
     for prefix in ["/v1", ""] {
         let path = |rest: &str| format!("{prefix}{rest}");
         app.service(resource(&path("/models")).route(web::get().to(models::list)))
-            .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)))
+            .service(resource(&path("/models/{id:.+}")).route(web::get().to(models::one)).route(web::post().to(gemini::call)))
             .service(resource(&path("/streams/{id}")).route(web::get().to(streams::read)).route(web::delete().to(streams::stop)))
             .service(resource(&path("/route")).route(web::get().to(route::show)));
     }
@@ -115,7 +117,7 @@ async fn front(visitor: Visitor) -> HttpResponse {
     let mut answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
-        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "embeddings": "/v1/embeddings", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
+        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "gemini": "/v1beta/models", "embeddings": "/v1/embeddings", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
     });
     if visitor.worker.edition.settings.admin.listen.is_empty() {
         answer["links"]["metrics"] = "/metrics".into();

@@ -31,10 +31,8 @@ use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Dollars, Moment, Tariff};
-use crate::dialect::anthropic;
 use crate::dialect::endpoint::{Reply, Weight, completion_events};
 use crate::dialect::fault::{Refused, error_in_answer, refused};
-use crate::dialect::openai::unstream;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
 use crate::dialect::{Quota, Source, Tally, Usage, Wire, retry_after_in, with_cost};
 use crate::health::{Failure, Outcome};
@@ -45,8 +43,6 @@ use crate::stream::Input;
 const MOST_OF_A_REFUSAL: usize = 1 << 20;
 /// A larger answer is scanned off the worker's thread.
 const LARGE: usize = 1 << 20;
-/// Where Anthropic counts a request's tokens.
-const COUNT_TOKENS: &str = "/messages/count_tokens";
 /// A refusal's body has this long.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -191,7 +187,8 @@ impl<'a> Attempt<'a> {
         let headers = own.as_ref().unwrap_or(&request.headers);
         let path = match request.asked {
             Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
-            Asked::Tokens => Cow::Borrowed(COUNT_TOKENS),
+            // Of other targets it isn't asked: see `foreign`.
+            Asked::Tokens => upstream.dialect().count_path(model).unwrap_or_default(),
             Asked::Passed(endpoint) => Cow::Borrowed(endpoint.row().path),
         };
         let call = Call { path: &path, model, base, body, form, key, headers, connect: timeouts.connect };
@@ -293,7 +290,8 @@ impl<'a> Attempt<'a> {
         let target = &self.ongoing.taken.target;
         let metered = told.is_some() || self.is_metered();
         let cost = if metered { self.worker.cost(target, self.request.upstream_model(target), &used.0) } else { None };
-        let shown = cost.filter(|_| told.is_some() && self.worker.edition.settings.telemetry.cost_in_usage);
+        let shown =
+            cost.filter(|_| told.is_some() && self.request.wire != Wire::Gemini && self.worker.edition.settings.telemetry.cost_in_usage);
         let body = match (shown, shown.and_then(|_| usage_span(&body))) {
             (Some(cost), Some(span)) => {
                 let object = with_cost(&body[span.clone()], Dollars(cost));
@@ -322,10 +320,9 @@ impl<'a> Attempt<'a> {
 
     /// What an answer used that doesn't say it.
     fn estimate(&self, body: &[u8]) -> Usage {
-        let output = match (self.request.asked, self.request.wire) {
-            (Asked::Passed(endpoint), _) if endpoint.row().weight != Weight::Answer => 0,
-            (_, Wire::OpenAi) => unstream::tokens(body),
-            (_, Wire::Anthropic) => anthropic::unstream::tokens(body),
+        let output = match self.request.asked {
+            Asked::Passed(endpoint) if endpoint.row().weight != Weight::Answer => 0,
+            Asked::Chat | Asked::Tokens | Asked::Passed(_) => self.request.wire.tokens(body),
         };
         Usage { input: self.request.scan.prompt_tokens(), output, ..Usage::default() }
     }
@@ -343,9 +340,9 @@ impl<'a> Attempt<'a> {
             return Err(Failing::new(outcome, describe(Failure::ErrorBody)));
         }
         let whole = match (self.request.asked, self.request.wire) {
+            (Asked::Tokens, Wire::Gemini) => memchr::memmem::find(body, b"\"totalTokens\"").is_some(),
             (Asked::Tokens, _) => memchr::memmem::find(body, b"\"input_tokens\"").is_some(),
-            (Asked::Chat, Wire::OpenAi) => seen.choices,
-            (Asked::Chat, Wire::Anthropic) => seen.content,
+            (Asked::Chat, wire) => wire.is_answer(&seen),
             (Asked::Passed(endpoint), _) => match endpoint.row().reply {
                 Reply::Json(shown) => shown(&seen),
                 Reply::Words | Reply::Bytes => true,
@@ -472,10 +469,9 @@ impl<'a> Attempt<'a> {
         let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
         response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
         let Whole { body, .. } = self.whole(&mut response).await?;
-        let events = match (self.request.asked, self.request.wire) {
-            (Asked::Passed(_), _) => Some(completion_events(&body).into()),
-            (_, Wire::OpenAi) => unstream::events(&body),
-            (_, Wire::Anthropic) => anthropic::unstream::events(&body),
+        let events = match self.request.asked {
+            Asked::Passed(_) => Some(completion_events(&body).into()),
+            Asked::Chat | Asked::Tokens => self.request.wire.unstreamed(&body),
         };
         let Some(events) = events else { return Err(Failure::Malformed.into()) };
         let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_response));
@@ -491,15 +487,16 @@ impl<'a> Attempt<'a> {
 
     fn reading(&mut self, max_event: usize) -> Reading {
         let scan = &self.request.scan;
-        let stitch = self.leg.as_ref().map(|leg| Box::new(Stitch::new(leg.seam(), leg.mark.clone(), scan.include_usage)));
+        let wire = self.request.wire;
+        let wants_usage = wire == Wire::OpenAi && scan.include_usage;
+        let stitch = self.leg.as_ref().map(|leg| Box::new(Stitch::new(leg.seam(), leg.mark.clone(), wants_usage)));
         let (tally, tale) = match &self.leg {
             Some(leg) => (leg.tally.clone(), Some(leg.tale.clone())),
             None => (Tally::new(scan.prompt_tokens()), self.tale()),
         };
         let hold_tools = self.request.chain.streaming.hold_tools;
-        let wire = self.request.wire;
         let hide_usage = wire == Wire::OpenAi && !scan.include_usage;
-        let shown = scan.include_usage && self.worker.edition.settings.telemetry.cost_in_usage;
+        let shown = wants_usage && self.worker.edition.settings.telemetry.cost_in_usage;
         let priced = if shown { self.tariff() } else { None };
         Reading { wire, max_event, choices: scan.n, hide_usage, hold_tools, tally, priced, tale, stitch }
     }
@@ -507,9 +504,8 @@ impl<'a> Attempt<'a> {
     /// What is said is kept only where somebody else could go on with it.
     fn tale(&self) -> Option<Box<Tale>> {
         let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
-        // Another's words can't be joined to its blocks yet.
-        let joins = self.request.wire == Wire::OpenAi && self.request.asked == Asked::Chat;
-        (joins && self.request.recovery && others.any(|(.., target)| target.goes_on)).then(|| Box::new(Tale::new(&self.request.scan)))
+        let kept = self.request.recovery && self.request.asked == Asked::Chat && others.any(|(.., target)| target.goes_on);
+        kept.then(|| Box::new(Tale::new(&self.request.scan, self.request.wire)))
     }
 
     fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {

@@ -20,8 +20,6 @@ use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
-use crate::dialect::Wire;
-use crate::dialect::anthropic::PING;
 
 /// A comment that every SSE client passes over.
 pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
@@ -115,10 +113,7 @@ impl StreamBody {
     ) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
-        let beats = match request.wire {
-            Wire::OpenAi => HEARTBEAT,
-            Wire::Anthropic => PING,
-        };
+        let beats = request.wire.heartbeat();
         let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
         let tap = request.cache.as_ref().map(Tap::new);
         Self {

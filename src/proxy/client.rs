@@ -289,7 +289,7 @@ impl Upstream {
             tls: provider.base_url.starts_with("https:"),
         };
         // Only OpenAI's has to be asked.
-        let keeps_usage = Cell::new(dialect.wire() != Some(Wire::OpenAi) || !provider.asks_usage);
+        let keeps_usage = Cell::new(dialect.wire() != Wire::OpenAi || !provider.asks_usage);
         Ok(Self { transport: Transport::Http(Box::new(http)), dialect, keeps_usage })
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Foreign {
     target: &'static dyn Seam,
     /// Seconds since 1970.
     now: u64,
+    /// How many answers are asked for.
+    choices: u32,
     /// The request, as it is sent.
     pub(super) body: Bytes,
     /// What of it was left out.
@@ -57,10 +59,10 @@ impl Foreign {
     pub(super) fn at(worker: &Worker, request: &Prepared, target: &Target, half: Option<Half<'_>>) -> Result<Option<Box<Self>>, Unfit> {
         let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
         let (caller, dialect) = (request.wire, upstream.dialect());
-        if dialect.wire() == Some(caller) {
+        if dialect.wire() == caller {
             return Ok(None);
         }
-        let seam = dialect.seam();
+        let seam = dialect.wire().seam();
         match request.asked {
             Asked::Chat => {}
             Asked::Tokens => return Err(Unfit::new("the question for a count of tokens")),
@@ -68,6 +70,8 @@ impl Foreign {
         }
         let mut chat = caller.seam().read_request(&request.body)?;
         chat.model = request.upstream_model(target).into();
+        // Gemini's stands in the path.
+        chat.stream = request.scan.stream;
         chat.tell_usage |= upstream.tells_usage();
         if let Some(Half { way, said, tokens }) = half
             && !chat.go_on(way, said, tokens)
@@ -78,7 +82,15 @@ impl Foreign {
         let own = |name: &HeaderName| VENDORS.iter().any(|vendor| name.as_str().starts_with(vendor));
         let now = worker.gateway.clock.wall().as_secs();
         let headers = request.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
-        Ok(Some(Box::new(Self { caller, target: seam, now, body: written.body, dropped: written.dropped, headers })))
+        Ok(Some(Box::new(Self {
+            caller,
+            target: seam,
+            now,
+            choices: request.scan.n,
+            body: written.body,
+            dropped: written.dropped,
+            headers,
+        })))
     }
 
     /// A whole answer in the caller's dialect.
@@ -97,7 +109,7 @@ impl Foreign {
         let mut parser = Parser::new(max_event);
         parser.push(first);
         let (reader, writer) = (self.target.stream_reader(), self.caller.seam().stream_writer(self.now));
-        Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None })
+        Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None, open: Some(self.choices) })
     }
 }
 
@@ -110,6 +122,9 @@ struct Translated {
     writer: Box<dyn StreamWriter>,
     /// Told once everything before it was.
     failed: Option<Failure>,
+    /// How many answers haven't told why they ended: with none, only the terminal event is missing, which some leave out. None
+    /// once it is whole.
+    open: Option<u32>,
 }
 
 impl Translated {
@@ -123,6 +138,11 @@ impl Translated {
                 event => event,
             };
             match event {
+                None if ended && self.failed.is_none() && self.open == Some(0) => {
+                    self.open = None;
+                    self.writer.write(&Delta::End, &mut out);
+                    return out;
+                }
                 None => return out,
                 Some(Ok(frame)) => self.translate(&frame, &mut out),
                 Some(Err(_)) => {
@@ -140,8 +160,17 @@ impl Translated {
             return out.extend_from_slice(&frame.raw);
         }
         let Some(data) = &frame.data else { return };
-        let writer = &mut self.writer;
-        let read = self.reader.read(data, &mut |delta: Delta<'_>| writer.write(&delta, out));
+        let (writer, open) = (&mut self.writer, &mut self.open);
+        let read = self.reader.read(data, &mut |delta: Delta<'_>| {
+            match delta {
+                Delta::End => *open = None,
+                Delta::Finish { .. } => *open = open.map(|open| open.saturating_sub(1)),
+                // It went on after a reason that was none.
+                Delta::Text { .. } | Delta::Arguments { .. } if *open == Some(0) => *open = Some(1),
+                _ => {}
+            }
+            writer.write(&delta, out);
+        });
         if read.is_err() && frame.complete {
             // Whoever reads this counts what is no event.
             out.extend_from_slice(b"data: ");

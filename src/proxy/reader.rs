@@ -12,24 +12,15 @@ use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
 use crate::base::{Dollars, Tariff};
-use crate::dialect::anthropic;
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::alike::Classifier;
 use crate::dialect::openai::frame::{Kind, Seen};
 use crate::dialect::scan::error_parts;
-use crate::dialect::{Tally, Wire, usage, with_cost};
+use crate::dialect::{Begun, Tally, Wire, gemini, usage, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::ledger::{cost, plus};
 use crate::stream::sse::{Frame, Parser};
 use crate::stream::{Input, Phase, Relay, Step};
-
-/// The terminal event of a dialect's streams.
-fn terminal(wire: Wire) -> &'static [u8] {
-    match wire {
-        Wire::OpenAi => b"data: [DONE]\n\n",
-        Wire::Anthropic => anthropic::TERMINAL,
-    }
-}
 
 /// What reading has led to.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,6 +84,8 @@ pub(super) struct Reader {
 struct Held {
     events: Outgoing,
     spoke: u64,
+    /// Of a later leg: what the caller has of the stream without it.
+    begun: Option<Box<Begun>>,
 }
 
 impl Reader {
@@ -162,6 +155,9 @@ impl Reader {
     /// What was said, and what it took; once reading is over.
     pub(super) fn take_tale(&mut self) -> Option<(Box<Tale>, Tally)> {
         let mut tale = self.how.tale.take()?;
+        if let Some(begun) = self.held.take().and_then(|held| held.begun) {
+            tale.begun = *begun;
+        }
         tale.numbered = self.numbered;
         Some((tale, self.how.tally.clone()))
     }
@@ -218,20 +214,27 @@ impl Reader {
             return Progress::More;
         }
         self.numbered |= id.is_some();
-        let Some(data) = said else { return self.step(Input::Idle, self.comment(raw), None, codes) };
+        let Some(data) = said else {
+            // Gemini's SDKs take a comment for an answer.
+            let comment = if self.how.wire == Wire::Gemini { Bytes::new() } else { self.comment(raw) };
+            return self.step(Input::Idle, comment, None, codes);
+        };
         let event = if complete { raw } else { completed(&raw) };
         let seen = match self.how.wire {
             Wire::OpenAi => self.classifier.classify(&data),
-            Wire::Anthropic => anthropic::frame::classify(&data),
+            wire => wire.classify(&data),
         };
         self.lively |= seen.kind != Kind::Ping;
-        if let (Some(tale), None) = (&mut self.how.tale, &self.how.stitch) {
+        // Of what is withheld the caller has nothing yet.
+        let withheld = self.held.is_some() || self.how.hold_tools && seen.tool_call;
+        if let (Some(tale), None, false) = (&mut self.how.tale, &self.how.stitch, withheld) {
             tale.begun.note(&data, &seen);
         }
         if let Some(usage) = &seen.usage {
             match self.how.wire {
                 Wire::OpenAi => self.how.tally.usage(&data[usage.clone()]),
                 Wire::Anthropic => self.how.tally.more_usage(&data[usage.clone()]),
+                Wire::Gemini => self.how.tally.said(gemini::usage(&data[usage.clone()])),
             }
         }
         let event = match (&self.how.priced, &seen.usage) {
@@ -289,8 +292,11 @@ impl Reader {
             self.count(seen, words.as_deref());
             self.stirs = true;
         }
-        let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &self.how.tale) else { return Progress::More };
-        match stitch.event(data, seen, &tale.begun) {
+        let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &mut self.how.tale) else { return Progress::More };
+        if self.how.hold_tools && seen.tool_call && self.held.is_none() {
+            self.held = Some(Held { begun: Some(Box::new(tale.begun.clone())), ..Held::default() });
+        }
+        match stitch.event(data, seen, &mut tale.begun, &self.how.tally.total().0) {
             Stitched::Nothing => self.step(Input::Idle, Bytes::new(), None, codes),
             Stitched::Event(event, words) => {
                 let input = Input::Content { spoke: u64::from(words.is_some() || seen.spoke != 0), finished: seen.finished };
@@ -302,8 +308,8 @@ impl Reader {
 
     /// Before the terminal event: what is withheld goes out.
     fn last_words(&mut self, codes: &BTreeMap<String, String>) -> Progress {
-        if let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &self.how.tale) {
-            match stitch.end(&tale.begun) {
+        if let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &mut self.how.tale) {
+            match stitch.end(&mut tale.begun) {
                 Stitched::Nothing => {}
                 Stitched::Event(event, words) => {
                     self.pass(Input::Content { spoke: 1, finished: 0 }, &Seen::default(), event, words.as_deref(), codes);
@@ -361,7 +367,7 @@ impl Reader {
             }
             Step::Finish { add_terminal } => {
                 self.used();
-                self.out.push(if add_terminal { Bytes::from_static(terminal(self.how.wire)) } else { event });
+                self.out.push(if add_terminal { Bytes::from_static(self.how.wire.terminal()) } else { event });
                 Progress::Finished
             }
             Step::TryNext(failure) | Step::Fail(failure) => Progress::Failed(outcome(failure, data, codes)),
@@ -379,7 +385,7 @@ impl Reader {
             if let Some(cost) = plus(self.how.tally.spent(), last) {
                 usage = String::from_utf8_lossy(&with_cost(usage.as_bytes(), Dollars(cost))).into_owned();
             }
-            self.out.push(tale.begun.usage(&usage));
+            self.out.push(tale.begun.usage(&usage).unwrap_or_default());
         }
     }
 }

@@ -20,7 +20,7 @@ use super::tale::Tale;
 use super::worker::Worker;
 use crate::access::least_tokens;
 use crate::actors::Pick;
-use crate::dialect::openai::carry::{Carried, carried};
+use crate::dialect::carry::{Carried, carried};
 use crate::dialect::{Counter, Tally};
 use crate::health::{Outcome, Pass};
 use crate::routing::{Choice, Failed, Onward, Taken};
@@ -195,7 +195,9 @@ impl Mender {
         counter.read(said);
         let tokens = counter.tokens();
         let asked = |way| match Foreign::at(&self.worker, request, &taken.target, Some(Half { way, said, tokens })) {
-            Ok(None) => Some((carried(&request.body, &request.scan, &Carried { model, way, said, tokens, usage })?, None)),
+            Ok(None) => {
+                Some((carried(&request.body, &request.scan, &Carried { wire: request.wire, model, way, said, tokens, usage })?, None))
+            }
             Ok(Some(foreign)) => Some((foreign.body.clone(), Some(foreign))),
             Err(_) => None,
         };
@@ -205,8 +207,7 @@ impl Mender {
         let mut tally = self.broke.tally.clone();
         tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
-        // Where events have an `id`, a blank line of its own would be taken for one.
-        let end = if self.broke.tale.numbered { "\n" } else { "\n\n" };
+        let mark = format!("stagedoor recovered from={from} to={to} at={at}");
         Some(Leg {
             body,
             foreign,
@@ -214,7 +215,7 @@ impl Mender {
             way,
             tale: self.broke.tale.clone(),
             tally,
-            mark: format!(": stagedoor recovered from={from} to={to} at={at}{end}").into(),
+            mark: self.broke.tale.begun.mark(&mark, self.broke.tale.numbered),
         })
     }
 

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::tale::words;
 use crate::dialect::openai::frame::{Kind, Seen};
-use crate::dialect::openai::stitch::Begun;
+use crate::dialect::{Begun, Usage};
 use crate::stream::{Heard, Seam};
 
 /// See the module's text.
@@ -33,8 +33,8 @@ impl Stitch {
         Self { seam, mark: Some(mark), wants_usage }
     }
 
-    /// An event with content, or with nothing to show.
-    pub(super) fn event(&mut self, data: &Bytes, seen: &Seen, begun: &Begun) -> Stitched {
+    /// An event with content, or with nothing to show. `used`: by all legs so far.
+    pub(super) fn event(&mut self, data: &Bytes, seen: &Seen, begun: &mut Begun, used: &Usage) -> Stitched {
         let text = seen.text.clone().map(|span| words(data, span));
         let heard = text.as_deref().map_or(Heard::Nothing, |text| self.seam.hear(text));
         // Thoughts are not words of the answer, and a second mind's would not follow from the first's.
@@ -54,12 +54,12 @@ impl Stitch {
         if text.is_none() && !new.is_empty() {
             out.extend(begun.words(&new));
         }
-        out.extend(begun.stitched(data, (!same).then_some(new.as_str())));
+        out.extend(begun.stitched(data, seen, (!same).then_some(new.as_str()), used));
         Stitched::Event(out.freeze(), (!new.is_empty()).then_some(new))
     }
 
     /// The target has nothing more to say.
-    pub(super) fn end(&mut self, begun: &Begun) -> Stitched {
+    pub(super) fn end(&mut self, begun: &mut Begun) -> Stitched {
         match self.seam.end() {
             Heard::Differs => Stitched::Differs,
             Heard::Nothing | Heard::All => Stitched::Nothing,

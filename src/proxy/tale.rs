@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::dialect::openai::frame::{Kind, Seen};
-use crate::dialect::openai::stitch::Begun;
 use crate::dialect::scan::{Scan, text_at};
+use crate::dialect::{Begun, Wire};
 use crate::stream::{Barred, Said};
 
 /// See the module's text.
@@ -20,9 +20,9 @@ pub(super) struct Tale {
 }
 
 impl Tale {
-    /// Of a stream that such a request asks for.
-    pub(super) fn new(scan: &Scan) -> Self {
-        let mut tale = Self::default();
+    /// Of a stream that such a request asks for in this dialect.
+    pub(super) fn new(scan: &Scan, wire: Wire) -> Self {
+        let mut tale = Self { begun: Begun::new(wire), ..Self::default() };
         let bars = [
             (scan.n > 1, Barred::Choices),
             (scan.logprobs, Barred::Logprobs),

@@ -12,8 +12,7 @@ use super::prices::PriceTable;
 use crate::access::{VirtualKey, glob_matches};
 use crate::base::{Rates, Secret};
 use crate::dialect::Wire;
-use crate::dialect::gemini::{self, Gemini};
-use crate::dialect::seam::Seam;
+use crate::dialect::gemini;
 use crate::health::Thresholds;
 pub use crate::routing::{Caching, Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
@@ -313,23 +312,31 @@ impl Dialect {
         }
     }
 
-    /// What a caller speaks who speaks the same; None where callers don't.
-    pub fn wire(self) -> Option<Wire> {
+    /// What a caller speaks who speaks the same.
+    pub fn wire(self) -> Wire {
         match self {
-            Dialect::OpenAi | Dialect::Azure | Dialect::Rehearsal => Some(Wire::OpenAi),
-            Dialect::Anthropic => Some(Wire::Anthropic),
-            Dialect::Gemini => None,
+            Dialect::OpenAi | Dialect::Azure | Dialect::Rehearsal => Wire::OpenAi,
+            Dialect::Anthropic => Wire::Anthropic,
+            Dialect::Gemini => Wire::Gemini,
         }
-    }
-
-    /// How it is spoken to others.
-    pub fn seam(self) -> &'static dyn Seam {
-        self.wire().map_or(&Gemini, Wire::seam)
     }
 
     /// The path of a chat with a model below the API's base.
     pub fn chat_path(self, model: &str, stream: bool) -> Cow<'static, str> {
-        self.wire().map_or_else(|| Cow::Owned(gemini::path(model, stream)), |wire| Cow::Borrowed(wire.chat_path()))
+        match self.wire() {
+            Wire::OpenAi => Cow::Borrowed("/chat/completions"),
+            Wire::Anthropic => Cow::Borrowed("/messages"),
+            Wire::Gemini => Cow::Owned(gemini::path(model, stream)),
+        }
+    }
+
+    /// The path where a request's tokens are counted; None where they aren't.
+    pub fn count_path(self, model: &str) -> Option<Cow<'static, str>> {
+        match self.wire() {
+            Wire::OpenAi => None,
+            Wire::Anthropic => Some(Cow::Borrowed("/messages/count_tokens")),
+            Wire::Gemini => Some(Cow::Owned(gemini::count_path(model))),
+        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! What one event of a Messages stream is, told from its data, in the terms in which the relay asks of OpenAI's: has it words, an
 //! end, a usage, an error? For streams that reach a caller of this dialect untouched.
 
-use std::ops::Range;
-
 use crate::dialect::node::{Members, Node};
 use crate::dialect::openai::frame::{Kind, Seen};
 
@@ -19,20 +17,20 @@ pub fn classify(data: &[u8]) -> Seen {
     match m.text("type").as_deref() {
         Some("message_start") => {
             let mut message = m.object("message").unwrap_or_default();
-            let mut span = |name| message.take(name).map(|node| span(data, node));
+            let mut span = |name| message.take(name).map(|node| node.span_in(data));
             Seen { id: span("id"), model: span("model"), usage: span("usage"), ..of(Kind::Empty) }
         }
-        Some("content_block_start") => begun(m),
+        Some("content_block_start") => begun(data, m),
         Some("content_block_delta") => said(data, m),
         Some("message_delta") => {
-            let usage = m.take("usage").map(|node| span(data, node));
-            let reason = m.object("delta").and_then(|mut delta| delta.take("stop_reason")).map(|node| span(data, node));
+            let usage = m.take("usage").map(|node| node.span_in(data));
+            let reason = m.object("delta").and_then(|mut delta| delta.take("stop_reason")).map(|node| node.span_in(data));
             let finish = reason.is_some();
             Seen { usage, reason, finish, finished: u64::from(finish), ..of(Kind::Empty) }
         }
         Some("message_stop") => of(Kind::Done),
         Some("ping") => of(Kind::Ping),
-        Some("error") => Seen { error: m.take("error").map(|node| span(data, node)), ..of(Kind::Error) },
+        Some("error") => Seen { error: m.take("error").map(|node| node.span_in(data)), ..of(Kind::Error) },
         // An error of somebody on the way.
         None if m.take("error").is_some() => of(Kind::Error),
         _ => of(Kind::Empty),
@@ -44,11 +42,11 @@ fn content() -> Seen {
 }
 
 /// A block that begins says something where it is more than an empty text.
-fn begun(mut m: Members<'_>) -> Seen {
+fn begun(data: &[u8], mut m: Members<'_>) -> Seen {
     let mut block = m.object("content_block").unwrap_or_default();
     let full = |block: &mut Members<'_>, name: &str| block.text(name).is_some_and(|text| !text.is_empty());
     match block.text("type").as_deref() {
-        Some("text") if !full(&mut block, "text") => Seen::default(),
+        Some("text") => words(data, block.take("text")),
         Some("thinking") if !full(&mut block, "thinking") => Seen::default(),
         Some("thinking" | "redacted_thinking") => Seen { reasoning: true, ..content() },
         Some("tool_use" | "server_tool_use" | "mcp_tool_use") => Seen { tool_call: true, ..content() },
@@ -59,9 +57,7 @@ fn begun(mut m: Members<'_>) -> Seen {
 fn said(data: &[u8], mut m: Members<'_>) -> Seen {
     let mut delta = m.object("delta").unwrap_or_default();
     match delta.text("type").as_deref() {
-        Some("text_delta") => {
-            full(delta.take("text")).map_or_else(Seen::default, |node| Seen { text: Some(span(data, node)), ..content() })
-        }
+        Some("text_delta") => words(data, delta.take("text")),
         Some("thinking_delta") => full(delta.take("thinking")).map_or_else(Seen::default, |_| Seen { reasoning: true, ..content() }),
         Some("input_json_delta") => full(delta.take("partial_json")).map_or_else(Seen::default, |_| Seen { tool_call: true, ..content() }),
         Some("signature_delta") => Seen::default(),
@@ -69,15 +65,14 @@ fn said(data: &[u8], mut m: Members<'_>) -> Seen {
     }
 }
 
+/// A text of the answer's.
+fn words(data: &[u8], text: Option<Node<'_>>) -> Seen {
+    full(text).map_or_else(Seen::default, |node| Seen { text: Some(node.span_in(data)), ..content() })
+}
+
 /// A text that isn't empty.
 fn full(node: Option<Node<'_>>) -> Option<Node<'_>> {
     node.filter(|node| node.raw().len() > 2)
-}
-
-/// Where a value stands in the data that it was read from.
-fn span(data: &[u8], node: Node<'_>) -> Range<usize> {
-    let start = node.raw().as_ptr() as usize - data.as_ptr() as usize;
-    start..start + node.raw().len()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
 
 pub mod frame;
 mod read;
+pub mod stitch;
 mod stream;
 mod types;
 pub mod unstream;

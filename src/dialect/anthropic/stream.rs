@@ -128,23 +128,12 @@ enum Block {
 }
 
 impl Writer {
-    fn event(out: &mut Vec<u8>, name: &str, rest: impl FnOnce(&mut Draft)) {
-        let mut d = Draft::behind(std::mem::take(out));
-        d.line("event: ").line(name).line("\ndata: ");
-        d.object(|d| {
-            d.key("type").text(name);
-            rest(d);
-        });
-        *out = d.into_vec();
-        out.extend_from_slice(b"\n\n");
-    }
-
     fn begin(&mut self, id: &str, model: &str, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.begun, true) {
             return;
         }
         let spent = self.spent;
-        Self::event(out, "message_start", |d| {
+        event(out, "message_start", |d| {
             d.key("message").object(|d| {
                 d.key("id").text(id).key("type").text("message").key("role").text("assistant").key("model").text(model);
                 d.key("content").list(|_| {}).key("stop_reason").null().key("stop_sequence").null();
@@ -156,7 +145,7 @@ impl Writer {
     fn close(&mut self, out: &mut Vec<u8>) {
         if self.open.take().is_some() {
             let index = self.blocks - 1;
-            Self::event(out, "content_block_stop", |d| _ = d.key("index").count(index));
+            event(out, "content_block_stop", |d| _ = d.key("index").count(index));
         }
     }
 
@@ -170,12 +159,12 @@ impl Writer {
         let index = self.blocks;
         self.blocks += 1;
         self.open = Some(block);
-        Self::event(out, "content_block_start", |d| _ = d.key("index").count(index).key("content_block").object(content));
+        event(out, "content_block_start", |d| _ = d.key("index").count(index).key("content_block").object(content));
     }
 
     fn delta(&mut self, out: &mut Vec<u8>, kind: &str, field: &str, text: &str) {
         let index = self.blocks.saturating_sub(1);
-        Self::event(out, "content_block_delta", |d| {
+        event(out, "content_block_delta", |d| {
             d.key("index").count(index).key("delta").object(|d| _ = d.key("type").text(kind).key(field).text(text));
         });
     }
@@ -185,7 +174,7 @@ impl Writer {
         self.close(out);
         let (finish, stop) = self.finish.take().unwrap_or((Finish::Stop, None));
         let (finish, spent) = (ended(finish, self.called, self.refused), self.spent);
-        Self::event(out, "message_delta", |d| {
+        event(out, "message_delta", |d| {
             d.key("delta").object(|d| {
                 d.key("stop_reason").text(finish_name(finish));
                 match &stop {
@@ -195,7 +184,7 @@ impl Writer {
             });
             usage(d.key("usage"), &spent);
         });
-        Self::event(out, "message_stop", |_| {});
+        event(out, "message_stop", |_| {});
     }
 }
 
@@ -239,7 +228,7 @@ impl StreamWriter for Writer {
                 self.finish = Some((*finish, stop.as_deref().map(str::to_owned)));
             }
             Delta::Spent(spent) => self.spent = *spent,
-            Delta::Ping => Self::event(out, "ping", |_| {}),
+            Delta::Ping => event(out, "ping", |_| {}),
             Delta::Error { kind, message } => {
                 out.extend_from_slice(b"event: error\ndata: ");
                 out.extend_from_slice(&error(kind, message));
@@ -250,6 +239,18 @@ impl StreamWriter for Writer {
             _ => {}
         }
     }
+}
+
+/// Writes an event behind what is there.
+pub(super) fn event(out: &mut Vec<u8>, name: &str, rest: impl FnOnce(&mut Draft)) {
+    let mut d = Draft::behind(std::mem::take(out));
+    d.line("event: ").line(name).line("\ndata: ");
+    d.object(|d| {
+        d.key("type").text(name);
+        rest(d);
+    });
+    *out = d.into_vec();
+    out.extend_from_slice(b"\n\n");
 }
 
 fn thinking_block(d: &mut Draft) {

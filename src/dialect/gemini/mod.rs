@@ -5,18 +5,28 @@
 
 use bytes::Bytes;
 
+use super::Usage;
 use super::chat::{Answer, Request};
+use super::node::Node;
 use super::scan::ErrorParts;
 use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
 
+pub mod frame;
 mod read;
 mod schema;
+pub mod stitch;
 mod stream;
 mod types;
+pub mod unstream;
 mod write;
 
 pub(super) use types::is_proof;
-pub use types::{error_status, path};
+pub use types::{count_path, error_status, path};
+
+/// Reads a `usageMetadata` object. None where it doesn't say what was used, or nothing that can be believed.
+pub fn usage(object: &[u8]) -> Option<Usage> {
+    read::spent(Node::whole(object)?)
+}
 
 /// Google's error object.
 pub fn error(status: u16, kind: &str, message: &str) -> Bytes {

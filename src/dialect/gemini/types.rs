@@ -113,10 +113,19 @@ pub(super) fn level_name(effort: Effort) -> &'static str {
 /// The path of a chat below the API's base. The name is the model's own, `models/` before it or not; what a path can't hold
 /// is escaped.
 pub fn path(model: &str, stream: bool) -> String {
+    method_path(model, if stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" })
+}
+
+/// The path below the API's base where a request's tokens are counted.
+pub fn count_path(model: &str) -> String {
+    method_path(model, ":countTokens")
+}
+
+fn method_path(model: &str, method: &str) -> String {
     let folder = if model.starts_with("tunedModels/") { "" } else { "models/" };
     let mut path = format!("/{folder}");
     segment(&mut path, model.strip_prefix("models/").unwrap_or(model), folder.is_empty());
-    path.push_str(if stream { ":streamGenerateContent?alt=sse" } else { ":generateContent" });
+    path.push_str(method);
     path
 }
 

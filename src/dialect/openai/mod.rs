@@ -8,7 +8,6 @@ use super::scan::ErrorParts;
 use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
 
 pub mod alike;
-pub mod carry;
 pub mod frame;
 mod read;
 pub mod stitch;

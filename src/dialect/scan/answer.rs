@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::members::Members;
 use super::walk::{Fault, Str, Walk, cut, lossy};
+use crate::dialect::gemini;
 use crate::dialect::usage::{self, Usage};
 
 const ERROR_CHARS: usize = 2_000;
@@ -24,6 +25,8 @@ pub struct Answer {
     pub output: bool,
     /// `content` is a list: Messages.
     pub content: bool,
+    /// `candidates` is a list, or a prompt was held back: Gemini's.
+    pub candidates: bool,
     /// The value of `error`, unless null.
     pub error: Option<Range<usize>>,
     /// What its `usage` object says, where that can be believed.
@@ -104,12 +107,17 @@ impl Answer {
             return Ok(());
         }
         let value = walk.skip()?;
+        if &*name == b"usageMetadata" && first == Some(b'{') {
+            self.usage = gemini::usage(walk.raw(value));
+            return Ok(());
+        }
         match (&*name, first) {
             (b"choices", _) => self.choices = first == Some(b'['),
             (b"data", _) => self.data = first == Some(b'['),
             (b"results", _) => self.results = first == Some(b'['),
             (b"output", _) => self.output = first == Some(b'['),
             (b"content", _) => self.content = first == Some(b'['),
+            (b"candidates", Some(b'[')) | (b"promptFeedback", Some(b'{')) => self.candidates = true,
             (b"error", _) => self.error = (first != Some(b'n')).then_some(value),
             (b"model", Some(b'"')) => self.model = Some(value),
             (b"id", Some(b'"')) => self.id = Some(value),

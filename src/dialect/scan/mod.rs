@@ -6,6 +6,7 @@
 
 mod answer;
 mod form;
+mod generate;
 pub(crate) mod members;
 mod refusal;
 mod request;
@@ -15,6 +16,7 @@ pub(crate) mod walk;
 
 pub use answer::{Answer, ErrorParts, NotJson, answer, error_parts, usage_span};
 pub use form::form;
+pub use generate::{Named, generate};
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
 pub(in crate::dialect) use rewrite::{Edit, edits, quoted, spliced};

@@ -70,9 +70,9 @@ impl Refusal {
     }
 
     /// The list of messages is longer than any conversation.
-    pub(super) fn too_many_messages(most: usize, at: usize) -> Self {
-        let message = format!("`messages` holds more than {most} messages: one too many begins at byte {at}; send fewer.");
-        Self { code: "too_many_messages", param: Some("messages"), message }
+    pub(super) fn too_many(param: &'static str, most: usize, at: usize) -> Self {
+        let message = format!("`{param}` holds more than {most} messages: one too many begins at byte {at}; send fewer.");
+        Self { code: "too_many_messages", param: Some(param), message }
     }
 
     /// A field has to be there.

@@ -287,7 +287,7 @@ impl Reader<'_> {
         }
         while more {
             if self.scan.message_count == MAX_MESSAGES {
-                return Err(Refusal::too_many_messages(MAX_MESSAGES, self.walk.at()));
+                return Err(Refusal::too_many("messages", MAX_MESSAGES, self.walk.at()));
             }
             self.scan.message_count += 1;
             self.members(|reader, key| match &*reader.walk.name(key) {

@@ -25,7 +25,8 @@ pub fn rewritten_with_usage(body: &Bytes, scan: &Scan, upstream_model: &str) -> 
 /// What has to change in a body before it is sent.
 pub(in crate::dialect) fn edits<'a>(scan: &Scan, upstream_model: &str, ask_usage: bool) -> Vec<Edit<'a>> {
     let mut edits = Vec::new();
-    if scan.model.value != upstream_model {
+    // Gemini's stands in its path.
+    if scan.model.value != upstream_model && !scan.model.span.is_empty() {
         edits.push((scan.model.span.clone(), Cow::Owned(quoted(upstream_model))));
     }
     if let Some(models) = &scan.models {

@@ -17,7 +17,10 @@ use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
 use super::super::body::unread;
-use super::super::error::{Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, unreadable_event};
+use super::super::error::{
+    Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, gemini_broken_event, gemini_fault_event,
+    unreadable_event,
+};
 use super::super::respond::{Standings, describe, identify, identify_in, limits};
 use super::cached;
 use super::find;
@@ -103,7 +106,7 @@ async fn prepare(
     }
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
-    let Read { body, scan, form } = read(worker, request, payload, asked).await?;
+    let Read { body, scan, form } = read(worker, request, payload, (wire, asked)).await?;
     record.stream = scan.stream;
     let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
@@ -221,15 +224,16 @@ pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Prepared, mut record: R
         Ok(Served::Piped(pipe)) => piped(worker, &prepared, *pipe, record),
         // A stream is only ever made where one was asked for.
         Ok(Served::Stream(_)) => refused(&Error::crashed(), record, prepared.wire),
-        Err(Fault::Unfit { .. }) if prepared.asked == Asked::Tokens => counted(prepared.scan.prompt_tokens(), record),
+        Err(Fault::Unfit { .. }) if prepared.asked == Asked::Tokens => counted(prepared.scan.prompt_tokens(), record, prepared.wire),
         Err(fault) => failed(&fault, record, prepared.wire),
     }
 }
 
 /// Where no target counts tokens: about how many there are.
-fn counted(tokens: u64, mut record: Record) -> HttpResponse {
-    let mut response = HttpResponse::Ok().json(serde_json::json!({ "input_tokens": tokens }));
-    identify_in(dialect::Wire::Anthropic, response.headers_mut(), &record.id);
+fn counted(tokens: u64, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+    let name = if wire == dialect::Wire::Gemini { "totalTokens" } else { "input_tokens" };
+    let mut response = HttpResponse::Ok().json(serde_json::json!({ name: tokens }));
+    identify_in(wire, response.headers_mut(), &record.id);
     record.settle();
     limits(response.headers_mut(), record.standing());
     record.end(200, "");
@@ -324,6 +328,7 @@ fn events(wire: dialect::Wire) -> (FaultEvent, BrokenEvent) {
     match wire {
         dialect::Wire::OpenAi => (fault_event, broken_event),
         dialect::Wire::Anthropic => (anthropic_fault_event, anthropic_broken_event),
+        dialect::Wire::Gemini => (gemini_fault_event, gemini_broken_event),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cached;
 pub(super) mod chat;
+pub(super) mod gemini;
 pub(super) mod messages;
 pub(super) mod models;
 mod reading;

@@ -7,7 +7,9 @@ use bytes::Bytes;
 
 use super::super::body::{read_form, read_json};
 use super::super::error::Error;
+use super::gemini;
 use crate::access::estimated_tokens;
+use crate::dialect::Wire;
 use crate::dialect::endpoint::Weight;
 use crate::dialect::scan::{self, Refusal, Scan};
 use crate::proxy::{Asked, Worker};
@@ -24,7 +26,12 @@ pub(super) struct Read {
 }
 
 /// Reads what is asked there.
-pub(super) async fn read(worker: &Worker, request: &HttpRequest, payload: &mut Payload, asked: Asked) -> Result<Read, Error> {
+pub(super) async fn read(
+    worker: &Worker,
+    request: &HttpRequest,
+    payload: &mut Payload,
+    (wire, asked): (Wire, Asked),
+) -> Result<Read, Error> {
     if asked.is_form() {
         let (body, content_type) = read_form(worker, request, payload).await?;
         let kind = content_type.clone();
@@ -32,11 +39,13 @@ pub(super) async fn read(worker: &Worker, request: &HttpRequest, payload: &mut P
         return Ok(Read { body, scan, form: Some(content_type) });
     }
     let body = read_json(worker, request, payload).await?;
-    let read = match asked {
-        Asked::Chat | Asked::Tokens => scan::request,
-        Asked::Passed(_) => scan::passthrough,
-    };
-    let mut scan = scanned(&body, read).await?;
+    let named = if wire == Wire::Gemini { gemini::named(request) } else { None };
+    let mut scan = scanned(&body, move |body| match (named, asked) {
+        (Some(named), _) => scan::generate(body, named, asked == Asked::Tokens),
+        (None, Asked::Chat | Asked::Tokens) => scan::request(body),
+        (None, Asked::Passed(_)) => scan::passthrough(body),
+    })
+    .await?;
     scan.stream &= asked.streams();
     Ok(Read { body, scan, form: None })
 }

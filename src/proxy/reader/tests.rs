@@ -79,7 +79,7 @@ fn cut_anywhere_before_the_finish_reason_it_fails() {
             assert!(sent.len() <= finish.max(cut));
         } else {
             assert_eq!(progress, Progress::Finished, "cut at {cut}");
-            assert!(sent.ends_with(terminal(Wire::OpenAi)));
+            assert!(sent.ends_with(Wire::OpenAi.terminal()));
         }
     }
 }
@@ -135,8 +135,8 @@ fn what_vendors_send_is_judged_right_at_every_cut_and_in_every_chunking() {
             let whole = progress == Progress::Finished;
             assert_eq!(whole, !matches!(stream.ends, Ends::Broken(_)), "{}: {progress:?}", about());
             if stream.ends == Ends::Unmarked {
-                assert!(sent.ends_with(terminal(Wire::OpenAi)), "{}", about());
-                sent.truncate(sent.len() - terminal(Wire::OpenAi).len());
+                assert!(sent.ends_with(Wire::OpenAi.terminal()), "{}", about());
+                sent.truncate(sent.len() - Wire::OpenAi.terminal().len());
             }
             // What breaks within the piece that it began with was never sent.
             if whole || !sent.is_empty() {
@@ -163,7 +163,7 @@ fn what_vendors_send_is_never_whole_before_its_finish_reason() {
         for cut in 0..end {
             let (sent, progress) = read([&stream.bytes[..cut]]);
             assert!(matches!(progress, Progress::Failed(_)), "{} cut at {cut}: {progress:?}", stream.name);
-            assert!(!sent.ends_with(terminal(Wire::OpenAi)), "{} cut at {cut}", stream.name);
+            assert!(!sent.ends_with(Wire::OpenAi.terminal()), "{} cut at {cut}", stream.name);
         }
     }
 }
@@ -182,7 +182,7 @@ proptest! {
         if progress == Progress::Finished {
             prop_assert!(terminals > 0 && (sent.ends_with(b"\n\n") || sent.ends_with(b"\r\r") || sent.ends_with(b"\r\n") || sent.ends_with(b"\n\r")));
         } else {
-            prop_assert!(!sent.ends_with(terminal(Wire::OpenAi)), "{:?} {}", progress, String::from_utf8_lossy(&sent));
+            prop_assert!(!sent.ends_with(Wire::OpenAi.terminal()), "{:?} {}", progress, String::from_utf8_lossy(&sent));
         }
     }
 

@@ -1,13 +1,16 @@
 //! The request that asks a target to go on with a half-said answer: the caller's own bytes with a message, a mark or two and
-//! the limit changed in place, so that every field that the gateway doesn't know goes along.
+//! the limit changed in place, so that every field that the gateway doesn't know goes along. For targets of the caller's own
+//! dialect; the others' is told through the neutral shape (`onward`).
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::dialect::scan::walk::{Fault, Walk};
-use crate::dialect::scan::{Edit, Scan, edits, quoted, spliced};
+use super::Wire;
+use super::scan::members::Members;
+use super::scan::walk::{Fault, Walk};
+use super::scan::{Edit, Scan, edits, quoted, spliced};
 use crate::stream::Way;
 
 /// Before and after the text that a user's message quotes.
@@ -25,6 +28,8 @@ pub(in crate::dialect) fn quote(text: &str) -> String {
 /// A half-said answer, and who is to go on with it.
 #[derive(Clone, Copy, Debug)]
 pub struct Carried<'a> {
+    /// The dialect of both.
+    pub wire: Wire,
     /// What the target calls the model.
     pub model: &'a str,
     /// How it is asked.
@@ -44,29 +49,45 @@ pub fn carried(body: &Bytes, scan: &Scan, carried: &Carried<'_>) -> Option<Bytes
     if carried.way != Way::Splice {
         let messages = scan.messages.clone()?;
         let text = carried.said.trim_end();
-        if text.is_empty() || ends_with_assistant(&body[messages.clone()]) {
+        if text.is_empty() || ends_with_assistant(&body[messages.clone()], carried.wire) {
             return None;
         }
         let last = messages.end - 1;
-        edits.push((last..last, Cow::Owned(message(carried.way, text))));
+        edits.push((last..last, Cow::Owned(message(carried.wire, carried.way, text))));
         if carried.way == Way::Vllm {
             edits.push((scan.open..scan.open, r#""continue_final_message":true,"add_generation_prompt":false,"#.into()));
         }
-        edits.extend(limits(body, carried.tokens).unwrap_or_default());
+        let mut limits = Limits { walk: Walk::new(body), said: carried.tokens, edits: Vec::new() };
+        // It was scanned: it is JSON.
+        if limits.of(carried.wire).is_ok() {
+            edits.extend(limits.edits);
+        }
     }
     Some(spliced(body, edits))
 }
 
-fn message(way: Way, text: &str) -> String {
-    match way {
-        Way::Quote => format!(r#",{{"role":"user","content":{}}}"#, quoted(&quote(text))),
-        Way::Prefix => format!(r#",{{"role":"assistant","content":{},"prefix":true}}"#, quoted(text)),
-        Way::Prefill | Way::Vllm | Way::Splice => format!(r#",{{"role":"assistant","content":{}}}"#, quoted(text)),
+/// What the model's turns are called.
+fn assistant(wire: Wire) -> &'static str {
+    match wire {
+        Wire::OpenAi | Wire::Anthropic => "assistant",
+        Wire::Gemini => "model",
+    }
+}
+
+fn message(wire: Wire, way: Way, text: &str) -> String {
+    let (role, text) = match way {
+        Way::Quote => ("user", quoted(&quote(text))),
+        Way::Prefix | Way::Prefill | Way::Vllm | Way::Splice => (assistant(wire), quoted(text)),
+    };
+    let prefix = if way == Way::Prefix { r#","prefix":true"# } else { "" };
+    match wire {
+        Wire::OpenAi | Wire::Anthropic => format!(r#",{{"role":"{role}","content":{text}{prefix}}}"#),
+        Wire::Gemini => format!(r#",{{"role":"{role}","parts":[{{"text":{text}}}]}}"#),
     }
 }
 
 /// Whether the last message is the assistant's. What can't be read is taken for one: then nothing is put behind it.
-fn ends_with_assistant(messages: &[u8]) -> bool {
+fn ends_with_assistant(messages: &[u8], wire: Wire) -> bool {
     let last = || -> Result<bool, Fault> {
         let (mut walk, mut assistant) = (Walk::new(messages), false);
         let mut more = walk.enter()?;
@@ -80,7 +101,7 @@ fn ends_with_assistant(messages: &[u8]) -> bool {
                     let key = walk.key()?;
                     if &*walk.name(key) == b"role" && walk.peek() == Some(b'"') {
                         let role = walk.string()?;
-                        assistant = &*walk.name(role) == b"assistant";
+                        assistant = &*walk.name(role) == self::assistant(wire).as_bytes();
                     } else {
                         walk.skip()?;
                     }
@@ -95,27 +116,44 @@ fn ends_with_assistant(messages: &[u8]) -> bool {
 }
 
 /// The token limits, less what was said; at least one token is left, as none is refused everywhere.
-fn limits<'a>(body: &[u8], said: u64) -> Result<Vec<Edit<'a>>, Fault> {
-    let mut edits = Vec::new();
-    let mut walk = Walk::new(body);
-    let mut more = walk.enter()?;
-    while more {
-        let key = walk.key()?;
-        let is_limit = matches!(&*walk.name(key), b"max_tokens" | b"max_completion_tokens");
-        let value: Range<usize> = walk.skip()?;
-        let number = std::str::from_utf8(walk.raw(value.clone())).ok().and_then(|digits| digits.parse::<u64>().ok());
-        if let Some(limit) = number.filter(|_| is_limit) {
-            edits.push((value, Cow::Owned(limit.saturating_sub(said).max(1).to_string())));
-        }
-        more = walk.more()?;
+struct Limits<'a> {
+    walk: Walk<'a>,
+    said: u64,
+    edits: Vec<Edit<'static>>,
+}
+
+impl<'a> Members<'a> for Limits<'a> {
+    fn walk(&mut self) -> &mut Walk<'a> {
+        &mut self.walk
     }
-    Ok(edits)
+}
+
+impl Limits<'_> {
+    fn of(&mut self, wire: Wire) -> Result<(), Fault> {
+        self.members(|limits, name, _| match (wire, name) {
+            (Wire::OpenAi | Wire::Anthropic, b"max_tokens" | b"max_completion_tokens") => limits.limit(),
+            (Wire::Gemini, b"generationConfig" | b"generation_config") => limits.members(|limits, name, _| match name {
+                b"maxOutputTokens" | b"max_output_tokens" => limits.limit(),
+                _ => limits.walk.skip().map(drop),
+            }),
+            _ => limits.walk.skip().map(drop),
+        })
+    }
+
+    fn limit(&mut self) -> Result<(), Fault> {
+        let value: Range<usize> = self.walk.skip()?;
+        let digits = std::str::from_utf8(self.walk.raw(value.clone())).unwrap_or_default();
+        if let Ok(limit) = digits.strip_suffix(".0").unwrap_or(digits).parse::<u64>() {
+            self.edits.push((value, Cow::Owned(limit.saturating_sub(self.said).max(1).to_string())));
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::scan::request;
+    use crate::dialect::scan::{Named, generate, request};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -124,7 +162,7 @@ mod tests {
     fn sent(body: &str, way: Way, said: &str, tokens: u64) -> Option<String> {
         let body = Bytes::from(body.to_owned());
         let scan = request(&body).unwrap();
-        let bytes = carried(&body, &scan, &Carried { model: "up", way, said, tokens, usage: true })?;
+        let bytes = carried(&body, &scan, &Carried { wire: Wire::OpenAi, model: "up", way, said, tokens, usage: true })?;
         Some(String::from_utf8(bytes.to_vec()).unwrap())
     }
 
@@ -163,6 +201,33 @@ mod tests {
             assert!(sent(&odd, way, "said", 0).is_some());
         }
         assert!(sent(BODY, Way::Splice, "", 0).is_some());
+    }
+
+    #[test]
+    fn the_other_dialects_are_asked_in_their_own_words() {
+        let sent = |wire, body: &str, scan: Scan, way| {
+            let body = Bytes::from(body.to_owned());
+            let carried = carried(&body, &scan, &Carried { wire, model: "up", way, said: "So \"far\" ", tokens: 9, usage: false })?;
+            Some(serde_json::from_slice::<Value>(&carried).unwrap())
+        };
+        let body =
+            r#"{"model":"claude","max_tokens":50,"stream":true,"messages":[{"role":"user","content":"hi"}],"metadata":{"max_tokens":3}}"#;
+        let scan = || request(body.as_bytes()).unwrap();
+        let asked = sent(Wire::Anthropic, body, scan(), Way::Prefill).unwrap();
+        assert_eq!(asked["messages"][1], json!({"role": "assistant", "content": "So \"far\""}));
+        assert_eq!(
+            (&asked["max_tokens"], &asked["metadata"]["max_tokens"], &asked["stream_options"]),
+            (&json!(41), &json!(3), &Value::Null)
+        );
+        let body = r#"{"contents":[{"parts":[{"text":"hi"}]}],"generation_config":{"maxOutputTokens":50.0,"x":1.5},"maxOutputTokens":7}"#;
+        let scan = |body: &str| generate(body.as_bytes(), Named { model: "g".into(), stream: true }, false).unwrap();
+        let asked = sent(Wire::Gemini, body, scan(body), Way::Prefill).unwrap();
+        assert_eq!(asked["contents"][1], json!({"role": "model", "parts": [{"text": "So \"far\""}]}));
+        assert_eq!((&asked["generation_config"]["maxOutputTokens"], &asked["maxOutputTokens"]), (&json!(41), &json!(7)));
+        let asked = sent(Wire::Gemini, body, scan(body), Way::Quote).unwrap();
+        assert_eq!(asked["contents"][1]["role"], "user");
+        let begun = body.replace("}]}]", "}]},{\"role\":\"model\",\"parts\":[]}]");
+        assert_eq!(sent(Wire::Gemini, &begun, scan(&begun), Way::Prefill), None);
     }
 
     proptest! {

@@ -1,0 +1,42 @@
+//! A plain answer as a stream, for a caller that asked for one of an upstream that ignored it: each event of a stream is an
+//! answer of its own, so that a whole one is the whole stream.
+
+use bytes::Bytes;
+
+use super::read;
+use crate::dialect::Counter;
+use crate::dialect::chat::Part;
+
+/// The event of a whole answer. None where it isn't one.
+pub fn events(answer: &[u8]) -> Option<Bytes> {
+    read::answer(answer).ok()?;
+    let line = answer.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
+    Some(b"data: ".iter().copied().chain(line).chain(*b"\n\n").collect())
+}
+
+/// About how many tokens a whole answer has: its words, its thoughts and its calls.
+pub fn tokens(answer: &[u8]) -> u64 {
+    let Ok(answer) = read::answer(answer) else { return 0 };
+    let mut counter = Counter::new();
+    for part in answer.choices.iter().flat_map(|choice| &choice.parts) {
+        match part {
+            Part::Text { text, .. } | Part::Refusal(text) | Part::Thinking { text, .. } => counter.read(text),
+            Part::Call { name, arguments, .. } => [name, arguments].into_iter().for_each(|text| counter.read(text)),
+            Part::Redacted(_) | Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::Result { .. } => {}
+        }
+    }
+    counter.tokens()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_the_same_in_one_event() {
+        let answer = "{\"candidates\": [\n{\"content\": {\"parts\": [{\"text\": \"hello world\"}]}, \"finishReason\": \"STOP\"}]}";
+        let event = events(answer.as_bytes()).unwrap();
+        assert_eq!(event, format!("data: {}\n\n", answer.replace('\n', " ")));
+        assert_eq!((tokens(answer.as_bytes()), tokens(b"no"), events(b"{}")), (2, 0, None));
+    }
+}
