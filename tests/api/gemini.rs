@@ -3,19 +3,13 @@
 
 use serde_json::{Value, json};
 
-use super::support::continuing::{Death, dying, mortal, onward, text, words};
+use super::support::continuing::{Death, dying, mortal, onward, text};
 use super::support::faults::settled;
-use super::support::{Reply, STREAM_HEAD, TestApp, Upstream, answer, chunk, plain, status, stream};
+use super::support::gemini::{self, error, generated, provider, says, stream_of, streamed};
+use super::support::{Reply, TestApp, Upstream, answer, plain, status, stream};
 
 const PATIENT: &str =
     "[retry]\nsame_target = 0\n[breaker]\nconsecutive_failures = 100000\nfailure_ratio = 1.0\nminimum_requests = 100000\n";
-
-fn provider(upstream: &Upstream, more: &str) -> String {
-    let address = upstream.address;
-    format!(
-        "[providers.g]\ndialect = \"gemini\"\nbase_url = \"http://{address}\"\nkeys = [{{ name = \"k\", value = \"goog-secret\" }}]\n{more}\n"
-    )
-}
 
 /// The model `m` at these targets, in order.
 fn model(targets: &[(&str, &str)]) -> String {
@@ -26,36 +20,6 @@ fn model(targets: &[(&str, &str)]) -> String {
 /// A gateway whose model `m` is served by the Gemini API alone.
 fn gateway(upstream: &Upstream) -> TestApp {
     TestApp::start(&format!("{PATIENT}{}{}", provider(upstream, ""), model(&[("g", "gemini-3.8-flash")])))
-}
-
-/// An answer, or a piece of a streamed one, with these parts; with its end and what it used where a reason is given.
-fn generated(parts: &Value, reason: Option<&str>) -> Value {
-    let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "index": 0});
-    if let Some(reason) = reason {
-        candidate["finishReason"] = reason.into();
-    }
-    let usage = json!({"promptTokenCount": 12, "cachedContentTokenCount": 3, "candidatesTokenCount": 4, "thoughtsTokenCount": 2, "totalTokenCount": 18});
-    json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "gemini-up", "responseId": "resp1"})
-}
-
-fn says(text: &str) -> Vec<u8> {
-    plain(&generated(&json!([{"text": text}]), Some("STOP")).to_string())
-}
-
-/// A stream of these events, with the line ends that Google's has.
-fn streamed(events: &[Value]) -> Vec<u8> {
-    let events: String = events.iter().map(|event| chunk(&format!("data: {event}\r\n\r\n"))).collect();
-    format!("{STREAM_HEAD}{events}0\r\n\r\n").into_bytes()
-}
-
-fn stream_of(words: &[&str]) -> Vec<u8> {
-    let said = words.iter().map(|text| generated(&json!([{"text": text}]), None));
-    streamed(&said.chain([generated(&json!([{"text": ""}]), Some("STOP"))]).collect::<Vec<_>>())
-}
-
-fn error(code: u16, kind: &str, message: &str) -> Vec<u8> {
-    let body = json!([{"error": {"code": code, "message": message, "status": kind}}]).to_string();
-    format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 fn ask(app: &TestApp, body: &Value) -> Reply {
@@ -237,28 +201,9 @@ fn other_targets_failures_end_at_gemini() {
     );
 }
 
-/// What the last part of the last content says, and who says it.
-fn last(asked: &Value) -> (String, String) {
-    let content = asked["contents"].as_array().unwrap().last().unwrap();
-    let part = content["parts"].as_array().unwrap().last().unwrap();
-    (content["role"].as_str().unwrap().to_owned(), part["text"].as_str().unwrap().to_owned())
-}
-
 #[test]
 fn a_stream_begun_at_one_dialect_ends_at_the_other() {
-    // Says seven of the sixty words and is cut.
-    let dies = Upstream::start(|_, stream| {
-        let said: String =
-            words()[..7].iter().map(|word| chunk(&format!("data: {}\r\n\r\n", generated(&json!([{"text": word}]), None)))).collect();
-        let _ = std::io::Write::write_all(stream, format!("{STREAM_HEAD}{said}").as_bytes());
-        false
-    });
-    let goes_on = Upstream::by(|call| {
-        let (role, said) = last(&call.json());
-        assert_eq!(role, "model");
-        let rest: Vec<String> = text().strip_prefix(&*said).unwrap().split_inclusive(' ').map(str::to_owned).collect();
-        stream_of(&rest.iter().map(String::as_str).collect::<Vec<_>>())
-    });
+    let (dies, goes_on) = (gemini::mortal(), gemini::onward());
     let (openai_dies, openai_goes_on) = (mortal(), onward("prefix"));
     let rows = [
         provider(&dies, ""),

@@ -39,7 +39,7 @@ pub fn generate(body: &[u8], named: Named, counting: bool) -> Result<Scan, Refus
     let mut scan = Scan::blank(walk.at() + 1);
     (scan.model, scan.stream) = (Text { value: named.model, ..Text::default() }, named.stream);
     scan.ask_usage = None;
-    let mut reader = Reader { body, seen: 0, scan, walk };
+    let mut reader = Reader { body, seen: Vec::new(), scan, walk };
     reader.top(counting)?;
     reader.walk.end()?;
     if reader.scan.messages.is_none() {
@@ -48,23 +48,25 @@ pub fn generate(body: &[u8], named: Named, counting: bool) -> Result<Scan, Refus
     Ok(reader.scan)
 }
 
-/// The fields that may stand only once, by both of their names.
-const ONCE: [(&str, &str); 8] = [
+/// A field that may stand only once, by both of its names.
+type Once = (&'static str, &'static str);
+
+const TOP: [Once; 6] = [
     ("contents", "contents"),
     ("tools", "tools"),
     ("models", "models"),
     ("systemInstruction", "system_instruction"),
     ("generationConfig", "generation_config"),
-    ("maxOutputTokens", "max_output_tokens"),
-    ("candidateCount", "candidate_count"),
     ("generateContentRequest", "generate_content_request"),
 ];
+/// Of `generationConfig`.
+const CONFIG: [Once; 2] = [("maxOutputTokens", "max_output_tokens"), ("candidateCount", "candidate_count")];
 
 struct Reader<'a> {
     body: &'a [u8],
     walk: Walk<'a>,
-    /// A bit per row of [`ONCE`] that came.
-    seen: u8,
+    /// The fields that came, of those that may stand only once.
+    seen: Vec<&'static str>,
     scan: Scan,
 }
 
@@ -74,7 +76,7 @@ impl Reader<'_> {
         let mut more = self.walk.enter()?;
         while more {
             let key = self.walk.key()?;
-            match self.name(key)? {
+            match self.name(key, &TOP)? {
                 Some("contents") => self.contents()?,
                 Some("tools") => self.tools()?,
                 Some("models") => self.models(before.unwrap_or(key.start))?,
@@ -94,15 +96,15 @@ impl Reader<'_> {
     }
 
     /// The name of a field that may stand only once; None for any other.
-    fn name(&mut self, key: Str) -> Result<Option<&'static str>, Refusal> {
+    fn name(&mut self, key: Str, fields: &[Once]) -> Result<Option<&'static str>, Refusal> {
         let name = self.walk.name(key);
-        let found = ONCE.iter().position(|(camel, snake)| camel.as_bytes() == &*name || snake.as_bytes() == &*name);
-        let Some(place) = found else { return Ok(None) };
-        if self.seen & 1 << place != 0 {
-            return Err(Refusal::duplicate(ONCE[place].0, key.start));
+        let found = fields.iter().find(|(camel, snake)| camel.as_bytes() == &*name || snake.as_bytes() == &*name);
+        let Some((field, _)) = found else { return Ok(None) };
+        if self.seen.contains(field) {
+            return Err(Refusal::duplicate(field, key.start));
         }
-        self.seen |= 1 << place;
-        Ok(Some(ONCE[place].0))
+        self.seen.push(field);
+        Ok(Some(field))
     }
 
     fn contents(&mut self) -> Result<(), Refusal> {
@@ -176,7 +178,7 @@ impl Reader<'_> {
     }
 
     fn config(&mut self) -> Result<(), Refusal> {
-        self.members(|reader, key| match reader.name(key)? {
+        self.members(|reader, key| match reader.name(key, &CONFIG)? {
             Some("maxOutputTokens") => {
                 reader.scan.max_tokens = reader.integer("maxOutputTokens", 0, MAX_TOKENS)?;
                 Ok(())
@@ -295,7 +297,7 @@ mod tests {
         assert_eq!((scan.max_tokens, scan.n, scan.cold, scan.text_bytes, scan.message_count), (Some(40), 2, true, 15, 2));
         assert!(scan.needs.tools && scan.needs.vision && scan.needs.json_schema && !scan.needs.audio);
         let models = scan.models.unwrap();
-        assert_eq!((models.names, &body[models.cut.clone()]), (vec!["a".into(), "b".into()], r#""models": ["a","b"],"#));
+        assert_eq!((models.names, &body[models.cut.clone()]), (vec!["a".into(), "b".into()], r#""models": ["a","b"], "#));
         assert!(body[scan.messages.unwrap()].starts_with("[{\"role\""));
     }
 

@@ -5,6 +5,7 @@ mod app;
 mod client;
 pub mod continuing;
 pub mod faults;
+pub mod gemini;
 pub mod load;
 pub mod names;
 #[path = "../../support/postgres.rs"]
