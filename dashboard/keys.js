@@ -117,7 +117,7 @@ export function mount(host) {
     await load();
   }) }, "New key");
   const note = h("p", { class: "muted", role: "status" }, "Loading …");
-  host.append(h("div", { class: "bar-line" }, fresh, h("label", { class: "check" }, ended, "Show those that are over"), note), said.element, h("section", { class: "panel" }, table, none));
+  host.append(h("div", { class: "bar-line" }, fresh, h("label", { class: "check" }, ended, "Show ended keys"), note), said.element, h("section", { class: "panel" }, table, none));
   none.hidden = true;
 
   let keys = [];
@@ -163,7 +163,7 @@ export function mount(host) {
     table.hidden = shown.length === 0;
     none.hidden = shown.length > 0;
     const over = keys.length - keys.filter((key) => state(key)[0] !== "bad").length;
-    say(note, `${figures.count(keys.length - over)} in force${over ? `, ${figures.count(over)} over` : ""}. Keys of the settings file aren't listed.`);
+    say(note, `${figures.count(keys.length - over)} in force${over ? `, ${figures.count(over)} ended` : ""}. Keys of the settings file aren't listed.`);
   };
   const load = async () => {
     try {

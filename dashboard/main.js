@@ -174,6 +174,10 @@ function show() {
   const host = h("div", { class: `view view-${view.id}` });
   fill(shell.main, [heading, host]);
   shell.links.forEach((link) => set(link, "aria-current", link.dataset.view === view.id ? "page" : null));
+  // On a phone the row of links is longer than the screen.
+  const nav = shell.links[0].parentElement;
+  const current = shell.links.find((link) => link.dataset.view === view.id);
+  nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
   document.title = `${view.title} – Stagedoor`;
   shell.view = view;
   unmount = view.mount(host, rest.map(decodeURIComponent));

@@ -5,7 +5,7 @@ import { ask, badge, empty, fill, h, keyed, notice, say, set, TONES } from "./el
 import * as figures from "./figures.js";
 import { call, live } from "./gateway.js";
 import { moveLine } from "./moves.js";
-import { combined, history, strip } from "./strip.js";
+import { bounds, combined, history, strip } from "./strip.js";
 
 /** Moves that a card shows until more are asked for. */
 const FEW = 6;
@@ -90,6 +90,7 @@ function card({ name }) {
   };
   const windowName = figuresOf.calls.element.querySelector("dt");
   const bar = strip(name);
+  const ago = h("span", {});
   const error = h("p", { class: "last-error" });
   const keys = h("ul", { class: "keys" });
   const keyLines = keyed(keys, keyLine);
@@ -107,12 +108,12 @@ function card({ name }) {
     more.hidden = own.length <= FEW;
     say(more, all ? "Show fewer" : "Show more");
   };
-  const heads = ["Model", "Breaker", "Last 30 minutes", "Calls", "Failed", "Orders"];
+  const heads = ["Model", "Breaker", "Lately", "Calls", "Failed", "Orders"];
   const element = h("article", { class: "card provider", id: `provider-${name}`, "aria-label": name },
     h("header", {}, h("h2", {}, name), status.element, h("span", { class: "pair" }, h("span", { class: "muted" }, "breaker"), breaker.element), h("div", { class: "orders" }, orders(name, null, said, false))),
     said.element,
     why,
-    h("div", { class: "timeline" }, bar.element, h("span", {}, "30 minutes ago"), h("span", {}, "now")),
+    h("div", { class: "timeline" }, bar.element, ago, h("span", {}, "now")),
     h("dl", { class: "facts" }, Object.values(figuresOf).map((one) => one.element)),
     error,
     keyPart,
@@ -151,6 +152,7 @@ function card({ name }) {
       keyLines(provider.keys, (key) => key.name);
       keyPart.hidden = provider.keys.length === 0;
       models(Object.entries(provider.models).map(([name, model]) => ({ name, ...model })), (model) => model.name);
+      say(ago, `${figures.span(bounds().length)} ago`);
       bar.update(combined(name, Object.entries(provider.models)));
     },
   };

@@ -1,17 +1,20 @@
 // A breaker's last half hour as a strip: when it was closed, half-open and open. It begins with the gateway's start at the
-// earliest: what was before, a breaker doesn't remember.
+// earliest: what was before, a breaker doesn't remember. A young gateway's strip is of its life.
 
 import { set } from "./elements.js";
 import { span, STATES } from "./figures.js";
 import { live } from "./gateway.js";
 
-const LENGTH = 30 * 60;
+/** Seconds that a strip shows at most, and at least. */
+const MOST = 30 * 60;
+const LEAST = 2 * 60;
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Seconds since the Unix epoch: now, and where the strips begin. */
-function bounds() {
+/** Seconds since the Unix epoch: now, where what is known begins, and how long the strips are. */
+export function bounds() {
   const now = live.snapshot.at_ms / 1000;
-  return { now, from: Math.max(now - LENGTH, now - live.snapshot.health.uptime_s) };
+  const life = live.snapshot.health.uptime_s;
+  return { now, from: now - Math.min(life, MOST), length: Math.max(LEAST, Math.min(life, MOST)) };
 }
 
 /** The states that a breaker had, oldest first, each with its begin; `model` null: the provider's own. */
@@ -43,7 +46,6 @@ export function combined(provider, models) {
 /** An element that shows such a history. */
 export function strip(name) {
   const element = document.createElementNS(SVG, "svg");
-  set(element, "viewBox", `0 0 ${LENGTH} 10`);
   set(element, "preserveAspectRatio", "none");
   set(element, "class", "strip");
   set(element, "role", "img");
@@ -51,19 +53,20 @@ export function strip(name) {
   return {
     element,
     update(parts) {
-      const { now } = bounds();
-      const start = now - LENGTH;
+      const { now, length } = bounds();
+      const start = now - length;
+      set(element, "viewBox", `0 0 ${length} 10`);
       const total = { closed: 0, half_open: 0, open: 0 };
       const rects = parts.map((part, place) => {
         const end = parts[place + 1]?.at ?? now;
         total[part.state] = (total[part.state] ?? 0) + end - part.at;
         // So that what was short is seen, too.
-        const least = part.state === "closed" ? 0 : 6;
+        const least = part.state === "closed" ? 0 : length / 300;
         return { state: part.state, x: part.at - start, width: Math.max(end - part.at, least) };
       });
       const words = Object.entries(total).filter(([, seconds]) => seconds >= 0.5).map(([state, seconds]) => `${STATES[state]} ${span(seconds)}`);
-      set(element, "aria-label", `${name}, last 30 minutes: ${words.join(", ") || "nothing yet"}`);
-      const key = rects.map((rect) => `${rect.state} ${Math.round(rect.x)} ${Math.round(rect.width)}`).join();
+      set(element, "aria-label", `${name}, last ${span(length)}: ${words.join(", ") || "nothing yet"}`);
+      const key = length + rects.map((rect) => `${rect.state} ${Math.round(rect.x)} ${Math.round(rect.width)}`).join();
       if (key === drawn) return;
       drawn = key;
       const order = { closed: 0, half_open: 1, open: 2 };
