@@ -3,7 +3,7 @@
 import { lines } from "./charts.js";
 import { badge, empty, fill, h, keyed, say, set, TONES } from "./elements.js";
 import * as figures from "./figures.js";
-import { live } from "./gateway.js";
+import { get, live } from "./gateway.js";
 import { moveLine } from "./moves.js";
 
 /** Shares and sums look back so many seconds. */
@@ -92,8 +92,10 @@ export function mount(host) {
     h("table", { class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place > 2 && place < 8 ? "number" : null }, text)))), rows));
   const moves = h("ol", { class: "moves" });
   const none = empty("No breaker has moved", "Each move of a breaker is listed here, with its reason.");
+  const today = h("p", { class: "today" }, " ");
   host.append(
     h("dl", { class: "tiles" }, Object.values(tiles).map((tile) => tile.element)),
+    today,
     h("div", { class: "charts" }, Object.values(charts).map((chart) => chart.element)),
     h("section", { class: "panel" }, h("h2", {}, "Providers"), table),
     h("section", { class: "panel" }, h("h2", {}, "Latest moves"), moves, none),
@@ -104,9 +106,14 @@ export function mount(host) {
     none.hidden = live.transitions.length > 0;
   };
 
+  let counted = false;
   const change = () => {
     const snapshot = live.snapshot;
     if (!snapshot) return;
+    if (!counted) {
+      counted = true;
+      count();
+    }
     const [short, minute] = [within(SHORT), within(MINUTE)];
     const last = live.seconds.at(-1);
     const all = (second) => second.answered + second.failed + second.refused + second.left;
@@ -138,11 +145,27 @@ export function mount(host) {
     providers(Object.entries(snapshot.health.providers).map(([name, provider]) => ({ name, ...provider })), (provider) => provider.name);
   };
 
+  /** What charts of five minutes don't tell; without a store, nobody knows. */
+  const count = async () => {
+    today.hidden = !live.hello?.store;
+    if (today.hidden) return;
+    try {
+      const { total } = await get("admin/usage", { by: "model", since: "1d" });
+      const unpriced = total.unpriced_requests ? `, and ${figures.count(total.unpriced_requests)} requests of unknown price` : "";
+      const failed = total.requests ? `, ${figures.share(total.errors / total.requests)} of them failed` : "";
+      say(today, `In 24 hours: ${figures.count(total.requests)} requests${failed}; ${figures.count(total.tokens_in + total.tokens_out)} tokens; ${figures.usd(total.cost_usd)}${unpriced}.`);
+    } catch {
+      today.hidden = true;
+    }
+  };
+
   live.addEventListener("change", change);
   live.addEventListener("transitions", moved);
   change();
   moved();
+  const timer = setInterval(count, 60_000);
   return () => {
+    clearInterval(timer);
     live.removeEventListener("change", change);
     live.removeEventListener("transitions", moved);
     Object.values(charts).forEach((chart) => chart.close());

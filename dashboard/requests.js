@@ -2,7 +2,7 @@
 
 import { empty, field, fill, h, notice, say, set } from "./elements.js";
 import * as figures from "./figures.js";
-import { get, live } from "./gateway.js";
+import { get, live, Refused } from "./gateway.js";
 import { statusBadge, road, waterfall } from "./road.js";
 
 /** Rows that the tail shows, and a page of the search has. */
@@ -79,10 +79,11 @@ export function mount(host) {
   const status = h("input", { placeholder: "any", inputmode: "numeric", pattern: "[1-5][0-9]{2}", maxlength: 3 });
   const since = h("select", {}, [["", "any time"], ["15m", "15 minutes"], ["1h", "hour"], ["1d", "day"], ["7d", "7 days"]].map(([value, text]) => h("option", { value }, text)));
   const tail = h("button", { type: "button", class: "toggle", "aria-pressed": "true", onclick: () => (following ? hold() : follow()) }, "Live tail");
+  const find = h("button", { class: "primary" }, "Search");
   const form = h("form", { class: "filters", onsubmit: (event) => { event.preventDefault(); search(); } },
     models,
     field("Model", model), field("Key", key), field("Provider", provider), field("Status", status), field("Within", since),
-    h("div", { class: "buttons" }, h("button", { class: "primary" }, "Search"), tail));
+    h("div", { class: "buttons" }, find, tail));
   const body = h("tbody");
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Requests" },
     h("table", { class: "dense requests" }, h("thead", {}, h("tr", {}, COLUMNS.map(([text, style]) => h("th", { scope: "col", class: style }, text)))), body));
@@ -122,7 +123,7 @@ export function mount(host) {
       const newer = fresh.filter((row) => row.id > (rows[0]?.id ?? "")).length;
       merge(fresh);
       const over = live.passedOver ? ` ${figures.count(live.passedOver)} more ended in the last second.` : "";
-      say(note, live.hello && !live.hello.ledger ? "The ledger is off, so requests aren't told of. Set store.url and store.ledger." : open.size ? `Held while a row is open: ${figures.count(newer)} newer.` : `Live.${over}`);
+      say(note, open.size ? `Held while a row is open: ${figures.count(newer)} newer.` : `Live.${over}`);
     }, 100);
   };
   const merge = (more) => {
@@ -179,6 +180,7 @@ export function mount(host) {
     const mine = ++asked;
     say(note, "Loading …");
     try {
+      if (live.hello && !live.hello.ledger) throw new Refused(404, "no_store", "");
       const found = await get("admin/requests", { ...filters(), limit: PAGE });
       if (mine !== asked || !following) return;
       merge(found.data);
@@ -186,8 +188,13 @@ export function mount(host) {
     } catch (error) {
       if (mine !== asked) return;
       say(note, "");
-      if (error.code === "no_store") said.show("Nothing is kept, since store.url is empty: name a store to see requests here.", "wary");
-      else said.show(error.message);
+      if (error.code !== "no_store") said.show(error.message);
+      else {
+        // The tail lives without a store; there is nothing to search.
+        say(note, "Live. Nothing is kept (store.url, store.ledger): what is shown is gone with the page.");
+        find.disabled = true;
+        arrived();
+      }
     }
   };
   const change = () => {

@@ -100,7 +100,7 @@ pub struct Record {
 impl Record {
     /// Of a request that has just come.
     pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<VirtualKey>>, stream: bool, started: Moment) -> Self {
-        let kept = worker.gateway.ledger().is_some_and(|ledger| ledger.wants(key.is_some()));
+        let kept = worker.gateway.ledger().is_some_and(|ledger| ledger.wants(key.is_some())) || worker.gateway.metrics.audience.is_there();
         let calls = if kept { Calls::kept() } else { Calls::default() };
         Self {
             worker,
@@ -308,14 +308,16 @@ impl Record {
 }
 
 impl Record {
-    /// Puts its row into the ledger.
+    /// Puts its row into the ledger, whose own tells those who watch; what the ledger doesn't want is for them alone.
     fn keep(&mut self, status: u16, error: &str, took: Duration) {
         if !self.admitted || !self.calls.are_kept() {
             return;
         }
         let row = Row::Request(Box::new(entry(self, status, error, took)));
-        if let Some(ledger) = self.worker.gateway.ledger() {
-            ledger.put(row);
+        let gateway = &self.worker.gateway;
+        match gateway.ledger().filter(|ledger| ledger.wants(self.key.is_some())) {
+            Some(ledger) => ledger.put(row),
+            None => gateway.metrics.audience.rows(&[row]),
         }
     }
 }

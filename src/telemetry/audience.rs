@@ -186,7 +186,7 @@ impl Audience {
         }
     }
 
-    /// Rows on their way into the ledger.
+    /// Requests that ended, on their way into the ledger or told to those who watch alone.
     pub fn rows(&self, rows: &[Row]) {
         if rows.is_empty() || !self.is_there() {
             return;

@@ -243,6 +243,21 @@ fn who_watches_hears_requests_moves_and_figures() {
 }
 
 #[test]
+fn without_a_ledger_requests_are_told_while_somebody_watches() {
+    let upstream = healthy();
+    let app = TestApp::administered(&settings(&upstream, ""));
+    assert_eq!(app.chat("m").status, 200);
+    let mut watching = watch(&app, &[("authorization", ADMIN)]);
+    watching.until("event: snapshot");
+    assert_eq!((app.stream("m").status, app.chat("nothing").status), (200, 404));
+    watching.until("event: request");
+    watching.until("\"answered\":1");
+    let rows = watching.events("request");
+    assert_eq!((rows.len(), rows[0]["model"].as_str(), rows[0]["stream"].as_bool()), (1, Some("m"), Some(true)), "{rows:?}");
+    assert_eq!(rows[0]["attempts"][0]["provider"], "p");
+}
+
+#[test]
 fn a_reload_is_told_and_a_drain_lets_watchers_go() {
     let upstream = healthy();
     let app = TestApp::administered(&settings(&upstream, ""));

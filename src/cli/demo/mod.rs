@@ -26,7 +26,7 @@ use self::screen::Screen;
 use self::stage::Stage;
 use self::traffic::Tally;
 use super::failed;
-use crate::base::duration;
+use crate::base::{Secret, duration};
 use crate::proxy::Gateway;
 
 /// News that may wait to be shown; more are dropped: somebody is load-testing the demo.
@@ -70,7 +70,7 @@ async fn play(options: &Options) -> Ended {
     ear::listen(tell.clone());
     let (address, stopper, gateway) = (stage.app.address(), stage.app.stopper(), stage.app.gateway());
     let mut screen = Screen::open();
-    if screen.say(&opening(address)).is_err() {
+    if screen.say(&opening(address, &stage.admin_key)).is_err() {
         return Ok(());
     }
     screen.begin();
@@ -125,13 +125,15 @@ async fn show(options: &Options, gateway: &Arc<Gateway>, tally: &Tally, mut news
     Ok(())
 }
 
-fn opening(address: SocketAddr) -> String {
+fn opening(address: SocketAddr, admin_key: &Secret) -> String {
     let body = format!(r#"{{"model":"{}","messages":[{{"role":"user","content":"Hello"}}]}}"#, stage::MODEL);
     format!(
         "stagedoor {} demo: a gateway on http://{address} over three simulated providers, {}\n  \
          try: curl -i http://{address}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n  \
-         health: http://{address}/health   Ctrl-C ends it\n",
+         health: http://{address}/health   Ctrl-C ends it\n  \
+         dashboard: http://{address}/dashboard   its admin key, of this demo alone: {}\n",
         env!("CARGO_PKG_VERSION"),
-        stage::NAMES.join(", ")
+        stage::NAMES.join(", "),
+        admin_key.expose()
     )
 }

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 
 use super::ear::News;
 use crate::app::{App, CantRun, Parts};
-use crate::clock::unix_seconds;
+use crate::base::Secret;
+use crate::clock::{random_key, unix_seconds};
 use crate::rehearsal::{Fault, FaultKind, Script, Simulator};
 use crate::settings::{Settings, Source, load};
 use crate::sim;
@@ -29,6 +30,8 @@ const WORDS: u64 = 24;
 pub(super) struct Stage {
     pub(super) app: App,
     pub(super) simulators: [Simulator; 3],
+    /// What opens its dashboard.
+    pub(super) admin_key: Secret,
 }
 
 impl Stage {
@@ -40,12 +43,13 @@ impl Stage {
             ports.push(sim.address.port());
             actix_rt::spawn(sim.server);
         }
+        let admin_key = random_key();
         let settings = read(&written(port, &ports, heal_after))?;
-        let app = App::build(settings, Parts::default()).map_err(|error| match error {
+        let app = App::build(settings, Parts { admin_key: Some(admin_key.clone()), ..Parts::default() }).map_err(|error| match error {
             CantRun::Bind { address, source } => format!("can't listen on {address}: {source}; choose another port with --port").into(),
             other => Box::<dyn Error>::from(other),
         })?;
-        Ok(Self { app, simulators })
+        Ok(Self { app, simulators, admin_key })
     }
 }
 

@@ -45,7 +45,7 @@ struct Hello<'a> {
     serving: bool,
     /// Whether they need no key.
     open: bool,
-    /// Whether requests are kept, so that `request` events come and /admin/requests answers.
+    /// Whether requests are kept, so that /admin/requests answers.
     ledger: bool,
     /// Whether callers' keys can be made.
     store: bool,
