@@ -47,7 +47,7 @@ export function lines({ title, series, write, height = 130 }) {
     plot?.destroy();
     plot = null;
     const width = host.clientWidth;
-    if (!width) return;
+    if (!width || data[0].length === 0) return;
     const [ink, grid] = [colour("--muted"), colour("--line")];
     const axis = { stroke: ink, font: "11px system-ui, sans-serif", grid: { stroke: grid, width: 1 }, ticks: { show: false } };
     plot = new uPlot(
@@ -58,7 +58,8 @@ export function lines({ title, series, write, height = 130 }) {
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: {
-          x: { time: true, range: (_, low, high) => [Math.min(low, high - 60), high] },
+          // By the times themselves: of a single one uPlot would make a day.
+          x: { time: true, range: () => [Math.min(data[0][0], data[0].at(-1) - 60), data[0].at(-1)] },
           y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] },
         },
         axes: [
@@ -102,6 +103,7 @@ export function lines({ title, series, write, height = 130 }) {
     element,
     update(times, columns) {
       data = [times, ...columns];
+      if (times.length === 0) return;
       if (plot) plot.setData(data);
       else draw();
       speak();
@@ -145,7 +147,7 @@ export function bars({ title, height = 190 }) {
         legend: { show: false },
         cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
         scales: {
-          x: { time: true, range: (_, low, high) => [Math.min(low, high - step * 11) - step / 2, high + step / 2] },
+          x: { time: true, range: () => [Math.min(times[0], times.at(-1) - step * 11) - step / 2, times.at(-1) + step / 2] },
           y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] },
         },
         axes: [

@@ -61,7 +61,7 @@ function providerRow(provider) {
 export function mount(host) {
   const tiles = {
     requests: tile("Requests"),
-    errors: tile("Failed"),
+    errors: tile("Failed in a minute"),
     latency: tile("Latency"),
     first: tile("First token"),
     tokens: tile("Tokens"),
@@ -121,11 +121,11 @@ export function mount(host) {
     const [ended, failed] = [sum(minute, all), sum(minute, (second) => second.failed)];
     const refused = sum(minute, (second) => second.refused);
     const left = sum(minute, (second) => second.left);
-    tiles.requests.update(`${figures.rate(sum(short, all) / time(short))} /s`, `${figures.count(snapshot.requests + snapshot.streams)} in flight, ${figures.count(snapshot.streams)} of them streams`);
+    tiles.requests.update(`${figures.rate(sum(short, all) / time(short))} /s`, `${figures.count(snapshot.requests)} in flight, ${figures.count(snapshot.streams)} streams`);
     const failing = ended ? failed / ended : 0;
     tiles.errors.update(
       figures.share(failing),
-      [`${figures.count(failed)} of ${figures.count(ended)} in a minute`, refused && `${figures.count(refused)} refused`, left ? `${figures.count(left)} left` : ""].filter(Boolean).join(", "),
+      [`${figures.count(failed)} of ${figures.count(ended)}`, refused && `${figures.count(refused)} refused`, left ? `${figures.count(left)} left` : ""].filter(Boolean).join(", "),
       failing > 0.05 ? "bad" : failing > 0 ? "wary" : "",
     );
     tiles.latency.update(figures.ms(last?.latency_p50_ms), `p95 ${figures.ms(last?.latency_p95_ms)}`);
@@ -133,7 +133,7 @@ export function mount(host) {
     const [tokensIn, tokensOut] = [sum(short, (second) => second.tokens_in), sum(short, (second) => second.tokens_out)];
     tiles.tokens.update(`${figures.rate((tokensIn + tokensOut) / time(short))} /s`, `${figures.rate(tokensIn / time(short))} in, ${figures.rate(tokensOut / time(short))} out`);
     const cost = sum(minute, (second) => second.cost_usd);
-    tiles.cost.update(figures.usd(cost), `in a minute, ${figures.usd((cost / time(minute)) * 3600)} an hour`);
+    tiles.cost.update(`${figures.usd((cost / time(minute)) * 60)} /min`, `${figures.usd((cost / time(minute)) * 3600)} an hour`);
 
     const per = (pick) => live.seconds.map((second) => pick(second) / (second.seconds || 1));
     const of = (name) => live.seconds.map((second) => second[name]);

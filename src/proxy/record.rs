@@ -313,9 +313,13 @@ impl Record {
         if !self.admitted || !self.calls.are_kept() {
             return;
         }
+        let kept = self.worker.gateway.ledger().is_some_and(|ledger| ledger.wants(self.key.is_some()));
+        if !kept && !self.worker.gateway.metrics.audience.wants(status >= 400 && status != LEFT) {
+            return;
+        }
         let row = Row::Request(Box::new(entry(self, status, error, took)));
         let gateway = &self.worker.gateway;
-        match gateway.ledger().filter(|ledger| ledger.wants(self.key.is_some())) {
+        match gateway.ledger().filter(|_| kept) {
             Some(ledger) => ledger.put(row),
             None => gateway.metrics.audience.rows(&[row]),
         }

@@ -19,8 +19,9 @@ use crate::ledger::{Entry, Row, Transition};
 const SEATS: usize = 64;
 /// News that may wait for a slow watcher.
 const RING: usize = 128;
-/// Requests that are told of in a second; of more, the newest.
-const ROWS: usize = 40;
+/// Requests that are told of in a second, of more, the first; and so many more that failed.
+const ROWS: usize = 20;
+const FAILED: usize = 20;
 /// Moves that are kept for whoever comes.
 const MOVES: usize = 256;
 /// Seconds that are kept for whoever comes, and those that quantiles are read from.
@@ -50,8 +51,8 @@ pub struct Audience {
 /// The requests that ended since the last second.
 #[derive(Debug, Default)]
 pub struct Tail {
-    /// The latest of them, as the ledger has them.
-    pub rows: VecDeque<Entry>,
+    /// The first of them, and the first that failed, as the ledger has them.
+    pub rows: Vec<Entry>,
     /// How many there were besides.
     pub passed_over: u64,
 }
@@ -61,6 +62,12 @@ struct Past {
     seconds: VecDeque<Second>,
     latency: VecDeque<Counted>,
     first_token: VecDeque<Counted>,
+}
+
+impl Tail {
+    fn has_room(&self, failed: bool) -> bool {
+        self.rows.len() < if failed { ROWS + FAILED } else { ROWS }
+    }
 }
 
 /// A second's figures.
@@ -194,12 +201,20 @@ impl Audience {
         let mut tail = lock(&self.tail);
         for row in rows {
             let Row::Request(entry) = row else { continue };
-            if tail.rows.len() == ROWS {
-                tail.rows.pop_front();
+            if tail.has_room(entry.failed()) {
+                tail.rows.push(Entry::clone(entry));
+            } else {
                 tail.passed_over += 1;
             }
-            tail.rows.push_back(Entry::clone(entry));
         }
+    }
+
+    /// Whether such a request's row would be told of; counts it where not.
+    pub fn wants(&self, failed: bool) -> bool {
+        let mut tail = lock(&self.tail);
+        let wants = tail.has_room(failed);
+        tail.passed_over += u64::from(!wants);
+        wants
     }
 
     /// A breaker has moved.
@@ -322,8 +337,13 @@ mod tests {
         let seats: Vec<_> = std::iter::from_fn(|| audience.sit()).take(SEATS * 2).collect();
         assert_eq!(seats.len(), SEATS);
         audience.rows(&(0..ROWS + 7).map(request).collect::<Vec<_>>());
+        let failed = |number| Row::Request(Box::new(Entry { id: format!("failed-{number}"), status: 502, ..Entry::default() }));
+        audience.rows(&(0..FAILED + 3).map(failed).collect::<Vec<_>>());
+        assert!(!audience.wants(false) && !audience.wants(true));
         let heard = audience.take_rows();
-        assert_eq!((heard.rows.len(), heard.passed_over, heard.rows[0].id.as_str()), (ROWS, 7, "7"));
+        assert_eq!((heard.rows.len(), heard.passed_over), (ROWS + FAILED, 12));
+        assert_eq!((heard.rows[0].id.as_str(), heard.rows[ROWS].id.as_str()), ("0", "failed-0"));
+        assert!(audience.wants(false));
         let moved = Transition {
             id: String::new(),
             time_us: 0,

@@ -33,7 +33,7 @@ const card = (name) => page.locator(`article[aria-label="${name}"]`);
 
 test("the overview shows the traffic", async () => {
   await go("Overview");
-  const tile = (name) => page.locator(".tile", { hasText: name }).locator(".figure");
+  const tile = (name) => page.locator(".tile", { hasText: name }).locator(".figure").first();
   await until("requests are counted", async () => Number((await tile("Requests").innerText()).replace("/s", "")) > 1);
   await until("latencies are known", async () => /\d+ ms/.test(await tile("Latency").innerText()) && /\d+ ms/.test(await tile("First token").innerText()));
   await until("costs are known", async () => /^\$0\.\d+/.test(await tile("Cost").innerText()));
