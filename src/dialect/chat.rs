@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::Usage;
+use super::{Usage, Wire};
 
 /// A text of the chat.
 pub type Words<'a> = Cow<'a, str>;
@@ -201,8 +201,13 @@ pub enum Source<'a> {
     },
     /// Elsewhere.
     Url(Words<'a>),
-    /// In the vendor's own store, by its id there.
-    Stored(Words<'a>),
+    /// In a vendor's own store: no other vendor has it.
+    Stored {
+        /// Whose store.
+        of: Wire,
+        /// Its id there.
+        id: Words<'a>,
+    },
     /// Plain text, here.
     Text(Words<'a>),
 }

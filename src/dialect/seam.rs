@@ -8,37 +8,62 @@ use bytes::Bytes;
 use super::chat::{Answer, Delta, Request};
 use super::scan::ErrorParts;
 
-/// A dialect.
-pub trait Seam: Sync + std::fmt::Debug {
+/// A dialect: how each of these is done in it.
+#[derive(Debug)]
+pub struct Seam {
+    pub(super) read_request: for<'a> fn(&'a [u8]) -> Result<Request<'a>, Unfit>,
+    pub(super) write_request: fn(&Request<'_>) -> Result<Written, Unfit>,
+    pub(super) read_answer: for<'a> fn(&'a [u8]) -> Result<Answer<'a>, Misread>,
+    pub(super) write_answer: fn(&Answer<'_>, u64) -> Bytes,
+    pub(super) stream_reader: fn() -> Box<dyn StreamReader>,
+    pub(super) stream_writer: fn(u64) -> Box<dyn StreamWriter>,
+    pub(super) write_refusal: fn(u16, &ErrorParts) -> Bytes,
+}
+
+impl Seam {
     /// Reads a request. The body was scanned: it is JSON.
     ///
     /// # Errors
     /// Where it says what can't be said otherwise than by its own dialect.
-    fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit>;
+    pub fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit> {
+        (self.read_request)(body)
+    }
 
     /// Writes a request.
     ///
     /// # Errors
     /// Where the dialect, or the model that it asks, can't say something that changes what is answered.
-    fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit>;
+    pub fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit> {
+        (self.write_request)(request)
+    }
 
     /// Reads a whole answer, a 200's.
     ///
     /// # Errors
     /// Where it is none.
-    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread>;
+    pub fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread> {
+        (self.read_answer)(body)
+    }
 
     /// Writes a whole answer. `now`: seconds since 1970, where the answer doesn't say when it was made.
-    fn write_answer(&self, answer: &Answer<'_>, now: u64) -> Bytes;
+    pub fn write_answer(&self, answer: &Answer<'_>, now: u64) -> Bytes {
+        (self.write_answer)(answer, now)
+    }
 
     /// A reader of one streamed answer.
-    fn stream_reader(&self) -> Box<dyn StreamReader>;
+    pub fn stream_reader(&self) -> Box<dyn StreamReader> {
+        (self.stream_reader)()
+    }
 
     /// A writer of one streamed answer. `now`: as above.
-    fn stream_writer(&self, now: u64) -> Box<dyn StreamWriter>;
+    pub fn stream_writer(&self, now: u64) -> Box<dyn StreamWriter> {
+        (self.stream_writer)(now)
+    }
 
     /// Writes a vendor's refusal of a request, which came with `status`.
-    fn write_refusal(&self, status: u16, parts: &ErrorParts) -> Bytes;
+    pub fn write_refusal(&self, status: u16, parts: &ErrorParts) -> Bytes {
+        (self.write_refusal)(status, parts)
+    }
 }
 
 /// Reads the events of a stream.

@@ -57,7 +57,11 @@ fn user_part(wire: Wire) -> BoxedStrategy<Part<'static>> {
     let image = (source("image/png"), detail, cache(wire)).prop_map(|(source, detail, cache)| Part::Image { source, detail, cache });
     let file = match wire {
         Wire::OpenAi => prop_oneof![
-            (words(), word()).prop_map(|(id, name)| Part::File { source: Source::Stored(id), name: Some(name), cache: None }),
+            (words(), word()).prop_map(move |(id, name)| Part::File {
+                source: Source::Stored { of: wire, id },
+                name: Some(name),
+                cache: None
+            }),
             (word(), word()).prop_map(|(data, name)| Part::File {
                 source: Source::Inline { media: "application/pdf".into(), data },
                 name: Some(name),
@@ -67,7 +71,11 @@ fn user_part(wire: Wire) -> BoxedStrategy<Part<'static>> {
         ]
         .boxed(),
         Wire::Anthropic | Wire::Gemini => {
-            let source = prop_oneof![source("application/pdf"), words().prop_map(Source::Stored), words().prop_map(Source::Text)];
+            let source = prop_oneof![
+                source("application/pdf"),
+                words().prop_map(move |id| Source::Stored { of: wire, id }),
+                words().prop_map(Source::Text)
+            ];
             (source, option::of(word()), cache(wire)).prop_map(|(source, name, cache)| Part::File { source, name, cache }).boxed()
         }
     };

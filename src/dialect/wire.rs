@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::anthropic::{self, Anthropic};
-use super::gemini::{self, Gemini};
+use super::anthropic::{self, ANTHROPIC};
+use super::gemini::{self, GEMINI};
 use super::openai::frame::Seen;
-use super::openai::{self, OpenAi};
+use super::openai::{self, OPENAI};
 use super::scan::Answer;
 use super::seam::Seam;
 
@@ -23,11 +23,11 @@ pub enum Wire {
 
 impl Wire {
     /// How it is spoken to others.
-    pub fn seam(self) -> &'static dyn Seam {
+    pub fn seam(self) -> &'static Seam {
         match self {
-            Wire::OpenAi => &OpenAi,
-            Wire::Anthropic => &Anthropic,
-            Wire::Gemini => &Gemini,
+            Wire::OpenAi => &OPENAI,
+            Wire::Anthropic => &ANTHROPIC,
+            Wire::Gemini => &GEMINI,
         }
     }
 

@@ -149,7 +149,7 @@ impl<'a> Attempt<'a> {
             }
             // What it refused is what the gateway added: the request itself is still to be asked.
             if self.foreign.is_some() {
-                let again = Foreign::at(self.worker, self.request, &self.ongoing.taken.target, None);
+                let again = Foreign::at(self.worker, self.request, &self.ongoing.taken.target, None).await;
                 self.foreign = again.map_err(|unfit| Failing::new(Outcome::CallerFault, unfit.to_string()))?;
             }
             response = self.head().await?;
@@ -268,14 +268,16 @@ impl<'a> Attempt<'a> {
         if words {
             return self.in_words(response, body);
         }
-        let body = self.translated(response, body)?;
-        let seen = if body.len() <= LARGE {
-            answer(&body)
-        } else {
-            // Other requests of this worker don't wait for it.
-            let scanned = body.clone();
-            let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
-            scanned.map_err(|_| Failing::from(Failure::Malformed))?
+        let (body, seen) = match self.translated(response, &body).await? {
+            // What was written here needn't be read again.
+            Some((body, usage)) => (body, Ok(Answer::written(usage))),
+            None if body.len() <= LARGE => (body.clone(), answer(&body)),
+            None => {
+                // Other requests of this worker don't wait for it.
+                let scanned = body.clone();
+                let scanned = actix_rt::task::spawn_blocking(move || answer(&scanned)).await;
+                (body, scanned.map_err(|_| Failing::from(Failure::Malformed))?)
+            }
         };
         // No call uses nothing: an answer that says so was translated from one that said nothing.
         let told = seen.as_ref().ok().and_then(|seen| seen.usage).filter(|usage| self.foreign.is_none() || usage.total() > 0);
@@ -302,14 +304,11 @@ impl<'a> Attempt<'a> {
         Ok(Whole { body, used, cost, content_type: None, metered })
     }
 
-    /// An answer in the caller's dialect; the same bytes, where it is in it.
-    fn translated(&self, response: &Response, body: Bytes) -> Result<Bytes, Failing> {
-        let Some(foreign) = &self.foreign else { return Ok(body) };
-        if answer(&body).is_ok_and(|seen| seen.error.is_some()) {
-            return Ok(body);
-        }
+    /// An answer of another dialect in the caller's, and what it used where it says that; None for what is read as it is.
+    async fn translated(&self, response: &Response, body: &Bytes) -> Result<Option<(Bytes, Option<Usage>)>, Failing> {
+        let Some(foreign) = self.foreign.as_ref().filter(|_| !body.is_empty()) else { return Ok(None) };
         let unreadable = if response.head.is_html() { Failure::ContentType } else { Failure::Malformed };
-        if body.is_empty() { Ok(body) } else { foreign.answer(&body).map_err(|_| unreadable.into()) }
+        foreign.answer(body).await.map_err(|_| unreadable.into())
     }
 
     /// What the target's tokens cost, to be kept.

@@ -222,7 +222,7 @@ impl<'a> Drive<'a> {
                     None => return Err(self.final_fault(Some(&no_target))),
                 },
             };
-            let Some((choice, foreign)) = self.fitting(choice) else {
+            let Some((choice, foreign)) = self.fitting(choice).await else {
                 self.only = None;
                 continue;
             };
@@ -275,8 +275,8 @@ impl<'a> Drive<'a> {
     }
 
     /// What a choice needs to be called in its own dialect. None where that can't say what is asked: then it is left out.
-    fn fitting(&mut self, choice: Choice) -> Option<(Choice, Option<Box<Foreign>>)> {
-        match Foreign::at(self.worker, self.request, &choice.taken.target, None) {
+    async fn fitting(&mut self, choice: Choice) -> Option<(Choice, Option<Box<Foreign>>)> {
+        match Foreign::at(self.worker, self.request, &choice.taken.target, None).await {
             Ok(None) => Some((choice, None)),
             Ok(Some(mut foreign)) => {
                 self.dropped.push((choice.taken.number, std::mem::take(&mut foreign.dropped)));

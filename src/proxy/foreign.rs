@@ -13,10 +13,10 @@ use futures_util::Stream;
 use super::client::Incoming;
 use super::failover::{Asked, Prepared};
 use super::worker::Worker;
-use crate::dialect::Wire;
 use crate::dialect::chat::Delta;
-use crate::dialect::scan::ErrorParts;
-use crate::dialect::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit};
+use crate::dialect::scan::{ErrorParts, answer};
+use crate::dialect::seam::{Misread, StreamReader, StreamWriter, Unfit, Written};
+use crate::dialect::{Usage, Wire};
 use crate::health::Failure;
 use crate::routing::Target;
 use crate::stream::Way;
@@ -25,11 +25,14 @@ use crate::stream::sse::{Frame, Parser};
 /// Callers' headers that mean something to their own dialect's vendor alone.
 const VENDORS: [&str; 3] = ["openai-", "anthropic-", "x-goog-"];
 
+/// A larger body is translated off the worker's thread.
+const LARGE: usize = 256 << 10;
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Foreign {
     caller: Wire,
-    target: &'static dyn Seam,
+    target: Wire,
     /// Seconds since 1970.
     now: u64,
     /// How many answers are asked for.
@@ -51,52 +54,113 @@ pub(super) struct Half<'a> {
     pub(super) tokens: u64,
 }
 
-impl Foreign {
-    /// For this target; None where it speaks the caller's dialect. `half`: what it is to go on with.
-    ///
-    /// # Errors
-    /// Where the request can't be said in its dialect.
-    pub(super) fn at(worker: &Worker, request: &Prepared, target: &Target, half: Option<Half<'_>>) -> Result<Option<Box<Self>>, Unfit> {
-        let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
-        let (caller, dialect) = (request.wire, upstream.dialect());
-        if dialect.wire() == caller {
-            return Ok(None);
-        }
-        let seam = dialect.wire().seam();
-        match request.asked {
-            Asked::Chat => {}
-            Asked::Tokens => return Err(Unfit::new("the question for a count of tokens")),
-            Asked::Passed(endpoint) => return Err(Unfit::new(format!("a request for {}", endpoint.row().asks))),
-        }
-        let mut chat = caller.seam().read_request(&request.body)?;
-        chat.model = request.upstream_model(target).into();
+impl Half<'_> {
+    fn owned(self) -> OwnHalf {
+        OwnHalf { way: self.way, said: self.said.to_owned(), tokens: self.tokens }
+    }
+}
+
+/// The same, for another thread.
+struct OwnHalf {
+    way: Way,
+    said: String,
+    tokens: u64,
+}
+
+impl OwnHalf {
+    fn borrowed(&self) -> Half<'_> {
+        Half { way: self.way, said: &self.said, tokens: self.tokens }
+    }
+}
+
+/// What a request's translation needs besides its body and the target's model.
+#[derive(Clone, Copy)]
+struct Asking {
+    caller: Wire,
+    target: Wire,
+    stream: bool,
+    tell_usage: bool,
+}
+
+impl Asking {
+    fn written(self, body: &[u8], model: &str, half: Option<Half<'_>>) -> Result<Written, Unfit> {
+        let mut chat = self.caller.seam().read_request(body)?;
+        chat.model = model.into();
         // Gemini's stands in the path.
-        chat.stream = request.scan.stream;
-        chat.tell_usage |= upstream.tells_usage();
+        chat.stream = self.stream;
+        chat.tell_usage |= self.tell_usage;
         if let Some(Half { way, said, tokens }) = half
             && !chat.go_on(way, said, tokens)
         {
             return Err(Unfit::new("what was said so far"));
         }
-        let written = seam.write_request(&chat)?;
+        self.target.seam().write_request(&chat)
+    }
+}
+
+fn told(caller: Wire, target: Wire, now: u64, body: &[u8]) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
+    let says_error = memchr::memmem::find(body, b"\"error\"").is_some();
+    if says_error && answer(body).is_ok_and(|seen| seen.error.is_some()) {
+        return Ok(None);
+    }
+    let answer = target.seam().read_answer(body)?;
+    Ok(Some((caller.seam().write_answer(&answer, now), answer.spent)))
+}
+
+/// Does work on a thread for such; None where that panicked.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    Box::pin(actix_rt::task::spawn_blocking(work)).await.ok()
+}
+
+impl Foreign {
+    /// For this target; None where it speaks the caller's dialect. `half`: what it is to go on with.
+    ///
+    /// # Errors
+    /// Where the request can't be said in its dialect.
+    pub(super) async fn at(
+        worker: &Worker,
+        request: &Prepared,
+        target: &Target,
+        half: Option<Half<'_>>,
+    ) -> Result<Option<Box<Self>>, Unfit> {
+        let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
+        let (caller, dialect) = (request.wire, upstream.dialect().wire());
+        if dialect == caller {
+            return Ok(None);
+        }
+        match request.asked {
+            Asked::Chat => {}
+            Asked::Tokens => return Err(Unfit::new("the question for a count of tokens")),
+            Asked::Passed(endpoint) => return Err(Unfit::new(format!("a request for {}", endpoint.row().asks))),
+        }
+        let model = request.upstream_model(target);
+        let asking = Asking { caller, target: dialect, stream: request.scan.stream, tell_usage: upstream.tells_usage() };
+        let written = if request.body.len() <= LARGE {
+            asking.written(&request.body, model, half)?
+        } else {
+            // Other requests of this worker don't wait for it.
+            let (body, model, half) = (request.body.clone(), model.to_owned(), half.map(Half::owned));
+            let work = move || asking.written(&body, &model, half.as_ref().map(OwnHalf::borrowed));
+            apart(work).await.unwrap_or_else(|| Err(Unfit::new("a body that can't be read")))?
+        };
         let own = |name: &HeaderName| VENDORS.iter().any(|vendor| name.as_str().starts_with(vendor));
         let now = worker.gateway.clock.wall().as_secs();
         let headers = request.headers.iter().filter(|(name, _)| !own(name)).cloned().collect();
-        Ok(Some(Box::new(Self {
-            caller,
-            target: seam,
-            now,
-            choices: request.scan.n,
-            body: written.body,
-            dropped: written.dropped,
-            headers,
-        })))
+        let Written { body, dropped } = written;
+        Ok(Some(Box::new(Self { caller, target: dialect, now, choices: request.scan.n, body, dropped, headers })))
     }
 
-    /// A whole answer in the caller's dialect.
-    pub(super) fn answer(&self, body: &[u8]) -> Result<Bytes, Misread> {
-        let answer = self.target.read_answer(body)?;
-        Ok(self.caller.seam().write_answer(&answer, self.now))
+    /// A whole answer in the caller's dialect, and what it used where it says that. None where it is an error in place of one.
+    ///
+    /// # Errors
+    /// Where it is neither.
+    pub(super) async fn answer(&self, body: &Bytes) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
+        let (caller, target, now) = (self.caller, self.target, self.now);
+        if body.len() <= LARGE {
+            return told(caller, target, now, body);
+        }
+        let body = body.clone();
+        apart(move || told(caller, target, now, &body)).await.unwrap_or(Err(Misread))
     }
 
     /// A refusal in the caller's dialect.
@@ -108,7 +172,7 @@ impl Foreign {
     pub(super) fn stream(&self, first: Bytes, rest: Incoming, max_event: usize) -> Incoming {
         let mut parser = Parser::new(max_event);
         parser.push(first);
-        let (reader, writer) = (self.target.stream_reader(), self.caller.seam().stream_writer(self.now));
+        let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer(self.now));
         Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None, open: Some(self.choices) })
     }
 }

@@ -122,7 +122,7 @@ impl Mender {
                 None => return None,
             };
             // What its dialect can't say it can't go on with either.
-            let Some(leg) = self.leg(&choice.taken) else {
+            let Some(leg) = self.leg(&choice.taken).await else {
                 self.ground.onward.failed(&choice.taken, &Outcome::Abandoned, false);
                 continue;
             };
@@ -186,24 +186,23 @@ impl Mender {
     }
 
     /// The call to make; None where its dialect can't say what is asked.
-    fn leg(&self, taken: &Taken) -> Option<Leg> {
+    async fn leg(&self, taken: &Taken) -> Option<Leg> {
         let request = &self.ground.request;
         let said = self.broke.tale.said.text().unwrap_or_default();
         let model = request.upstream_model(&taken.target);
-        let usage = self.worker.upstream(taken.target.provider.place).is_some_and(|upstream| upstream.tells_usage());
         let mut counter = Counter::new();
         counter.read(said);
         let tokens = counter.tokens();
-        let asked = |way| match Foreign::at(&self.worker, request, &taken.target, Some(Half { way, said, tokens })) {
-            Ok(None) => {
-                Some((carried(&request.body, &request.scan, &Carried { wire: request.wire, model, way, said, tokens, usage })?, None))
-            }
-            Ok(Some(foreign)) => Some((foreign.body.clone(), Some(foreign))),
-            Err(_) => None,
-        };
         let (preferred, path) = self.way(taken, model);
-        let opened = preferred.and_then(|way| Some((way, asked(way)?)));
-        let (way, (body, foreign)) = opened.or_else(|| Some((Way::Splice, asked(Way::Splice)?)))?;
+        let half = |way| Half { way, said, tokens };
+        let mut opened = None;
+        if let Some(way) = preferred {
+            opened = self.asked(taken, half(way)).await.map(|asked| (way, asked));
+        }
+        if opened.is_none() {
+            opened = Some((Way::Splice, self.asked(taken, half(Way::Splice)).await?));
+        }
+        let (way, (body, foreign)) = opened?;
         let mut tally = self.broke.tally.clone();
         tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
@@ -217,6 +216,20 @@ impl Mender {
             tally,
             mark: self.broke.tale.begun.mark(&mark, self.broke.tale.numbered),
         })
+    }
+
+    /// What the target is asked in a way; None where that isn't open.
+    async fn asked(&self, taken: &Taken, half: Half<'_>) -> Option<(Bytes, Option<Box<Foreign>>)> {
+        let request = &self.ground.request;
+        match Foreign::at(&self.worker, request, &taken.target, Some(half)).await.ok()? {
+            Some(foreign) => Some((foreign.body.clone(), Some(foreign))),
+            None => {
+                let usage = self.worker.upstream(taken.target.provider.place).is_some_and(|upstream| upstream.tells_usage());
+                let (wire, model, Half { way, said, tokens }) = (request.wire, request.upstream_model(&taken.target), half);
+                let carried = carried(&request.body, &request.scan, &Carried { wire, model, way, said, tokens, usage })?;
+                Some((carried, None))
+            }
+        }
     }
 
     /// How the target is asked; None: plainly. Beside it, the path for that.

@@ -414,3 +414,23 @@ fn an_event_that_is_not_json_is_passed_over() {
     assert_eq!((reply.words().as_str(), reply.terminals()), ("ab", 1), "{}", reply.text());
     assert!(reply.text().contains("\"finish_reason\":\"length\"") && !reply.text().contains("nonsense"));
 }
+
+#[test]
+fn a_large_request_and_a_large_answer_are_carried_whole() {
+    let long = "a \"long\" word ".repeat(60_000);
+    let said = long.clone();
+    let upstream =
+        Upstream::by(move |call| if call.json()["stream"] == true { anthropic::stream_of(&["a", "b"]) } else { anthropic::says(&said) });
+    let app = gateway(&upstream);
+    let mut body = hello();
+    body["messages"].as_array_mut().unwrap().push(json!({"role": "user", "content": long}));
+    let reply = ask(&app, &body);
+    assert_eq!((reply.status, reply.content() == long), (200, true));
+    body["stream"] = json!(true);
+    assert_eq!(ask(&app, &body).words(), "ab");
+    let sent = upstream.calls()[1].json();
+    let last = &sent["messages"].as_array().unwrap().last().unwrap()["content"];
+    assert!(last.as_array().unwrap().iter().any(|block| block["text"] == *long), "the words as they are");
+    body["n"] = json!(2);
+    assert_eq!(ask(&app, &body).code(), "no_fitting_target");
+}

@@ -1,5 +1,5 @@
 //! Requests that try something: headers that may not pass, fields read in two ways, names that aim elsewhere. Rows 39 to 44,
-//! 47 and 49 of the fault catalogue.
+//! 46, 47 and 49 of the fault catalogue.
 
 use std::time::{Duration, Instant};
 
@@ -160,6 +160,41 @@ fn row_44_no_field_or_header_picks_a_host() {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
     assert_eq!(app.client().post("/v1/chat/completions", &headers, &body).content(), "hi");
     assert_eq!((trap.connections(), upstream.count()), (0, 1));
+}
+
+#[test]
+fn row_46_a_path_that_leads_elsewhere_is_none() {
+    let (upstream, app) = serving();
+    for target in [
+        "/v1/%2e%2e/v1/chat/completions",
+        "/v1/../v1/chat/completions",
+        "/v1/x/..%2fchat/completions",
+        "//v1/chat/completions",
+        "/v1//chat/completions",
+        "/v1/chat/completions/",
+        "/v1/chat/completions;x=1",
+        "/v1/chat/completions%3bx",
+        "/v1/chat/completions%00",
+        "/v1/chat%2fcompletions",
+        "/v1/chat%5ccompletions",
+        "/v1/models/%2e%2e/%2e%2e/admin/reload",
+        "/v1/models/..%2fchat%2fcompletions",
+        "/v1/embeddings/../chat/completions",
+        "/v1beta/models/%2e%2e/m:generateContent",
+        "http://evil.example/v1/chat/completions",
+        "http://169.254.169.254/v1/chat/completions",
+        "https://127.0.0.1:1/v1/chat/completions",
+    ] {
+        let body = r#"{"model":"m","messages":[{"role":"user","content":"Hello"}],"contents":[{"parts":[{"text":"Hello"}]}]}"#;
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        let reply = app.client().raw(format!("{head}{body}").as_bytes());
+        assert_eq!((reply.status, upstream.count()), (404, 0), "{target}: {}", reply.text());
+        assert!(reply.json()["error"]["message"].is_string(), "{target}");
+    }
+    assert_eq!((app.chat("m").status, upstream.count()), (200, 1));
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 
-use super::chat::{Answer, Request};
-use super::scan::ErrorParts;
-use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
+use super::seam::Seam;
 
+mod answer;
 pub mod frame;
 mod read;
 pub mod stitch;
@@ -27,39 +26,16 @@ pub const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 
 /// Anthropic's error object.
 pub fn error(kind: &str, message: &str) -> Bytes {
-    write::error(kind, message)
+    answer::error(kind, message)
 }
 
 /// Messages.
-#[derive(Clone, Copy, Debug)]
-pub struct Anthropic;
-
-impl Seam for Anthropic {
-    fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit> {
-        read::request(body)
-    }
-
-    fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit> {
-        write::request(request)
-    }
-
-    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread> {
-        read::answer(body)
-    }
-
-    fn write_answer(&self, answer: &Answer<'_>, _now: u64) -> Bytes {
-        write::answer(answer)
-    }
-
-    fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::default())
-    }
-
-    fn stream_writer(&self, _now: u64) -> Box<dyn StreamWriter> {
-        Box::new(stream::Writer::default())
-    }
-
-    fn write_refusal(&self, status: u16, parts: &ErrorParts) -> Bytes {
-        write::refusal(status, parts)
-    }
-}
+pub static ANTHROPIC: Seam = Seam {
+    read_request: read::request,
+    write_request: write::request,
+    read_answer: read::answer,
+    write_answer: |answer, _| answer::answer(answer),
+    stream_reader: || Box::new(stream::Reader::default()),
+    stream_writer: |_| Box::new(stream::Writer::default()),
+    write_refusal: answer::refusal,
+};

@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 
 use super::types::{cache, finish, thinking};
-use crate::dialect::Usage;
 use crate::dialect::chat::{Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, Unfit};
+use crate::dialect::{Usage, Wire};
 
 /// Fields without which the answer means the same.
 const HARMLESS: &[&str] = &["cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id"];
@@ -165,7 +165,7 @@ fn source<'a>(m: &mut Members<'a>) -> Option<Source<'a>> {
     match &*m.text("type")? {
         "base64" => Some(Source::Inline { media: m.text("media_type")?, data: m.text("data")? }),
         "url" => m.text("url").map(Source::Url),
-        "file" => m.text("file_id").map(Source::Stored),
+        "file" => m.text("file_id").map(|id| Source::Stored { of: Wire::Anthropic, id }),
         "text" => m.text("data").map(Source::Text),
         _ => None,
     }

@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 
+use super::answer::usage;
 use super::stream::event;
-use super::write::usage;
 use crate::dialect::Usage;
 use crate::dialect::draft::Draft;
 use crate::dialect::node::Node;

@@ -5,9 +5,9 @@
 
 use std::borrow::Cow;
 
+use super::answer::{ended, error, usage};
 use super::read::SpentSoFar;
 use super::types::{finish, finish_name};
-use super::write::{ended, error, usage};
 use crate::dialect::Usage;
 use crate::dialect::chat::{Delta, Finish};
 use crate::dialect::draft::Draft;

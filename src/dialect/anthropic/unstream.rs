@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 
-use super::Anthropic;
+use super::ANTHROPIC;
 use crate::dialect::Counter;
 use crate::dialect::chat::{Delta, Part};
-use crate::dialect::seam::Seam;
 
 /// The events of a whole answer. None where it isn't one.
 pub fn events(answer: &[u8]) -> Option<Bytes> {
-    let answer = Anthropic.read_answer(answer).ok()?;
-    let (mut writer, mut out) = (Anthropic.stream_writer(0), Vec::new());
+    let answer = ANTHROPIC.read_answer(answer).ok()?;
+    let (mut writer, mut out) = (ANTHROPIC.stream_writer(0), Vec::new());
     let mut tell = |delta: Delta<'_>| writer.write(&delta, &mut out);
     let (id, model) = (answer.id, answer.model);
     answer.spent.into_iter().for_each(|spent| tell(Delta::Spent(spent)));
@@ -41,7 +40,7 @@ pub fn events(answer: &[u8]) -> Option<Bytes> {
 
 /// About how many tokens a whole answer has: its words, its thoughts and its calls.
 pub fn tokens(answer: &[u8]) -> u64 {
-    let Ok(answer) = Anthropic.read_answer(answer) else { return 0 };
+    let Ok(answer) = ANTHROPIC.read_answer(answer) else { return 0 };
     let mut counter = Counter::new();
     for part in answer.choices.iter().flat_map(|choice| &choice.parts) {
         match part {

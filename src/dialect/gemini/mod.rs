@@ -6,12 +6,12 @@
 use bytes::Bytes;
 
 use super::Usage;
-use super::chat::{Answer, Request};
 use super::node::Node;
-use super::scan::ErrorParts;
-use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
+use super::seam::Seam;
 
+mod answer;
 pub mod frame;
+mod proof;
 mod read;
 mod schema;
 pub mod stitch;
@@ -30,42 +30,19 @@ pub fn usage(object: &[u8]) -> Option<Usage> {
 
 /// Google's error object.
 pub fn error(status: u16, kind: &str, message: &str) -> Bytes {
-    write::error(status, kind, message)
+    answer::error(status, kind, message)
 }
 
 /// generateContent.
-#[derive(Clone, Copy, Debug)]
-pub struct Gemini;
-
-impl Seam for Gemini {
-    fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit> {
-        read::request(body)
-    }
-
-    fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit> {
-        write::request(request)
-    }
-
-    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread> {
-        read::answer(body)
-    }
-
-    fn write_answer(&self, answer: &Answer<'_>, _now: u64) -> Bytes {
-        write::answer(answer)
-    }
-
-    fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::default())
-    }
-
-    fn stream_writer(&self, _now: u64) -> Box<dyn StreamWriter> {
-        Box::new(stream::Writer::default())
-    }
-
-    fn write_refusal(&self, status: u16, parts: &ErrorParts) -> Bytes {
-        write::refusal(status, parts)
-    }
-}
+pub static GEMINI: Seam = Seam {
+    read_request: read::request,
+    write_request: write::request,
+    read_answer: read::answer,
+    write_answer: |answer, _| answer::answer(answer),
+    stream_reader: || Box::new(stream::Reader::default()),
+    stream_writer: |_| Box::new(stream::Writer::default()),
+    write_refusal: answer::refusal,
+};
 
 #[cfg(test)]
 mod tests;

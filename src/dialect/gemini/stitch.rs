@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::write::usage;
+use super::answer::usage;
 use crate::dialect::Usage;
 use crate::dialect::draft::Draft;
 use crate::dialect::openai::frame::Seen;

@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 
+use super::answer::{error, usage};
+use super::proof::Proof;
 use super::read::{arguments, made_id, spent};
 use super::types::{Ended, error_status, finish, finish_name, own_proof, proof};
-use super::write::{Proof, error, usage};
 use crate::dialect::Usage;
 use crate::dialect::chat::{Delta, Finish};
 use crate::dialect::draft::Draft;

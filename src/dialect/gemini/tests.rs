@@ -5,11 +5,10 @@ use proptest::option;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Gemini, types};
+use super::{GEMINI, types};
 use crate::dialect::chat::{
     Answer, Choice, Delta, Effort, Finish, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice,
 };
-use crate::dialect::seam::Seam;
 use crate::dialect::tests::{data, number, object, soup, word, words};
 use crate::dialect::{Usage, Wire};
 
@@ -211,13 +210,13 @@ fn deltas() -> BoxedStrategy<Vec<Delta<'static>>> {
 }
 
 fn write_stream(deltas: &[Delta<'_>]) -> Vec<u8> {
-    let (mut writer, mut events) = (Gemini.stream_writer(7), Vec::new());
+    let (mut writer, mut events) = (GEMINI.stream_writer(7), Vec::new());
     deltas.iter().for_each(|delta| writer.write(delta, &mut events));
     events
 }
 
 fn read_stream(events: &[u8]) -> Vec<Delta<'static>> {
-    let (mut reader, mut told) = (Gemini.stream_reader(), Vec::new());
+    let (mut reader, mut told) = (GEMINI.stream_reader(), Vec::new());
     for data in data(events) {
         let data: &'static str = Box::leak(data.into_boxed_str());
         reader.read(data.as_bytes(), &mut |delta| told.push(delta)).expect("what was written can be read");
@@ -288,7 +287,7 @@ fn own_soup() -> BoxedStrategy<Value> {
 }
 
 /// Reads what may be anything, in one dialect, and writes it in another.
-fn translate(from: &dyn Seam, to: &dyn Seam, body: &[u8]) {
+fn translate(from: &crate::dialect::seam::Seam, to: &crate::dialect::seam::Seam, body: &[u8]) {
     if let Ok(request) = from.read_request(body)
         && let Ok(written) = to.write_request(&request)
     {
@@ -313,9 +312,9 @@ proptest! {
 
     #[test]
     fn a_request_reads_back(request in request()) {
-        let written = Gemini.write_request(&request).unwrap();
+        let written = GEMINI.write_request(&request).unwrap();
         prop_assert_eq!(&written.dropped, &Vec::<String>::new());
-        let mut read = Gemini.read_request(&written.body).unwrap();
+        let mut read = GEMINI.read_request(&written.body).unwrap();
         // It stands in the path.
         read.model = request.model.clone();
         prop_assert_eq!(read, request, "{}", String::from_utf8_lossy(&written.body));
@@ -323,8 +322,8 @@ proptest! {
 
     #[test]
     fn an_answer_reads_back(answer in answer()) {
-        let body = Gemini.write_answer(&answer, 7);
-        prop_assert_eq!(Gemini.read_answer(&body).unwrap(), answer, "{}", String::from_utf8_lossy(&body));
+        let body = GEMINI.write_answer(&answer, 7);
+        prop_assert_eq!(GEMINI.read_answer(&body).unwrap(), answer, "{}", String::from_utf8_lossy(&body));
     }
 
     #[test]
@@ -337,7 +336,7 @@ proptest! {
     fn a_stream_says_the_same_in_the_others(deltas in deltas(), wire in prop::sample::select(vec![Wire::OpenAi, Wire::Anthropic])) {
         let (mut writer, mut events) = (wire.seam().stream_writer(7), Vec::new());
         deltas.iter().for_each(|delta| writer.write(delta, &mut events));
-        let (mut reader, mut again) = (wire.seam().stream_reader(), Gemini.stream_writer(7));
+        let (mut reader, mut again) = (wire.seam().stream_reader(), GEMINI.stream_writer(7));
         let mut told = Vec::new();
         for data in data(&events) {
             reader.read(data.as_bytes(), &mut |delta| again.write(&delta, &mut told)).unwrap();
@@ -350,10 +349,10 @@ proptest! {
 
     #[test]
     fn nothing_panics_a_reader_or_what_writes_what_it_read(own in own_soup(), other in soup(), bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-        let seams = [&Gemini as &dyn Seam, Wire::OpenAi.seam(), Wire::Anthropic.seam()];
+        let seams = [&GEMINI, Wire::OpenAi.seam(), Wire::Anthropic.seam()];
         for body in [own.to_string().as_bytes(), other.to_string().as_bytes(), &bytes] {
-            seams.iter().for_each(|seam| translate(&Gemini, *seam, body));
-            seams.iter().for_each(|seam| translate(*seam, &Gemini, body));
+            seams.iter().for_each(|seam| translate(&GEMINI, *seam, body));
+            seams.iter().for_each(|seam| translate(*seam, &GEMINI, body));
         }
     }
 

@@ -5,16 +5,11 @@
 //! Google passes over what it doesn't know. Turns of one speaker are one turn, since results must stand together behind their
 //! calls. <https://ai.google.dev/api/generate-content>, <https://ai.google.dev/gemini-api/docs/structured-output>
 
-use std::borrow::Cow;
-
-use bytes::Bytes;
-
-use super::types::{Abilities, NOT_OURS, Thinks, abilities, budget, effort, error_status, finish_name, level_name, media, own_proof};
-use crate::dialect::Usage;
-use crate::dialect::chat::{Answer, Cache, Choice, Effort, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
+use super::proof::Proof;
+use super::types::{Abilities, Thinks, abilities, budget, effort, level_name, media, own_proof};
+use crate::dialect::chat::{Cache, Effort, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
 use crate::dialect::node::Node;
-use crate::dialect::scan::ErrorParts;
 use crate::dialect::seam::{Unfit, Written};
 
 /// More are refused.
@@ -199,7 +194,7 @@ impl<'r> Writer<'r> {
                 }
                 None => self.unfit(format!("{what} by a URL whose type isn't known; send it as data")),
             },
-            Source::Stored(_) | Source::Text(_) => self.unfit(format!("{what} in another vendor's store")),
+            Source::Stored { .. } | Source::Text(_) => self.unfit(format!("{what} in another vendor's store")),
         }
     }
 
@@ -432,145 +427,4 @@ fn response(d: &mut Draft, text: &str, failed: bool) {
         Some(json) if !taken => _ = d.raw(json.raw()),
         _ => _ = d.object(|d| _ = d.key(if failed { "error" } else { "output" }).text(text)),
     }
-}
-
-/// The proof that waits for the part that it proves, while the parts of a content are written.
-pub(super) struct Proof<'p> {
-    pub(super) pending: Option<Cow<'p, str>>,
-    /// Whether the next call needs one: the first of a content does.
-    pub(super) due: bool,
-}
-
-impl<'p> Proof<'p> {
-    pub(super) fn text(&mut self, d: &mut Draft, text: &str, thought: bool) {
-        d.object(|d| {
-            d.key("text").text(text);
-            if thought {
-                d.key("thought").truth(true);
-            }
-            self.put(d);
-        });
-    }
-
-    pub(super) fn thought(&mut self, d: &mut Draft, text: &str, signature: Option<&'p str>) {
-        if !text.is_empty() {
-            self.text(d, text, true);
-        }
-        self.pending = signature.and_then(own_proof).map(Cow::Borrowed).or(self.pending.take());
-    }
-
-    /// Arguments that are no object are told under a name of ours rather than lost.
-    pub(super) fn call(&mut self, d: &mut Draft, id: &str, name: &str, arguments: &str) {
-        if std::mem::take(&mut self.due) {
-            self.pending.get_or_insert(Cow::Borrowed(NOT_OURS));
-        }
-        d.object(|d| {
-            d.key("functionCall").object(|d| {
-                d.key("id").text(id).key("name").text(name).key("args");
-                let json = arguments.trim();
-                if json.is_empty() {
-                    d.raw("{}");
-                } else if Node::whole(json.as_bytes()).is_some_and(Node::is_object) {
-                    d.raw(json);
-                } else {
-                    d.object(|d| _ = d.key("invalid_json").text(arguments));
-                }
-            });
-            self.put(d);
-        });
-    }
-
-    /// What nothing came for stands on an empty text.
-    pub(super) fn rest(&mut self, d: &mut Draft) {
-        if self.pending.is_some() {
-            self.text(d, "", false);
-        }
-    }
-
-    fn put(&mut self, d: &mut Draft) {
-        if let Some(proof) = self.pending.take() {
-            d.key("thoughtSignature").text(&proof);
-        }
-    }
-}
-
-pub(super) fn answer(answer: &Answer<'_>) -> Bytes {
-    let mut d = Draft::with_room(1024);
-    d.object(|d| {
-        d.key("candidates").list(|d| answer.choices.iter().enumerate().for_each(|(place, choice)| candidate(d, place as u64, choice)));
-        if let Some(spent) = &answer.spent {
-            usage(d.key("usageMetadata"), spent);
-        }
-        d.key("modelVersion").text(&answer.model).key("responseId").text(&answer.id);
-    });
-    d.done()
-}
-
-fn candidate(d: &mut Draft, place: u64, choice: &Choice<'_>) {
-    d.object(|d| {
-        d.key("content").object(|d| {
-            d.key("parts").list(|d| {
-                let mut proof = Proof { pending: None, due: true };
-                choice.parts.iter().for_each(|part| said(d, part, &mut proof));
-                proof.rest(d);
-            });
-            d.key("role").text("model");
-        });
-        d.key("finishReason").text(finish_name(choice.finish)).key("index").count(place);
-    });
-}
-
-fn said<'p>(d: &mut Draft, part: &'p Part<'_>, proof: &mut Proof<'p>) {
-    match part {
-        Part::Text { text, .. } | Part::Refusal(text) => proof.text(d, text, false),
-        Part::Thinking { text, signature } => proof.thought(d, text, signature.as_deref()),
-        Part::Call { id, name, arguments, .. } => proof.call(d, id, name, arguments),
-        Part::Image { source: Source::Inline { media, data }, .. } => {
-            d.object(|d| _ = d.key("inlineData").object(|d| _ = d.key("mimeType").text(media).key("data").text(data)));
-        }
-        Part::Redacted(_) | Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::Result { .. } => {}
-    }
-}
-
-/// A `usageMetadata` object.
-pub(super) fn usage(d: &mut Draft, used: &Usage) {
-    d.object(|d| {
-        d.key("promptTokenCount").count(used.input);
-        d.key("candidatesTokenCount").count(used.output.saturating_sub(used.reasoning));
-        d.key("totalTokenCount").count(used.total());
-        if used.cached > 0 {
-            d.key("cachedContentTokenCount").count(used.cached);
-        }
-        if used.reasoning > 0 {
-            d.key("thoughtsTokenCount").count(used.reasoning);
-        }
-        kinds(d, "promptTokensDetails", used.input, used.audio_input);
-        kinds(d, "candidatesTokensDetails", used.output.saturating_sub(used.reasoning), used.audio_output);
-    });
-}
-
-/// Tokens by kind, where some are sound.
-fn kinds(d: &mut Draft, name: &str, all: u64, sound: u64) {
-    if sound > 0 {
-        d.key(name).list(|d| {
-            for (kind, tokens) in [("TEXT", all.saturating_sub(sound)), ("AUDIO", sound)] {
-                d.object(|d| _ = d.key("modality").text(kind).key("tokenCount").count(tokens));
-            }
-        });
-    }
-}
-
-/// Google's error object, for a vendor's refusal.
-pub(super) fn refusal(status: u16, parts: &ErrorParts) -> Bytes {
-    let message = parts.message.as_deref().unwrap_or("The upstream refused the request and didn't say why.");
-    error(status, error_status(status), message)
-}
-
-/// The same, of a status and a message.
-pub(super) fn error(status: u16, kind: &str, message: &str) -> Bytes {
-    let mut d = Draft::with_room(256);
-    d.object(|d| {
-        d.key("error").object(|d| _ = d.key("code").count(status.into()).key("message").text(message).key("status").text(kind));
-    });
-    d.done()
 }

@@ -1,13 +1,10 @@
 //! OpenAI's chat completions on the wire. What is asked of every event of a stream of the caller's own dialect (`frame`), what
 //! continues one (`carry`, `stitch`), and the seam to other dialects.
 
-use bytes::Bytes;
-
-use super::chat::{Answer, Request};
-use super::scan::ErrorParts;
-use super::seam::{Misread, Seam, StreamReader, StreamWriter, Unfit, Written};
+use super::seam::Seam;
 
 pub mod alike;
+mod answer;
 pub mod frame;
 mod read;
 pub mod stitch;
@@ -17,35 +14,12 @@ pub mod unstream;
 mod write;
 
 /// Chat Completions.
-#[derive(Clone, Copy, Debug)]
-pub struct OpenAi;
-
-impl Seam for OpenAi {
-    fn read_request<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Unfit> {
-        read::request(body)
-    }
-
-    fn write_request(&self, request: &Request<'_>) -> Result<Written, Unfit> {
-        write::request(request)
-    }
-
-    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<Answer<'a>, Misread> {
-        read::answer(body)
-    }
-
-    fn write_answer(&self, answer: &Answer<'_>, now: u64) -> Bytes {
-        write::answer(answer, now)
-    }
-
-    fn stream_reader(&self) -> Box<dyn StreamReader> {
-        Box::new(stream::Reader::default())
-    }
-
-    fn stream_writer(&self, now: u64) -> Box<dyn StreamWriter> {
-        Box::new(stream::Writer::new(now))
-    }
-
-    fn write_refusal(&self, _status: u16, parts: &ErrorParts) -> Bytes {
-        write::refusal(parts)
-    }
-}
+pub static OPENAI: Seam = Seam {
+    read_request: read::request,
+    write_request: write::request,
+    read_answer: read::answer,
+    write_answer: answer::answer,
+    stream_reader: || Box::new(stream::Reader::default()),
+    stream_writer: |now| Box::new(stream::Writer::new(now)),
+    write_refusal: |_, parts| answer::refusal(parts),
+};

@@ -12,7 +12,7 @@ use crate::dialect::anthropic::{cache, thinking};
 use crate::dialect::chat::{Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::seam::{Misread, Unfit};
-use crate::dialect::usage;
+use crate::dialect::{Wire, usage};
 
 /// Members of a message that repeat what was answered before, and that no target needs.
 const ECHOED: &[&str] = &["annotations", "reasoning_details", "id", "created", "metadata"];
@@ -247,7 +247,7 @@ fn part(node: Node<'_>) -> Result<Part<'_>, Unfit> {
             let mut m = m.object("file").ok_or_else(wrong)?;
             let source = match (m.text("file_data"), m.text("file_id")) {
                 (Some(data), _) => located(data),
-                (None, id) => Source::Stored(id.ok_or_else(wrong)?),
+                (None, id) => Source::Stored { of: Wire::OpenAi, id: id.ok_or_else(wrong)? },
             };
             Ok(Part::File { source, name: m.text("filename"), cache })
         }

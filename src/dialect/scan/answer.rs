@@ -100,6 +100,11 @@ pub fn answer(body: &[u8]) -> Result<Answer, NotJson> {
 }
 
 impl Answer {
+    /// One that the gateway wrote itself: it is what its dialect says.
+    pub fn written(usage: Option<Usage>) -> Self {
+        Self { choices: true, content: true, candidates: true, usage, ..Self::default() }
+    }
+
     fn member(&mut self, walk: &mut Walk<'_>, key: Str) -> Result<(), Fault> {
         let (name, first) = (walk.name(key), walk.peek());
         if &*name == b"usage" && first == Some(b'{') {

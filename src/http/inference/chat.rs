@@ -104,6 +104,10 @@ async fn prepare(
     if let Some(limit) = worker.gateway.pressure.shortage() {
         return Err(shed(&worker.gateway, limit));
     }
+    if request.uri().authority().is_some() {
+        // Asked of a proxy, which this isn't: the host in its address is somebody else's.
+        return Err(Error::unknown_path(request.method().as_str(), &request.uri().to_string()));
+    }
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
     let Read { body, scan, form } = read(worker, request, payload, (wire, asked)).await?;

@@ -101,7 +101,7 @@ impl Drive<'_> {
             return None;
         }
         let choice = self.pick(&tried, None, false).await.ok()?;
-        self.fitting(choice)
+        self.fitting(choice).await
     }
 }
 
