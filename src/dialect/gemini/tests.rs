@@ -351,8 +351,8 @@ proptest! {
     fn nothing_panics_a_reader_or_what_writes_what_it_read(own in own_soup(), other in soup(), bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         let seams = [&GEMINI, Wire::OpenAi.seam(), Wire::Anthropic.seam()];
         for body in [own.to_string().as_bytes(), other.to_string().as_bytes(), &bytes] {
-            seams.iter().for_each(|seam| translate(&GEMINI, *seam, body));
-            seams.iter().for_each(|seam| translate(*seam, &GEMINI, body));
+            seams.iter().for_each(|seam| translate(&GEMINI, seam, body));
+            seams.iter().for_each(|seam| translate(seam, &GEMINI, body));
         }
     }
 
