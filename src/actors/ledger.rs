@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix::ArbiterHandle;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+pub use self::journal::journaled;
 use self::scribe::Scribe;
 use crate::clock::Clock;
 use crate::ledger::Row;

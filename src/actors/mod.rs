@@ -23,7 +23,7 @@ pub(crate) use chronicle::hour::hour;
 pub use chronicle::put_on_record;
 pub use gauges::Gauges;
 pub use keys::{Keys, Known};
-pub use ledger::{Condition, Ledger};
+pub use ledger::{Condition, Ledger, journaled};
 pub use provider::{Answered, Describe, Description, KeyState, ModelState, Order, ProbedWell, Provider, Reports, Retune};
 pub use reloader::{Apply, Cause, Reload, Reloaded, Reloader};
 pub use router::{Flush, Pick, Router, Tell};

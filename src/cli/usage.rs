@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 
 use super::keys::in_store;
 use super::{CANT_RUN, settings};
+use crate::actors::journaled;
 use crate::base::{date, duration};
 use crate::clock::Clock;
 use crate::ledger::Counts;
-use crate::store::{By, Failed, Page, Store, Sum, document};
+use crate::store::{By, Export, Failed, Form, Page, Rows, Store, Sum, document};
 
 /// A gateway that runs has written what it answered before, within this.
 const WRITTEN: Duration = Duration::from_millis(150);
@@ -32,20 +33,17 @@ pub(super) struct Options {
     json: bool,
     /// The rows themselves in place of sums, the oldest first, as comma-separated values unless --json
     #[arg(long, value_name = "KIND", conflicts_with = "by")]
-    rows: Option<Rows>,
+    rows: Option<Kind>,
 }
 
 /// Which rows are exported.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Rows {
+enum Kind {
     /// One per request
     Requests,
     /// One per upstream call
     Attempts,
 }
-
-/// Rows that are read at a time.
-const CHUNK: u32 = 1_000;
 
 pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let Some((settings, _)) = settings(file) else { return ExitCode::from(CANT_RUN) };
@@ -56,6 +54,7 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     }
     let asked = in_store(&settings.store.keep, |store| async move {
         tokio::time::sleep(WRITTEN).await;
+        tell_of_journal(&store);
         Ok((store.usage(by, since, None).await?, store.total(since, None).await?))
     });
     match asked {
@@ -68,25 +67,24 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
 }
 
 /// Prints rows as they are read: there may be more than the memory holds.
-async fn export(store: Store, rows: Rows, since: Duration, json: bool) -> Result<(), Failed> {
+async fn export(store: Store, kind: Kind, since: Duration, json: bool) -> Result<(), Failed> {
     tokio::time::sleep(WRITTEN).await;
-    let names: &[&str] = if rows == Rows::Requests { &document::REQUEST } else { &document::ATTEMPT };
-    if !json {
-        println!("{}", names.join(","));
+    tell_of_journal(&store);
+    let rows = if kind == Kind::Requests { Rows::Requests } else { Rows::Attempts };
+    let form = if json { Form::JsonLines } else { Form::Csv };
+    let mut export = Export::new(rows, form, Page { since: Some(since), ..Page::default() });
+    while let Some(lines) = export.next(&store).await? {
+        print!("{lines}");
     }
-    let mut page = Page { oldest_first: true, since: Some(since), limit: CHUNK, ..Page::default() };
-    loop {
-        let entries = store.requests(&page).await?;
-        for entry in &entries {
-            let documents = if rows == Rows::Requests { vec![document::request(entry)] } else { document::attempts_of(entry) };
-            for document in documents {
-                println!("{}", if json { document.to_string() } else { document::csv(&document, names) });
-            }
-        }
-        match entries.last() {
-            Some(last) => page.beyond = Some(last.id.clone()),
-            None => return Ok(()),
-        }
+    Ok(())
+}
+
+/// What a gateway couldn't put into the store isn't counted here: said beside the answer, not in it.
+fn tell_of_journal(store: &Store) {
+    let waiting = journaled(store);
+    if waiting > 0 {
+        let folder = store.folder().display();
+        eprintln!("stagedoor: up to {waiting} more rows wait in the journal in {folder}; a gateway that runs puts them into the store");
     }
 }
 

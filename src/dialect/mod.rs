@@ -10,6 +10,7 @@ pub mod endpoint;
 mod escape;
 pub mod fault;
 pub mod gemini;
+mod heard;
 mod node;
 mod onward;
 pub mod openai;
@@ -20,14 +21,17 @@ pub mod seam;
 mod tally;
 mod tokens;
 mod usage;
+mod vocabulary;
 mod wire;
 
 pub use begun::Begun;
+pub use heard::Heard;
 pub use quota::Quota;
 pub use retry_after::{Waits, retry_after, retry_after_in};
 pub use tally::Tally;
 pub use tokens::Counter;
-pub use usage::{Source, Usage, usage, with_cost};
+pub use usage::{Source, Usage, usage, with_cost, without_cost};
+pub use vocabulary::Vocabulary;
 pub use wire::Wire;
 
 #[cfg(test)]

@@ -99,6 +99,24 @@ pub fn with_cost(object: &[u8], cost: Dollars) -> Vec<u8> {
     [&object[..end], format!("{comma}\"cost\":{cost}").as_bytes(), &object[end..]].concat()
 }
 
+/// An answer, whole or as events, whose last `usage` says that it cost nothing; None where that doesn't tell of a cost.
+pub fn without_cost(answer: &[u8]) -> Option<Vec<u8>> {
+    // A quote inside a string is never bare, so these are names.
+    let value = |name: &[u8], within: &[u8], at: usize| {
+        let behind = at + name.len();
+        let colon =
+            behind + within.get(behind..)?.iter().position(|byte| !byte.is_ascii_whitespace()).filter(|at| within[behind + at] == b':')?;
+        Some(colon + 1 + within[colon + 1..].iter().position(|byte| !byte.is_ascii_whitespace())?)
+    };
+    let (usage, cost): (&[u8], &[u8]) = (b"\"usage\"", b"\"cost\"");
+    let open = value(usage, answer, memchr::memmem::rfind(answer, usage)?)?;
+    let object = Walk::new(&answer[open..]).skip().ok()?;
+    let object = answer.get(open..open + object.end)?;
+    let start = open + value(cost, object, memchr::memmem::find(object, cost)?)?;
+    let length = answer[start..].iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E')).count();
+    (length > 0).then(|| [&answer[..start], b"0", &answer[start + length..]].concat())
+}
+
 /// Reads a `usage` object, from its own bytes. None where it doesn't say what was used, or nothing that can be believed.
 pub fn usage(object: &[u8]) -> Option<Usage> {
     read(&mut Walk::new(object)).ok()?
@@ -245,6 +263,18 @@ mod tests {
     }
 
     #[test]
+    fn a_stored_answer_costs_nothing() {
+        let freed = |answer: &str| without_cost(answer.as_bytes()).map(|bytes| String::from_utf8(bytes).unwrap());
+        let whole = r#"{"choices":[{"message":{"content":"\"usage\":{\"cost\":5}"}}],"usage":{"prompt_tokens":1,"cost": 0.00125}}"#;
+        assert_eq!(freed(whole), Some(whole.replace("0.00125", "0")));
+        let stream = "data: {\"usage\":null}\n\ndata: {\"usage\":{\"prompt_tokens\":1,\"cost\":1e-6}}\n\ndata: [DONE]\n\n";
+        assert_eq!(freed(stream), Some(stream.replace("1e-6", "0")));
+        for plain in ["", "{}", r#"{"usage":{"prompt_tokens":1}}"#, r#"{"usage":{"cost":null}}"#, r#"{"usage":{},"cost":5}"#] {
+            assert_eq!(freed(plain), None, "{plain}");
+        }
+    }
+
+    #[test]
     fn what_is_absurd_is_not_believed() {
         for number in ["-5", "1e18", "1.5", "\"7\"", "99999999999", "true", "[]"] {
             for field in ["prompt_tokens", "completion_tokens"] {
@@ -284,6 +314,7 @@ mod tests {
         #[test]
         fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             usage(&bytes);
+            without_cost(&bytes);
         }
     }
 }

@@ -77,12 +77,12 @@ impl Wire {
         }
     }
 
-    /// About how many tokens a whole answer has.
-    pub fn tokens(self, answer: &[u8]) -> u64 {
+    /// How many tokens a whole answer has, as `count` has it.
+    pub fn tokens(self, answer: &[u8], count: &dyn Fn(&str) -> u64) -> u64 {
         match self {
-            Wire::OpenAi => openai::unstream::tokens(answer),
-            Wire::Anthropic => anthropic::unstream::tokens(answer),
-            Wire::Gemini => gemini::unstream::tokens(answer),
+            Wire::OpenAi => openai::unstream::tokens(answer, count),
+            Wire::Anthropic => anthropic::unstream::tokens(answer, count),
+            Wire::Gemini => gemini::unstream::tokens(answer, count),
         }
     }
 }

@@ -55,6 +55,7 @@ fn operating(app: &mut web::ServiceConfig) {
         .service(operators("/admin/keys/{id}/rotate").route(web::post().to(admin::keys::rotate)))
         .service(operators("/admin/usage").route(web::get().to(admin::usage::usage)))
         .service(operators("/admin/requests").route(web::get().to(admin::usage::requests)))
+        .service(operators("/admin/attempts").route(web::get().to(admin::usage::attempts)))
         .service(operators("/admin/transitions").route(web::get().to(admin::transitions::list)))
         .service(operators("/admin/events").route(web::get().to(admin::events::watch)))
         .service(operators("/admin/route").route(web::get().to(route::told)))

@@ -94,23 +94,48 @@ pub struct Sums {
 
 /// Sums rows up.
 pub fn by_group<'a>(entries: impl Iterator<Item = &'a Entry>) -> Sums {
-    let (mut sums, nobody) = (Sums::default(), Arc::<str>::from(""));
+    let mut sums = Sums::default();
+    // Rows that follow one another are mostly of the same: its sum is looked up once.
+    let mut last: Option<(Of<'a>, Counts)> = None;
     for entry in entries {
-        let (hour, counts) = (hour_of(entry.time_us), Counts::of(entry));
-        let (key_id, key_name) = entry.key.as_ref().map_or((&nobody, &nobody), |key| (&key.id, &key.name));
-        let group = Group {
-            hour,
-            key_id: Arc::clone(key_id),
-            model: Arc::clone(&entry.model),
-            provider: Arc::clone(entry.provider.as_ref().unwrap_or(&nobody)),
-            key_name: Arc::clone(key_name),
-        };
-        *sums.groups.entry(group).or_default() += counts;
+        let (of, counts) = (Of::row(entry), Counts::of(entry));
         for tag in entry.tags.iter().flat_map(|tags| tags.split(',')) {
-            *sums.tags.entry((hour, tag.to_owned())).or_default() += counts;
+            *sums.tags.entry((of.hour, tag.to_owned())).or_default() += counts;
+        }
+        match &mut last {
+            Some((same, sum)) if *same == of => *sum += counts,
+            _ => {
+                let before = last.replace((of, counts));
+                before.into_iter().for_each(|(of, sum)| of.add(sum, &mut sums));
+            }
         }
     }
+    last.into_iter().for_each(|(of, sum)| of.add(sum, &mut sums));
     sums
+}
+
+/// A row's group, as it lies in the row.
+#[derive(PartialEq, Eq)]
+struct Of<'a> {
+    hour: i64,
+    key_id: &'a str,
+    model: &'a str,
+    provider: &'a str,
+    key_name: &'a str,
+}
+
+impl<'a> Of<'a> {
+    fn row(entry: &'a Entry) -> Self {
+        let (key_id, key_name) = entry.key.as_ref().map_or(("", ""), |key| (&*key.id, &*key.name));
+        let provider = entry.provider.as_deref().unwrap_or_default();
+        Self { hour: hour_of(entry.time_us), key_id, model: &entry.model, provider, key_name }
+    }
+
+    fn add(self, counts: Counts, sums: &mut Sums) {
+        let Self { hour, key_id, model, provider, key_name } = self;
+        let group = Group { hour, key_id: key_id.into(), model: model.into(), provider: provider.into(), key_name: key_name.into() };
+        *sums.groups.entry(group).or_default() += counts;
+    }
 }
 
 /// The hour of a time in microseconds since the Unix epoch.
@@ -132,6 +157,8 @@ mod tests {
     fn rows_add_up() {
         let rows = [entry(5, Some(7)), entry(HOUR - 1, None), entry(HOUR, Some(1))];
         let sums = by_group(rows.iter());
+        let again = by_group([&rows[0], &rows[2], &rows[1]].into_iter());
+        assert_eq!(sums, again, "their order doesn't matter");
         let counts: Vec<_> =
             sums.groups.iter().map(|(group, counts)| (group.hour, counts.requests, counts.cost, counts.unpriced)).collect();
         assert_eq!(counts, [(0, 2, 7, 1), (1, 1, 1, 0)]);

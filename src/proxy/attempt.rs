@@ -24,6 +24,7 @@ use super::live::Live;
 use super::ongoing::Ongoing;
 use super::pipe::Pipe;
 use super::reader::{Progress, Reader, Reading};
+use super::reckoning::whole;
 use super::recovery::Leg;
 use super::socket::unless_cut;
 use super::stitch::Stitch;
@@ -31,7 +32,7 @@ use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Dollars, Moment, Tariff};
-use crate::dialect::endpoint::{Reply, Weight, completion_events};
+use crate::dialect::endpoint::{Reply, completion_events};
 use crate::dialect::fault::{Refused, error_in_answer, refused};
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
 use crate::dialect::{Quota, Source, Tally, Usage, Wire, retry_after_in, with_cost};
@@ -287,7 +288,7 @@ impl<'a> Attempt<'a> {
             // To count costs nothing.
             (Asked::Tokens, _) => (Usage::default(), Source::Exact),
             (Asked::Chat | Asked::Passed(_), Some(usage)) => (usage, Source::Exact),
-            (Asked::Chat | Asked::Passed(_), None) => (self.estimate(&body), Source::Estimated),
+            (Asked::Chat | Asked::Passed(_), None) => (whole(self.request, &self.ongoing.taken.target, &body).await, Source::Estimated),
         };
         let target = &self.ongoing.taken.target;
         let metered = told.is_some() || self.is_metered();
@@ -315,15 +316,6 @@ impl<'a> Attempt<'a> {
     fn tariff(&self) -> Option<Arc<Tariff>> {
         let target = &self.ongoing.taken.target;
         self.worker.tariff(target, self.request.upstream_model(target))
-    }
-
-    /// What an answer used that doesn't say it.
-    fn estimate(&self, body: &[u8]) -> Usage {
-        let output = match self.request.asked {
-            Asked::Passed(endpoint) if endpoint.row().weight != Weight::Answer => 0,
-            Asked::Chat | Asked::Tokens | Asked::Passed(_) => self.request.wire.tokens(body),
-        };
-        Usage { input: self.request.scan.prompt_tokens(), output, ..Usage::default() }
     }
 
     /// Whether a 200's body is an answer.

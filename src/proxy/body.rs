@@ -15,7 +15,8 @@ use super::cache::{Author, Tap};
 use super::failover::{Prepared, Served, Stream};
 use super::fault::Fault;
 use super::live::{Live, Piece};
-use super::record::{Record, Wrong};
+use super::reckoning::{Counting, counting, kept_prompt, reckoning};
+use super::record::{GONE, LEFT, Record, Wrong};
 use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
@@ -51,6 +52,8 @@ pub struct StreamBody {
     /// What it takes to go on, where somebody could.
     ground: Option<Box<Ground>>,
     first: Option<First>,
+    /// The messages of a request that was let go, where its prompt may have to be counted.
+    prompt: Option<Box<[u8]>>,
     /// Collects it, where it is to be kept.
     tap: Option<Box<Tap>>,
     beat: Duration,
@@ -76,6 +79,8 @@ enum State {
     Live(Box<Live>),
     /// It broke; somebody else is asked to go on.
     Mending(Mending),
+    /// Its usage is counted, before its last bytes go.
+    Counting(Counting, Option<Bytes>),
     Over,
 }
 
@@ -123,6 +128,7 @@ impl StreamBody {
             record,
             ground: None,
             first: None,
+            prompt: None,
             tap,
             beat,
             beats,
@@ -146,7 +152,11 @@ impl StreamBody {
             tap.served(|| Author::of(request, &live.taken().target));
         }
         // The request is let go where nobody could go on with its stream: its body may be large.
-        let request = self.request.take().filter(|_| live.may_be_continued());
+        let request = self.request.take();
+        if let Some(request) = request.as_ref().filter(|_| !live.may_be_continued() && !live.is_settled()) {
+            self.prompt = kept_prompt(request.messages());
+        }
+        let request = request.filter(|_| live.may_be_continued());
         self.ground = request.map(|request| Box::new(Ground { request, onward }));
         self.state = State::Live(live);
     }
@@ -168,6 +178,29 @@ impl StreamBody {
             self.last_sent = self.worker.gateway.clock.now();
         }
         Poll::Ready(Some(bytes))
+    }
+
+    /// Ends it with its last bytes. What its upstream didn't tell is counted before they go.
+    fn finish(&mut self, wrong: Wrong<'_>, last: Option<Bytes>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(counting) = self.counting(200, wrong) {
+            self.state = State::Counting(counting, last);
+            return self.next(cx);
+        }
+        self.over(200, wrong);
+        match last {
+            Some(bytes) => self.sent(bytes),
+            None => Poll::Ready(None),
+        }
+    }
+
+    /// What is left to do where nobody told what it used, and it can be counted.
+    fn counting(&mut self, status: u16, wrong: Wrong<'_>) -> Option<Counting> {
+        let State::Live(live) = &self.state else { return None };
+        let reckoning = reckoning(live, self.record.as_ref()?, status != LEFT)?;
+        self.numbered = live.numbered();
+        let ground = self.ground.take();
+        let prompt = self.prompt.take().or_else(|| kept_prompt(ground?.request.messages()));
+        Some(counting(reckoning, self.record.take()?, prompt, status, wrong))
     }
 
     fn over<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
@@ -199,6 +232,13 @@ impl StreamBody {
         let beat_at = (!self.beat.is_zero()).then(|| self.last_sent.plus(self.beat));
         match &mut self.state {
             State::Over => return Poll::Ready(None),
+            State::Counting(counting, last) => {
+                if counting.as_mut().poll(cx).is_ready() {
+                    let last = last.take();
+                    self.state = State::Over;
+                    return last.map_or(Poll::Ready(None), |bytes| self.sent(bytes));
+                }
+            }
             State::Running(running) => {
                 if let Poll::Ready((result, record)) = running.as_mut().poll(cx) {
                     return match self.answered(result, record) {
@@ -220,7 +260,7 @@ impl StreamBody {
                 if let Poll::Ready(Mended { live, record, ground }) = mending.as_mut().poll(cx) {
                     self.record = Some(record);
                     self.ground = Some(Box::new(ground));
-                    let Some(live) = live else { return self.broken() };
+                    let Some(live) = live else { return self.broken(cx) };
                     self.state = State::Live(live);
                     return self.next(cx);
                 }
@@ -240,7 +280,7 @@ impl StreamBody {
     fn is_numbered(&self) -> bool {
         match &self.state {
             State::Live(live) => live.numbered(),
-            State::Mending(_) => self.numbered,
+            State::Mending(_) | State::Counting(..) => self.numbered,
             State::Running(_) | State::Over => false,
         }
     }
@@ -255,22 +295,20 @@ impl StreamBody {
                 if whole {
                     self.keep();
                     // Counted before the last byte is handed over.
-                    self.over(200, "");
-                } else {
-                    self.first_waits = !std::mem::replace(&mut self.flowing, true);
+                    return self.finish("".into(), Some(bytes), cx);
                 }
+                self.first_waits = !std::mem::replace(&mut self.flowing, true);
                 self.last_sent = fed;
                 Poll::Ready(Some(bytes))
             }
             Piece::Nothing => self.heartbeat(),
             Piece::End => {
                 self.keep();
-                self.over(200, "");
-                Poll::Ready(None)
+                self.finish("".into(), None, cx)
             }
             Piece::Broken { message, timeout } => {
                 self.first.get_or_insert(First { message, timeout });
-                if self.mend() { self.next(cx) } else { self.broken() }
+                if self.mend() { self.next(cx) } else { self.broken(cx) }
             }
         }
     }
@@ -294,12 +332,11 @@ impl StreamBody {
     }
 
     /// Nobody goes on: the caller is told of what broke first.
-    fn broken(&mut self) -> Poll<Option<Bytes>> {
+    fn broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
         let event = (self.broken_event)(&message, timeout);
         let kind = if timeout { "upstream_timeout" } else { "stream_interrupted" };
-        self.over(200, Wrong { kind, text: &message });
-        self.sent(event)
+        self.finish(Wrong { kind, text: &message }, Some(event), cx)
     }
 
     /// Failover, unseen behind heartbeats, has ended: with a stream to relay, or with the event that ends this one.
@@ -337,6 +374,9 @@ impl StreamBody {
 impl Drop for StreamBody {
     fn drop(&mut self) {
         self.note_usage();
+        if let Some(counting) = self.counting(LEFT, GONE) {
+            self.worker.count_later(counting);
+        }
     }
 }
 

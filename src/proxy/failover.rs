@@ -118,6 +118,11 @@ impl Prepared {
         }
     }
 
+    /// Its messages as they were written.
+    pub fn messages(&self) -> Option<&[u8]> {
+        self.body.get(self.scan.messages.clone()?)
+    }
+
     /// What a target calls the model that was asked for.
     pub fn upstream_model<'a>(&'a self, target: &'a Target) -> &'a str {
         match &self.wildcard {

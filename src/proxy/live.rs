@@ -13,13 +13,14 @@ use super::attempt::{cut_off, message_of};
 use super::client::Incoming;
 use super::ongoing::Ongoing;
 use super::reader::{Progress, Reader};
+use super::reckoning::{Reckoning, own_cost};
 use super::recovery::Broke;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Moment, Tariff};
 use crate::dialect::{Source, Tally, Usage};
 use crate::health::Outcome;
-use crate::ledger::{cost, plus};
+use crate::ledger::plus;
 use crate::routing::Taken;
 use crate::stream::Input;
 use crate::telemetry::Strand;
@@ -149,11 +150,17 @@ impl Live {
     }
 
     fn own_cost(&self, tally: &Tally) -> Option<i64> {
-        let own = |tariff: &Tariff| cost(tariff, &tally.own().0);
-        match &self.wild {
-            Some(tariff) => Some(own(tariff)),
-            None => self.ongoing.taken.target.price.look(own),
-        }
+        own_cost(tally, &self.ongoing.taken, self.wild.as_deref())
+    }
+
+    /// Whether its upstream has told what all of it used.
+    pub(super) fn is_settled(&self) -> bool {
+        self.reader.tally().settled().is_some()
+    }
+
+    /// The same, to be counted where it isn't.
+    pub(super) fn reckoning(&self) -> Reckoning {
+        Reckoning::new(self.reader.tally().clone(), self.ongoing.taken.clone(), self.wild.clone())
     }
 
     /// Whether nothing comes after what was handed over.
@@ -227,7 +234,7 @@ impl Live {
 
     /// What the reader has counted on the way.
     fn take_counts(&mut self) {
-        self.ongoing.used = self.reader.tally().told().map(|usage| usage.total()).or(self.ongoing.used);
+        self.ongoing.used = self.reader.tally().settled().map(|usage| usage.total()).or(self.ongoing.used);
         self.worker.gateway.metrics.dropped_events.inc_by(std::mem::take(&mut self.reader.dropped));
     }
 

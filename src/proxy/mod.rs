@@ -23,6 +23,7 @@ mod pressure;
 mod prober;
 mod reader;
 mod recall;
+mod reckoning;
 mod record;
 mod recovery;
 mod resume;

@@ -230,13 +230,6 @@ impl Reader {
         if let (Some(tale), None, false) = (&mut self.how.tale, &self.how.stitch, withheld) {
             tale.begun.note(&data, &seen);
         }
-        if let Some(usage) = &seen.usage {
-            match self.how.wire {
-                Wire::OpenAi => self.how.tally.usage(&data[usage.clone()]),
-                Wire::Anthropic => self.how.tally.more_usage(&data[usage.clone()]),
-                Wire::Gemini => self.how.tally.said(gemini::usage(&data[usage.clone()])),
-            }
-        }
         let event = match (&self.how.priced, &seen.usage) {
             (Some(tariff), Some(span)) => priced(&data, span, tariff).unwrap_or(event),
             _ => event,
@@ -253,17 +246,15 @@ impl Reader {
             Kind::Empty | Kind::Ping => Input::Idle,
         };
         self.said += u32::from(matches!(input, Input::Content { spoke, .. } if spoke != 0));
+        let words = seen.text.clone().filter(|_| matches!(input, Input::Content { .. })).map(|span| words(&data, span));
+        self.count(input, &data, &seen, words.as_deref());
         match input {
             Input::Idle | Input::Content { .. } if self.how.stitch.is_some() => self.stitch(input, &data, &seen, codes),
             Input::Idle if self.how.hide_usage && seen.usage.is_some() && seen.choices == 0 => {
                 self.step(Input::Idle, Bytes::new(), None, codes)
             }
             Input::Idle => self.pass(input, &seen, event, None, codes),
-            Input::Content { .. } => {
-                let words = seen.text.clone().map(|span| words(&data, span));
-                self.count(&seen, words.as_deref());
-                self.pass(input, &seen, event, words.as_deref(), codes)
-            }
+            Input::Content { .. } => self.pass(input, &seen, event, words.as_deref(), codes),
             Input::Terminal => match self.last_words(codes) {
                 Progress::More => self.step(input, event, Some(&data), codes),
                 other => other,
@@ -277,21 +268,25 @@ impl Reader {
         if self.numbered { [raw.trim_ascii_end(), b"\n"].concat().into() } else { raw }
     }
 
-    /// What an event costs, by what it says.
-    fn count(&mut self, seen: &Seen, words: Option<&str>) {
-        match words {
-            Some(words) => self.how.tally.words(words),
-            None => self.how.tally.pieces(seen.spoke.count_ones()),
+    /// What an event costs: by what it says, and then by what it tells of usage, which covers its own words too.
+    fn count(&mut self, input: Input, data: &[u8], seen: &Seen, words: Option<&str>) {
+        match (input, words) {
+            (Input::Content { .. }, Some(words)) => self.how.tally.words(words),
+            (Input::Content { .. }, None) => self.how.tally.pieces(seen.spoke.count_ones()),
+            _ => {}
+        }
+        if let Some(usage) = &seen.usage {
+            match self.how.wire {
+                Wire::OpenAi => self.how.tally.usage(&data[usage.clone()]),
+                Wire::Anthropic => self.how.tally.more_usage(&data[usage.clone()]),
+                Wire::Gemini => self.how.tally.said(gemini::usage(&data[usage.clone()])),
+            }
         }
     }
 
     /// An event of a later leg.
     fn stitch(&mut self, input: Input, data: &Bytes, seen: &Seen, codes: &BTreeMap<String, String>) -> Progress {
-        if matches!(input, Input::Content { .. }) {
-            let words = seen.text.clone().map(|span| words(data, span));
-            self.count(seen, words.as_deref());
-            self.stirs = true;
-        }
+        self.stirs |= matches!(input, Input::Content { .. });
         let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &mut self.how.tale) else { return Progress::More };
         if self.how.hold_tools && seen.tool_call && self.held.is_none() {
             self.held = Some(Held { begun: Some(Box::new(tale.begun.clone())), ..Held::default() });

@@ -51,6 +51,8 @@ pub struct Record {
     pub stream: bool,
     /// When its head had come.
     pub started: Moment,
+    /// When its last byte went, where its end is told later.
+    stopped: Option<Moment>,
     /// Time spent waiting for upstreams, in microseconds.
     pub upstream_us: u64,
     /// Calls made.
@@ -109,6 +111,7 @@ impl Record {
             key,
             stream,
             started,
+            stopped: None,
             upstream_us: 0,
             attempts: 0,
             route: String::new(),
@@ -237,6 +240,11 @@ impl Record {
         total.saturating_sub(self.upstream_us)
     }
 
+    /// Nothing of it goes on but the counting.
+    pub(super) fn stop(&mut self) {
+        self.stopped = Some(self.worker.gateway.clock.now());
+    }
+
     /// Counts and logs the request's end.
     pub fn end<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
         if std::mem::replace(&mut self.ended, true) {
@@ -244,7 +252,7 @@ impl Record {
         }
         let Wrong { kind, text: error } = wrong.into();
         let gateway = &self.worker.gateway;
-        let took = gateway.clock.now().since(self.started);
+        let took = self.stopped.unwrap_or_else(|| gateway.clock.now()).since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
         gateway.metrics.audience.first_token(self.first_token_ms.map(Duration::from_millis));
         if !kind.is_empty() {

@@ -190,9 +190,7 @@ impl Mender {
         let request = &self.ground.request;
         let said = self.broke.tale.said.text().unwrap_or_default();
         let model = request.upstream_model(&taken.target);
-        let mut counter = Counter::new();
-        counter.read(said);
-        let tokens = counter.tokens();
+        let tokens = Counter::of(said);
         let (preferred, path) = self.way(taken, model);
         let half = |way| Half { way, said, tokens };
         let mut opened = None;

@@ -13,12 +13,13 @@ use arc_swap::{ArcSwap, Guard};
 use futures_util::future::join_all;
 use rand::RngExt;
 use rand::rngs::SmallRng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::cache::{Flights, Onces};
 use super::client::Upstream;
 use super::edition::{Edition, Open};
 use super::pressure::Pressure;
+use super::reckoning::Counting;
 use super::resume::Shelf;
 use super::shared::Link;
 use crate::access::{Allowances, Now, Sessions, Strangers};
@@ -142,6 +143,9 @@ impl Drop for Place {
     }
 }
 
+/// Of so many callers who left, what they used waits to be counted; of more at once, the estimates stand.
+const LEAVERS: usize = 256;
+
 /// One HTTP worker's thread: where each request finds the worker of the edition in force.
 pub struct Desk(RefCell<Rc<Worker>>);
 
@@ -152,7 +156,15 @@ impl Desk {
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
+        // What callers have left is dropped wherever it may be, so it is only handed on there.
+        let (leavers, mut left) = mpsc::channel::<Counting>(LEAVERS);
+        actix_rt::spawn(async move {
+            while let Some(counting) = left.recv().await {
+                counting.await;
+            }
+        });
         let own = Own {
+            leavers,
             router: RefCell::new(router),
             closing,
             rng: RefCell::new(seeded_rng()),
@@ -194,6 +206,8 @@ pub struct Worker {
 
 /// What a worker's thread keeps from edition to edition.
 struct Own {
+    /// Where it is counted what callers who left have used.
+    leavers: mpsc::Sender<Counting>,
     /// The router actor, on this thread.
     router: RefCell<Addr<Router>>,
     closing: Arc<Notify>,
@@ -239,6 +253,11 @@ impl Worker {
     /// Closes connections to upstreams that nobody has used for a while.
     pub(super) fn tidy(&self) {
         self.upstreams.iter().flatten().for_each(|upstream| upstream.tidy());
+    }
+
+    /// Has it counted what a caller who left has used. Where too many wait, its record ends with the estimate.
+    pub(super) fn count_later(&self, counting: Counting) {
+        drop(self.own.leavers.try_send(counting));
     }
 
     /// What wakes this worker's streams at the end of the grace.

@@ -3,6 +3,7 @@
 //! that nobody has seen yet.
 
 pub mod document;
+mod export;
 mod keys;
 mod migrate;
 mod postgres;
@@ -22,6 +23,7 @@ use tokio::sync::OnceCell;
 
 use crate::settings::Keep;
 
+pub use export::{Export, Form, Rows};
 pub use keys::{KeyChange, KeyRecord, NewKey, Terms};
 pub use requests::{Page, StoredCall};
 pub use series::{Every, Step};
@@ -43,6 +45,9 @@ pub enum Failed {
     /// It didn't do it.
     #[error("the store failed: {0}")]
     Broken(#[from] sqlx::Error),
+    /// It didn't write the ledger's rows.
+    #[error("the store failed: {0}")]
+    Unwritten(#[from] rusqlite::Error),
     /// Nobody is there to ask it.
     #[error("the gateway is stopping")]
     Gone,
@@ -55,6 +60,8 @@ pub enum Failed {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: AnyPool,
+    /// What writes the ledger's rows into SQLite.
+    pen: Option<rows::Pen>,
     kind: Kind,
     place: String,
     folder: PathBuf,
@@ -143,6 +150,9 @@ impl Store {
 
     /// Closes its connections.
     pub async fn close(&self) {
+        if let Some(pen) = &self.pen {
+            pen.close();
+        }
         self.pool.close().await;
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn open(url: &Secret, folder: &Path) -> Result<Store, Failed> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     // Gateways of several databases may share a folder.
     let stem = format!("postgres-{}", &Digest::of(place.as_bytes()).to_hex()[..12]);
-    Ok(Store { pool, kind: Kind::Postgres, place, folder, stem, ready: std::sync::Arc::default() })
+    Ok(Store { pool, pen: None, kind: Kind::Postgres, place, folder, stem, ready: std::sync::Arc::default() })
 }
 
 /// `postgres://HOST/DATABASE`.

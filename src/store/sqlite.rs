@@ -8,17 +8,18 @@ use sqlx::AnyPool;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor};
 
+use super::rows::Pen;
 use super::text::Kind;
 use super::{Failed, Store};
 
-/// One writes, the others read.
+/// Those that read, and change keys; rows are written by one more.
 const CONNECTIONS: u32 = 4;
 /// How long a connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(6);
 
 /// What every connection is told.
 const MANNERS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
-                       PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -16000; PRAGMA temp_store = MEMORY";
+                       PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -2000; PRAGMA temp_store = MEMORY";
 
 /// Opens the file, or makes it.
 pub(super) async fn open(path: &Path) -> Result<Store, Failed> {
@@ -43,7 +44,8 @@ pub(super) async fn open(path: &Path) -> Result<Store, Failed> {
         .acquire_timeout(ACQUIRE)
         .after_connect(|connection, _| Box::pin(async move { connection.execute(MANNERS).await.map(drop) }));
     let pool = pool.connect_with(options).await.map_err(|error| unusable(told(&error)))?;
-    let store = Store { pool, kind: Kind::Sqlite, place: place.clone(), folder, stem, ready: std::sync::Arc::default() };
+    let pen = Some(Pen::new(absolute));
+    let store = Store { pool, pen, kind: Kind::Sqlite, place: place.clone(), folder, stem, ready: std::sync::Arc::default() };
     let ready = async {
         store.ready().await?;
         probe(&store.pool).await

@@ -425,6 +425,29 @@ fn a_reload_keeps_what_is_stored_and_obeys_the_new_terms() {
 }
 
 #[test]
+fn a_stored_answer_says_that_it_cost_nothing_where_usage_tells_costs() {
+    let upstream = Upstream::by(|call| {
+        let usage = "{\"prompt_tokens\":3,\"completion_tokens\":2}";
+        if call.text().contains(r#""stream":true"#) {
+            let end = STREAM_END.replace("data: [DONE]", &format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\ndata: [DONE]"));
+            format!("{STREAM_HEAD}{}{}0\r\n\r\n", chunk(&event("hi")), chunk(&end)).into_bytes()
+        } else {
+            plain(&format!(
+                "{{\"choices\":[{{\"index\":0,\"message\":{{\"content\":\"hi\"}},\"finish_reason\":\"stop\"}}],\"usage\":{usage}}}"
+            ))
+        }
+    });
+    let price = "[telemetry]\ncost_in_usage = true\n[models.m]\ntargets = [{ provider = \"p\", model = \"up\", price = { input = 1, output = 1 } }]\n";
+    let app = TestApp::start(&format!("{ON}{}{price}", upstream.provider("p")));
+    for body in [chat_body("m"), with(r#""stream":true,"stream_options":{"include_usage":true}"#)] {
+        let [first, second] = [(); 2].map(|()| ask(&app, &[], &body));
+        assert_eq!((cache(&first), cache(&second)), (Some("miss"), Some("hit")));
+        assert!(first.text().contains("\"cost\":0.000005"), "{}", first.text());
+        assert_eq!(second.text(), first.text().replace("\"cost\":0.000005", "\"cost\":0"));
+    }
+}
+
+#[test]
 fn the_ledger_says_what_the_cache_had_to_do_with_a_request_and_the_rows_add_up() {
     let held = Held::new(true);
     let price =

@@ -253,7 +253,7 @@ fn rows_older_than_the_retention_are_deleted_while_it_serves() {
             let id = request_id(at, &mut stagedoor::clock::seeded_rng());
             Row::Request(Box::new(Entry { id, time_us: at.as_micros() as u64, model: "m".into(), status: 200, ..Entry::default() }))
         });
-        store.write(&old.collect::<Vec<_>>(), false).await.unwrap();
+        store.write(old.collect::<Vec<_>>(), false).await.unwrap();
         store.close().await;
     });
     let app = TestApp::start(&settings(&upstream, &path.display().to_string()).replace("[store]\n", "[store]\nretention = \"99d\"\n"));

@@ -119,6 +119,36 @@ fn the_first_may_still_win() {
 }
 
 #[test]
+fn both_calls_of_a_hedge_are_in_the_ledger_and_add_up() {
+    let (p, q) = (Target::new("first"), Target::new("second"));
+    let price = "price = { input = 1000, output = 1000 }";
+    let app = TestApp::administered(&format!(
+        "[store]\nledger = \"all\"\n{}{}[retry]\n{ALWAYS}\n[models.m]\nstrategy = \"ordered\"\n\
+         targets = [{{ provider = \"p\", model = \"up\", {price} }}, {{ provider = \"q\", model = \"b\", {price} }}]\n",
+        p.upstream.provider("p"),
+        q.upstream.provider("q"),
+    ));
+    warm(&app, &p, false);
+    p.takes(5_000);
+    let before = app.metric("stagedoor_tokens_total{model=\"m\",kind=\"input\"}");
+    let reply = app.chat("m");
+    assert_eq!(reply.content(), "second");
+    let row = super::ledger::rows(&app, "?limit=1").remove(0);
+    assert_eq!((row["provider"].as_str(), row["status"].as_u64(), row["source"].as_str()), (Some("q"), Some(200), Some("both")), "{row}");
+    let calls: Vec<_> = row["attempts"].as_array().unwrap().iter().collect();
+    let told = |n: usize| (calls[n]["provider"].as_str(), calls[n]["outcome"].as_str(), calls[n]["hedge"].as_bool());
+    assert_eq!((calls.len(), told(0), told(1)), (2, (Some("p"), Some("abandoned"), Some(false)), (Some("q"), Some("ok"), Some(true))));
+    // The one that lost had read its prompt: what is billed is both, and the metrics, the header and the row say the same.
+    let usage = &reply.json()["usage"];
+    let (tokens_in, tokens_out) = (row["tokens_in"].as_u64().unwrap(), row["tokens_out"].as_u64().unwrap());
+    assert!(tokens_in > usage["prompt_tokens"].as_u64().unwrap() && Some(tokens_out) == usage["completion_tokens"].as_u64());
+    assert_eq!(app.metric("stagedoor_tokens_total{model=\"m\",kind=\"input\"}") - before, tokens_in as f64);
+    assert_eq!(reply.header("x-stagedoor-cost"), Some(format!("{}", (tokens_in + tokens_out) as f64 / 1e3).as_str()));
+    assert_eq!(row["cost_usd"].as_f64(), Some((tokens_in + tokens_out) as f64 / 1e3));
+    assert_eq!(super::ledger::get(&app, "/admin/usage").json()["total"]["requests"], 21);
+}
+
+#[test]
 fn without_the_setting_nobody_else_is_called() {
     let (p, q) = (Target::new("first"), Target::new("second"));
     for retry in ["", "hedge = \"off\"\nhedge_ratio = 1.0", "attempts = 1\nhedge = \"p95\"\nhedge_ratio = 1.0"] {

@@ -29,6 +29,8 @@ mod grafana;
 mod hedging;
 mod keys;
 mod ledger;
+mod ledger_counts;
+mod ledger_export;
 mod limits;
 mod mending;
 mod messages;

@@ -27,10 +27,10 @@ fn sums_and_the_newest_page_are_told_at_once() {
         for n in 0..count {
             batch.push(row(n, n * 7 * DAY / count, &mut rng));
             if batch.len() == 4_096 {
-                store.write(&std::mem::take(&mut batch), false).await.unwrap();
+                store.write(std::mem::take(&mut batch), false).await.unwrap();
             }
         }
-        store.write(&batch, false).await.unwrap();
+        store.write(batch, false).await.unwrap();
         let written = began.elapsed();
         let seven_days = Duration::from_millis(BEGAN);
         let began = Instant::now();

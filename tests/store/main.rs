@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
 
+mod cut;
 mod long;
 #[path = "../support/postgres.rs"]
 mod postgres;

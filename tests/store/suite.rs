@@ -146,11 +146,11 @@ async fn count(store: &Store, model: &str) -> i64 {
 async fn rows_are_written_once(store: &Store) {
     let entries: Vec<Entry> = (0..300).map(|n| row(seconds(NOON) + Duration::from_millis(n), "once")).collect();
     let all = rows(&entries);
-    store.write(&all[..200], false).await.unwrap();
-    store.write(&all, true).await.unwrap();
+    store.write(all[..200].to_vec(), false).await.unwrap();
+    store.write(all.clone(), true).await.unwrap();
     // As if the answer to the first had been lost, and nobody said so.
-    store.write(&all[100..], false).await.unwrap();
-    store.write(&[all[0].clone(), all[0].clone()], false).await.unwrap();
+    store.write(all[100..].to_vec(), false).await.unwrap();
+    store.write(vec![all[0].clone(), all[0].clone()], false).await.unwrap();
     assert_eq!(count(store, "once").await, 300);
     let kept = store.requests(&Page { model: Some("once".into()), oldest_first: true, limit: 1_000, ..Page::default() }).await.unwrap();
     assert_eq!(kept, entries);
@@ -166,9 +166,9 @@ async fn rows_are_written_once(store: &Store) {
         period_us: Some(5),
         settings: "abc".into(),
     };
-    let moved = [Row::Transition(Box::new(moved))];
-    store.write(&moved, false).await.unwrap();
-    store.write(&moved, false).await.unwrap();
+    let moved = vec![Row::Transition(Box::new(moved))];
+    store.write(moved.clone(), false).await.unwrap();
+    store.write(moved.clone(), false).await.unwrap();
 }
 
 async fn two_gateways_add_up(store: &Store, other: &Store) {
@@ -176,7 +176,7 @@ async fn two_gateways_add_up(store: &Store, other: &Store) {
         for batch in 0..10 {
             let at = seconds(NOON) + Duration::from_millis(from + batch);
             let entries: Vec<Entry> = (0..20).map(|n| row(at, if n % 2 == 0 { "even" } else { "odd" })).collect();
-            store.write(&rows(&entries), false).await.unwrap();
+            store.write(rows(&entries), false).await.unwrap();
         }
     };
     futures_util::future::join(write(store.clone(), 0), write(other.clone(), 50)).await;
@@ -190,7 +190,7 @@ async fn usage_is_of_exactly_its_time(store: &Store) {
     let left = Entry { status: 499, ..entry(2 * HOUR + 5, None) };
     let cut = Entry { error: "broke".into(), ..entry(3 * HOUR, None) };
     let entries = [entry(0, Some(7)), entry(1_800, Some(5)), entry(HOUR, None), failed, left, cut];
-    store.write(&rows(&entries), false).await.unwrap();
+    store.write(rows(&entries), false).await.unwrap();
     let used = async |since, until: Option<u64>| {
         let lines = store.usage(By::Model, at(since), until.map(at)).await.unwrap();
         let counts = lines.iter().find(|line| line.name == "timed").map(|line| line.counts).unwrap_or_default();
@@ -213,7 +213,7 @@ async fn usage_is_of_exactly_its_time(store: &Store) {
     let days = store.usage(By::Day, at(1), Some(at(9 * HOUR))).await.unwrap();
     assert!(days.iter().all(|day| day.name.len() == 10 && day.name.starts_with("2026-")), "{days:?}");
     // In the hour of its rows, tags are read from them.
-    store.write(&rows(&[row(at(20 * HOUR + 5), "tagged")]), false).await.unwrap();
+    store.write(rows(&[row(at(20 * HOUR + 5), "tagged")]), false).await.unwrap();
     for since in [20 * HOUR, 20 * HOUR + 1] {
         let tags = store.usage(By::Tag, at(since), Some(at(20 * HOUR + 9))).await.unwrap();
         let tags: Vec<_> = tags.iter().map(|line| (line.name.as_str(), line.counts.requests)).collect();
@@ -241,7 +241,7 @@ async fn pages(store: &Store) {
 async fn hostile_texts_are_only_texts(store: &Store) {
     let hostile = "'; DROP TABLE requests; -- \u{202e}\"%_\\\u{1f3ad}";
     let entry = Entry { error: format!("{hostile}\0"), upstream_model: Some("a\0b".into()), ..row(seconds(NOON), hostile) };
-    store.write(&rows(&[entry]), false).await.unwrap();
+    store.write(rows(&[entry]), false).await.unwrap();
     let found = store.requests(&Page { model: Some(hostile.into()), limit: 5, ..Page::default() }).await.unwrap();
     assert_eq!((found.len(), &*found[0].model, found[0].upstream_model.as_deref()), (1, hostile, Some("a\u{fffd}b")));
     let key = VirtualKey { id: "id-3".into(), name: hostile.into(), created: seconds(3), ..VirtualKey::default() };

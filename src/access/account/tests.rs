@@ -51,6 +51,35 @@ fn other_terms_keep_what_was_used() {
 }
 
 #[test]
+fn row_58_a_wall_clock_set_by_an_hour_gives_no_budget_twice() {
+    const DAY: u64 = 86_400;
+    let midnight = 20_000 * DAY;
+    let budget = Some(Budget { nanos: 100, window: Window::Day, unpriced: false });
+    // The process's own time goes on; the wall clock stands half an hour before midnight, and is set forth and back.
+    let at = |second: u64, wall: u64| Now { moment: Moment::from_micros(second * 1_000_000), wall: Duration::from_secs(wall) };
+    let (before, after) = (midnight - 1_800, midnight + 1_800);
+    let mut account = Account::new(Terms { rpm: 6, budget, ..Terms::default() }, Duration::from_secs(before));
+    let mut spent = |now: Now| {
+        let admitted = account.admit(ask(0, 100), now);
+        if let Ok(taken) = admitted {
+            account.settle(taken, ask(0, 100), now);
+            account.leave();
+        }
+        admitted.map_err(|refusal| refusal.kind).map(drop)
+    };
+    let broke = Err(Kind::Budget(Broke::Spent));
+    assert_eq!((spent(at(0, before)), spent(at(1, before))), (Ok(()), broke.clone()));
+    assert_eq!((spent(at(2, after)), spent(at(3, after))), (Ok(()), broke.clone()), "the next day's");
+    for (second, wall) in [(4, before), (5, after), (6, before + 3_600), (7, before), (8, after)] {
+        assert_eq!(spent(at(second, wall)), broke, "set to {wall}: no day begins twice");
+    }
+    assert_eq!(spent(at(9, midnight + DAY)), Ok(()), "the day after does");
+    // What is a minute goes by the process's own time, whatever the wall clock says.
+    assert_eq!(account.standing(at(9, before).moment).0.map(|standing| standing.remaining), Some(3));
+    assert_eq!(account.standing(at(39, after).moment).0.map(|standing| standing.remaining), Some(6));
+}
+
+#[test]
 fn what_was_spent_before_counts() {
     let mut account = Account::new(Terms { budget: usd(100), ..Terms::default() }, at(0).wall);
     account.spent_before(95, at(0).wall);

@@ -3,10 +3,11 @@
 //! row, since the answer to it was never counted as kept.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::ledger::Row;
+use crate::store::Store;
 
 /// A larger file is closed, so that what is loaded can be deleted.
 const MOST_BYTES: u64 = 64 << 20;
@@ -33,6 +34,8 @@ struct Segment {
     file: File,
     path: PathBuf,
     bytes: u64,
+    /// Its place among those that were begun here; None: it was found.
+    place: Option<u32>,
     /// Rows that wait in it; of a file that was found, unknown until it is read.
     rows: u64,
 }
@@ -71,17 +74,18 @@ impl Journal {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_none() && self.closed.is_empty()
+        self.rows() == 0
     }
 
-    /// Writes lines and has the disk keep them.
+    /// Writes lines and has the disk keep them; the place of the file that has them.
     ///
     /// # Errors
     /// Where it can't; then none of them counts as written.
-    pub(super) fn append(&mut self, lines: &[u8], rows: u64) -> io::Result<()> {
+    pub(super) fn append(&mut self, lines: &[u8], rows: u64) -> io::Result<u32> {
+        let place = self.begun;
         let segment = match &mut self.open {
             Some(segment) => segment,
-            none => none.insert(begin(&self.folder, &format!("{}{}-{}.jsonl", self.stem, self.own, self.begun))?),
+            none => none.insert(begin(&self.folder, &format!("{}{}-{place}.jsonl", self.stem, self.own), place)?),
         };
         let written = segment.file.write_all(lines).and_then(|()| segment.file.sync_data());
         if let Err(error) = written {
@@ -98,7 +102,27 @@ impl Journal {
         if segment.bytes > MOST_BYTES {
             self.turn();
         }
-        Ok(())
+        Ok(place)
+    }
+
+    /// So many rows of the file of this place reached the store after all. One that has no others need not be loaded.
+    pub(super) fn settled(&mut self, place: u32, rows: u64) {
+        let ours = |segment: &&mut Segment| segment.place == Some(place);
+        let Some(segment) = self.open.iter_mut().chain(&mut self.closed).find(ours) else { return };
+        segment.rows = segment.rows.saturating_sub(rows);
+        // What fails is loaded once more, which changes nothing.
+        if segment.rows == 0 && segment.file.set_len(0).is_ok() {
+            segment.bytes = 0;
+        } else if segment.rows == 0 {
+            segment.rows = rows;
+        }
+    }
+
+    /// Leaves nothing behind but what waits.
+    pub(super) fn end(&mut self) {
+        for segment in self.open.iter().chain(&self.closed).filter(|segment| segment.rows == 0) {
+            let _ = std::fs::remove_file(&segment.path);
+        }
     }
 
     /// Looks for files that nobody holds any more.
@@ -112,7 +136,7 @@ impl Journal {
             }
             let Ok(file) = OpenOptions::new().read(true).append(true).open(&path) else { continue };
             match file.try_lock() {
-                Ok(()) => self.closed.push(Segment { bytes: 0, rows: 1, file, path }),
+                Ok(()) => self.closed.push(Segment { bytes: 0, rows: 1, place: None, file, path }),
                 Err(TryLockError::WouldBlock) => {}
                 Err(TryLockError::Error(error)) => tracing::warn!(path = %path.display(), %error, "a journal can't be locked"),
             }
@@ -147,14 +171,31 @@ impl Journal {
     }
 }
 
-fn begin(folder: &Path, name: &str) -> io::Result<Segment> {
+/// Rows that lie in the journals of a store, whoever writes them; some may be in the store by now.
+pub fn journaled(store: &Store) -> u64 {
+    let journal = Journal::new(store.folder(), store.stem(), String::new());
+    let Ok(entries) = std::fs::read_dir(&journal.folder) else { return 0 };
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| journal.is_ours(path));
+    let lines = |path: PathBuf| -> io::Result<u64> {
+        let (mut file, mut piece, mut lines) = (File::open(path)?, vec![0; 1 << 16], 0);
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(lines),
+                count => lines += memchr::memchr_iter(b'\n', &piece[..count]).count() as u64,
+            }
+        }
+    };
+    files.filter_map(|path| lines(path).ok()).sum()
+}
+
+fn begin(folder: &Path, name: &str, place: u32) -> io::Result<Segment> {
     std::fs::create_dir_all(folder)?;
     let path = folder.join(name);
     let file = OpenOptions::new().create_new(true).read(true).append(true).open(&path)?;
     file.try_lock()?;
     // Without this, the file itself may be gone after a power cut.
     File::open(folder)?.sync_all()?;
-    Ok(Segment { file, path, bytes: 0, rows: 0 })
+    Ok(Segment { file, path, bytes: 0, place: Some(place), rows: 0 })
 }
 
 impl Loading {
@@ -228,6 +269,28 @@ mod tests {
         assert_eq!(ids(&loading.next(9)), ["4"]);
         loading.done();
         assert!(journal.is_empty() && std::fs::read_dir(folder.path().join("made")).unwrap().next().is_none());
+    }
+
+    #[test]
+    fn what_reached_the_store_after_all_is_not_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = journal(folder.path(), "a");
+        let first = journal.append(&lines(&[row("1"), row("2")]), 2).unwrap();
+        assert_eq!(journal.append(&lines(&[row("3")]), 1).unwrap(), first, "one file");
+        journal.settled(first, 2);
+        assert_eq!(journal.rows(), 1);
+        journal.settled(first, 1);
+        assert!(journal.is_empty());
+        // The same file goes on.
+        journal.append(&lines(&[row("4")]), 1).unwrap();
+        let mut loading = journal.load().unwrap();
+        assert_eq!(ids(&loading.next(9)), ["4"]);
+        journal.settled(first, 1);
+        loading.done();
+        let second = journal.append(&lines(&[row("5")]), 1).unwrap();
+        journal.settled(second, 1);
+        journal.end();
+        assert!(journal.is_empty() && std::fs::read_dir(folder.path()).unwrap().next().is_none());
     }
 
     #[test]

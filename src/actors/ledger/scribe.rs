@@ -48,8 +48,8 @@ struct Writing {
 
 /// What is being written.
 enum Work {
-    /// Fresh rows, and whether they are in the journal, too.
-    Batch(Arc<Vec<Row>>, bool),
+    /// Fresh rows, and where in the journal they are, too.
+    Batch(Arc<Vec<Row>>, Option<u32>),
     /// Rows of the journal.
     Chunk(Loading, Arc<Vec<Row>>),
     /// Old rows are deleted.
@@ -189,7 +189,7 @@ impl Scribe {
             let rows = Arc::new(std::mem::replace(&mut self.held, later));
             let oldest = std::mem::replace(&mut self.held_since, now);
             let ended = self.write(&rows, false);
-            self.writing = Some(Writing { ended, work: Work::Batch(rows, false), since: now, oldest });
+            self.writing = Some(Writing { ended, work: Work::Batch(rows, None), since: now, oldest });
             return;
         }
         if self.loading.is_none() && !self.journal.is_empty() {
@@ -215,7 +215,7 @@ impl Scribe {
 
     fn write(&self, rows: &Arc<Vec<Row>>, again: bool) -> oneshot::Receiver<Result<bool, Failed>> {
         let (store, rows) = (self.store.clone(), Arc::clone(rows));
-        spawn(async move { store.write(&rows, again).await.map(|()| false) })
+        spawn(async move { store.write(rows, again).await.map(|()| false) })
     }
 
     fn forget(&self) -> oneshot::Receiver<Result<bool, Failed>> {
@@ -243,11 +243,11 @@ impl Scribe {
             }
         }
         match (work, result) {
-            (Work::Batch(..), Ok(_)) => {}
-            (Work::Batch(_, true), Err(_)) => {}
-            (Work::Batch(rows, false), Err(_)) => {
+            (Work::Batch(rows, Some(place)), Ok(_)) => self.journal.settled(place, rows.len() as u64),
+            (Work::Batch(..), Ok(_)) | (Work::Batch(_, Some(_)), Err(_)) => {}
+            (Work::Batch(rows, None), Err(_)) => {
                 // Before what came later. If they reached the store after all, the journal's way passes them over.
-                if !self.journalled(&rows) {
+                if self.journalled(&rows).is_none() {
                     let later = std::mem::take(&mut self.held);
                     self.held = rows.iter().cloned().chain(later).collect();
                     self.held_since = oldest;
@@ -263,36 +263,35 @@ impl Scribe {
     /// Puts into the journal what has waited too long for the store.
     fn keep(&mut self) {
         let now = self.clock.now();
-        if let Some(Writing { work: Work::Batch(rows, false), since, .. }) = &self.writing
+        if let Some(Writing { work: Work::Batch(rows, None), since, .. }) = &self.writing
             && now.since(*since) > LATE
         {
             let rows = Arc::clone(rows);
-            if self.journalled(&rows)
-                && let Some(Writing { work: Work::Batch(_, kept), .. }) = &mut self.writing
-            {
-                *kept = true;
+            let place = self.journalled(&rows);
+            if let Some(Writing { work: Work::Batch(_, kept), .. }) = &mut self.writing {
+                *kept = place;
             }
         }
         let late = now.since(self.held_since) > LATE || !self.store_rests.is_over(now);
         if !self.held.is_empty() && late {
             let held = std::mem::take(&mut self.held);
-            if !self.journalled(&held) {
+            if self.journalled(&held).is_none() {
                 self.held = held;
             }
         }
     }
 
-    /// Puts rows into the journal; false where it can't. The thread waits for the disk: it has nothing else to do.
-    fn journalled(&mut self, rows: &[Row]) -> bool {
+    /// Puts rows into the journal, and tells where; None where it can't. The thread waits for the disk: it has nothing else to do.
+    fn journalled(&mut self, rows: &[Row]) -> Option<u32> {
         let now = self.clock.now();
         if !self.journal_rests.is_over(now) {
-            return false;
+            return None;
         }
         match self.journal.append(&lines(rows), rows.len() as u64) {
-            Ok(()) => {
+            Ok(place) => {
                 self.journal_rests = Rest::default();
                 self.condition.journal = None;
-                true
+                Some(place)
             }
             Err(error) => {
                 if self.condition.journal.is_none() {
@@ -300,7 +299,7 @@ impl Scribe {
                 }
                 self.condition.journal = Some(error.to_string());
                 self.journal_rests.begin(now);
-                false
+                None
             }
         }
     }
@@ -313,7 +312,7 @@ impl Scribe {
         };
         self.condition.journaled = self.journal.rows() + loading.or(chunk).map_or(0, Loading::rows);
         let writing = match &self.writing {
-            Some(Writing { work: Work::Batch(rows, false), .. }) => rows.len(),
+            Some(Writing { work: Work::Batch(rows, None), .. }) => rows.len(),
             _ => 0,
         };
         let held = self.condition.journaled + (self.held.len() + writing) as u64;
@@ -332,7 +331,7 @@ impl Scribe {
         let now = self.clock.now();
         self.journal_since = if self.condition.journaled == 0 { None } else { self.journal_since.or(Some(self.held_since)) };
         let writing = match &self.writing {
-            Some(Writing { work: Work::Batch(_, false), oldest, .. }) => Some(*oldest),
+            Some(Writing { work: Work::Batch(_, None), oldest, .. }) => Some(*oldest),
             _ => None,
         };
         let held = (!self.held.is_empty()).then_some(self.held_since);
@@ -354,13 +353,14 @@ impl Scribe {
             return false;
         }
         // What the store didn't take in time: whoever starts next loads it.
-        if let Some(Writing { work: Work::Batch(rows, false), .. }) = self.writing.take() {
+        if let Some(Writing { work: Work::Batch(rows, None), .. }) = self.writing.take() {
             self.journalled(&rows);
         }
         let held = std::mem::take(&mut self.held);
-        if !held.is_empty() && !self.journalled(&held) {
+        if !held.is_empty() && self.journalled(&held).is_none() {
             tracing::error!(rows = held.len(), "the ledger's last rows are lost: neither store nor journal takes them");
         }
+        self.journal.end();
         true
     }
 }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::ANTHROPIC;
-use crate::dialect::Counter;
 use crate::dialect::chat::{Delta, Part};
 
 /// The events of a whole answer. None where it isn't one.
@@ -38,24 +37,25 @@ pub fn events(answer: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// About how many tokens a whole answer has: its words, its thoughts and its calls.
-pub fn tokens(answer: &[u8]) -> u64 {
+/// How many tokens a whole answer has, as `count` has it: its words, its thoughts and its calls.
+pub fn tokens(answer: &[u8], count: impl Fn(&str) -> u64) -> u64 {
     let Ok(answer) = ANTHROPIC.read_answer(answer) else { return 0 };
-    let mut counter = Counter::new();
+    let mut tokens = 0;
     for part in answer.choices.iter().flat_map(|choice| &choice.parts) {
         match part {
-            Part::Text { text, .. } | Part::Refusal(text) | Part::Thinking { text, .. } => counter.read(text),
-            Part::Call { name, arguments, .. } => [name, arguments].into_iter().for_each(|text| counter.read(text)),
+            Part::Text { text, .. } | Part::Refusal(text) | Part::Thinking { text, .. } => tokens += count(text),
+            Part::Call { name, arguments, .. } => [name, arguments].into_iter().for_each(|text| tokens += count(text)),
             Part::Redacted(_) | Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::Result { .. } => {}
         }
     }
-    counter.tokens()
+    tokens
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::frame::classify;
     use super::*;
+    use crate::dialect::Counter;
     use crate::dialect::openai::frame::Kind;
     use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!((&last["delta"]["stop_reason"], &last["usage"]["output_tokens"]), (&json!("tool_use"), &json!(2)));
         let kinds: Vec<_> = data.iter().map(|data| classify(data.to_string().as_bytes()).kind).collect();
         assert_eq!((kinds.last(), kinds.contains(&Kind::NotJson)), (Some(&Kind::Done), false));
-        assert!(tokens(answer.to_string().as_bytes()) >= 3);
-        assert_eq!((events(b"{}"), tokens(b"no")), (None, 0));
+        assert!(tokens(answer.to_string().as_bytes(), Counter::of) >= 3);
+        assert_eq!((events(b"{}"), tokens(b"no", Counter::of)), (None, 0));
     }
 }

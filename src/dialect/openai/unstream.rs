@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::dialect::Counter;
-
 /// The events of a whole answer: one with all that each choice says, one with its end, one with the usage, the terminal
 /// event. None where it isn't an answer.
 pub fn events(answer: &[u8]) -> Option<Bytes> {
@@ -43,18 +41,18 @@ pub fn events(answer: &[u8]) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// About how many tokens a whole answer has: its words, its thoughts and its calls.
-pub fn tokens(answer: &[u8]) -> u64 {
+/// How many tokens a whole answer has, as `count` has it: its words, its thoughts and its calls.
+pub fn tokens(answer: &[u8], count: impl Fn(&str) -> u64) -> u64 {
     let Ok(answer) = serde_json::from_slice::<Value>(answer) else { return 0 };
-    let mut counter = Counter::new();
+    let mut tokens = 0;
     for choice in answer["choices"].as_array().into_iter().flatten() {
         let message = &choice["message"];
         let calls = message["tool_calls"].as_array().into_iter().flatten();
         let called = calls.flat_map(|call| [&call["function"]["name"], &call["function"]["arguments"]]);
         let said = [&message["content"], &message["reasoning_content"], &message["reasoning"], &message["refusal"], &choice["text"]];
-        said.into_iter().chain(called).filter_map(Value::as_str).for_each(|text| counter.read(text));
+        said.into_iter().chain(called).filter_map(Value::as_str).for_each(|text| tokens += count(text));
     }
-    counter.tokens()
+    tokens
 }
 
 /// A message as a delta: the same fields, tool calls numbered as streams number them.
@@ -83,6 +81,7 @@ mod tests {
                 {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}],
             "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
         });
+        let of = crate::dialect::Counter::of;
         let bytes = events(answer.to_string().as_bytes()).unwrap();
         let text = std::str::from_utf8(&bytes).unwrap();
         let data: Vec<&str> = text.split("\n\n").filter_map(|event| event.strip_prefix("data: ")).collect();
@@ -92,7 +91,7 @@ mod tests {
         assert_eq!((&first["id"], &first["object"]), (&json!("chatcmpl-1"), &json!("chat.completion.chunk")));
         let seen: Vec<_> = data.iter().map(|data| classify(data.as_bytes())).collect();
         assert_eq!((seen[0].kind, seen[1].finish, seen[2].usage.is_some(), seen[3].kind), (Kind::Content, true, true, Kind::Done));
-        assert_eq!((tokens(answer.to_string().as_bytes()), tokens(b"no"), tokens(b"{}")), (3, 0, 0));
+        assert_eq!((tokens(answer.to_string().as_bytes(), of), tokens(b"no", of), tokens(b"{}", of)), (3, 0, 0));
         assert_eq!(events(b"{}"), None);
         assert_eq!(events(b"no"), None);
     }

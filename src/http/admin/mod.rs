@@ -3,6 +3,7 @@
 
 pub(super) mod breakers;
 pub(super) mod events;
+mod export;
 pub(super) mod keys;
 pub(super) mod reload;
 pub(super) mod transitions;

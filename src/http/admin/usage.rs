@@ -1,4 +1,5 @@
-//! GET /admin/usage and /admin/requests: what the ledger holds, of every request that was answered before the question.
+//! GET /admin/usage, /admin/requests and /admin/attempts: what the ledger holds, of every request that was answered before the
+//! question.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,15 +11,18 @@ use serde_json::json;
 use super::super::auth::Admin;
 use super::super::error::Error;
 use super::super::respond::json;
-use super::archive;
+use super::{archive, export};
 use crate::base::{date, duration};
 use crate::proxy::Gateway;
-use crate::store::{By, Every, Page, document};
+use crate::store::{By, Every, Form, Page, Rows, document};
 
 /// How far back usage looks unless asked.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// Rows of a page unless asked, and at most.
 const ROWS: (u32, u32) = (50, 1_000);
+
+/// What a question about rows may say.
+const CONDITIONS: [&str; 9] = ["limit", "before", "model", "key", "provider", "status", "since", "until", "format"];
 
 /// What stands behind the question mark; each name once.
 pub(super) struct Query(HashMap<String, String>);
@@ -40,6 +44,7 @@ impl Query {
         Ok(Self(values))
     }
 
+    /// What is said of it; it counts as read then.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }
@@ -97,16 +102,29 @@ async fn used(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Va
 }
 
 pub(in crate::http) async fn requests(admin: Admin, request: HttpRequest) -> HttpResponse {
-    let answer = page(&admin.visitor.worker.gateway, &request).await;
-    answer.map_or_else(|error| error.response(&admin.visitor.id), |answer| json(StatusCode::OK, &admin.visitor.id, &answer))
+    let answer = async {
+        let mut query = Query::of(&request, &CONDITIONS)?;
+        match export::form(&mut query)? {
+            Some(form) => export::lines(&admin, Rows::Requests, form, exported(query, &admin)?).await,
+            None => page(&admin.visitor.worker.gateway, query).await.map(|page| json(StatusCode::OK, &admin.visitor.id, &page)),
+        }
+    };
+    answer.await.unwrap_or_else(|error| error.response(&admin.visitor.id))
 }
 
-async fn page(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Value, Error> {
-    let mut query = Query::of(request, &["limit", "before", "model", "key", "provider", "status", "since", "until"])?;
-    let now = gateway.clock.wall();
-    let limit = query.limit()?;
+pub(in crate::http) async fn attempts(admin: Admin, request: HttpRequest) -> HttpResponse {
+    let answer = async {
+        let mut query = Query::of(&request, &CONDITIONS)?;
+        let form = export::form(&mut query)?.unwrap_or(Form::JsonLines);
+        export::lines(&admin, Rows::Attempts, form, exported(query, &admin)?).await
+    };
+    answer.await.unwrap_or_else(|error| error.response(&admin.visitor.id))
+}
+
+/// The conditions that a question has, but for how many rows are asked for.
+fn conditions(mut query: Query, now: Duration) -> Result<Page, Error> {
     let status = query.take("status").map(|text| text.parse().map_err(|_| Error::bad_parameter("status", "status must be a number.")));
-    let asked = Page {
+    Ok(Page {
         beyond: query.take("before"),
         since: query.time("since", now)?,
         until: query.time("until", now)?,
@@ -114,9 +132,25 @@ async fn page(gateway: &Gateway, request: &HttpRequest) -> Result<serde_json::Va
         key: query.take("key"),
         provider: query.take("provider"),
         status: status.transpose()?,
-        limit: limit + 1,
         ..Page::default()
-    };
+    })
+}
+
+/// The rows that are to be taken away: all of them, unless a limit is named.
+fn exported(mut query: Query, admin: &Admin) -> Result<Page, Error> {
+    let limit = query.take("limit").map(|text| text.parse().ok().filter(|limit| *limit > 0));
+    let wrong = || Error::bad_parameter("limit", "limit must be a whole number from 1 on.");
+    let limit = limit.map(|limit| limit.ok_or_else(wrong)).transpose()?;
+    let page = conditions(query, admin.visitor.worker.gateway.clock.wall())?;
+    if page.beyond.is_some() {
+        return Err(Error::bad_parameter("before", "before goes with pages, newest first; lines come oldest first: name until."));
+    }
+    Ok(Page { limit: limit.unwrap_or(0), ..page })
+}
+
+async fn page(gateway: &Gateway, mut query: Query) -> Result<serde_json::Value, Error> {
+    let limit = query.limit()?;
+    let asked = Page { limit: limit + 1, ..conditions(query, gateway.clock.wall())? };
     let archive = archive(gateway)?;
     flush(gateway).await;
     let mut rows = archive.ask(move |store| async move { store.requests(&asked).await }).await.map_err(Error::store_failed)?;

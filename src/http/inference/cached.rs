@@ -109,7 +109,8 @@ fn given(worker: &Worker, prepared: &Prepared, stored: &Arc<Stored>, cached: Cac
     if let Some(once) = &prepared.once {
         once.answered(&stored.body, &stored.author);
     }
-    let body = stored.body.clone();
+    let freed = worker.edition.settings.telemetry.cost_in_usage.then(|| dialect::without_cost(&stored.body)).flatten();
+    let body = freed.map_or_else(|| stored.body.clone(), Into::into);
     let response = if prepared.scan.stream {
         event_stream(body, |headers| head(headers, prepared.wire, &record))
     } else {
