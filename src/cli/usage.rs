@@ -125,7 +125,7 @@ fn by(text: &str) -> Result<By, String> {
     By::named(text).ok_or_else(|| "must be key, model, provider, tag or day".to_owned())
 }
 
-fn since(text: &str) -> Result<Duration, String> {
+pub(super) fn since(text: &str) -> Result<Duration, String> {
     let now = Clock::start().wall();
     let time = duration(text).map(|ago| now.saturating_sub(ago)).or_else(|| date(text));
     time.ok_or_else(|| "must be a duration such as 7d, or a day such as 2030-01-31".to_owned())

@@ -84,7 +84,12 @@ mod tests {
         let exact = table.count(&WORDS.repeat(4_000));
         assert!(long.count(table).abs_diff(exact) * 50 <= exact, "{} for {exact}", long.count(table));
         assert!(long.text.capacity() <= 2 * MOST && long.estimate() > 0);
-        let mut with_pieces = heard(1);
+        let prose = "Breaking news travels fast, but understanding takes time; several members were concerned about the cost.\n\n";
+        let mut heard = Heard::default();
+        (0..1_000).flat_map(|_| prose.split_inclusive([' ', '\n'])).for_each(|word| heard.words(word));
+        let exact = table.count(&prose.repeat(1_000));
+        assert!(heard.count(table).abs_diff(exact) * 50 <= exact, "{} for {exact}", heard.count(table));
+        let mut with_pieces = self::tests::heard(1);
         with_pieces.pieces(7);
         assert_eq!(with_pieces.count(table), table.count(WORDS) + 7);
     }

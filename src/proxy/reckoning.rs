@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::failover::{Asked, Prepared};
 use super::live::Live;
-use super::record::{Record, Wrong};
+use super::record::{LEFT, Record, Wrong};
 use crate::base::Tariff;
 use crate::dialect::endpoint::Weight;
 use crate::dialect::{Counter, Source, Tally, Usage, Vocabulary};
@@ -89,7 +89,9 @@ pub(super) fn counting(
     status: u16,
     Wrong { kind, text }: Wrong<'_>,
 ) -> Counting {
-    record.stop();
+    if status == LEFT {
+        record.left();
+    }
     let text = text.to_owned();
     Box::pin(async move {
         reckoning.counted(vocabulary, prompt).await;

@@ -51,7 +51,7 @@ pub struct Record {
     pub stream: bool,
     /// When its head had come.
     pub started: Moment,
-    /// When its last byte went, where its end is told later.
+    /// When it was over.
     stopped: Option<Moment>,
     /// Time spent waiting for upstreams, in microseconds.
     pub upstream_us: u64,
@@ -240,19 +240,19 @@ impl Record {
         total.saturating_sub(self.upstream_us)
     }
 
-    /// Nothing of it goes on but the counting.
-    pub(super) fn stop(&mut self) {
-        self.stopped = Some(self.worker.gateway.clock.now());
+    /// Its caller left: it lets go of what it holds. What it used by then is told at its end.
+    pub(super) fn left(&mut self) {
+        self.over(LEFT, GONE.kind);
     }
 
-    /// Counts and logs the request's end.
-    pub fn end<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        let Wrong { kind, text: error } = wrong.into();
+    /// Counts that it is over, and settles with its key; once. How long it took.
+    fn over(&mut self, status: u16, kind: &'static str) -> Duration {
         let gateway = &self.worker.gateway;
-        let took = self.stopped.unwrap_or_else(|| gateway.clock.now()).since(self.started);
+        if let Some(stopped) = self.stopped {
+            return stopped.since(self.started);
+        }
+        let now = gateway.clock.now();
+        let took = now.since(self.started);
         gateway.metrics.request(&self.model, status, self.stream, took);
         gateway.metrics.audience.first_token(self.first_token_ms.map(Duration::from_millis));
         if !kind.is_empty() {
@@ -261,6 +261,25 @@ impl Record {
         if let Some(cached) = self.cache {
             gateway.metrics.cached(cached);
         }
+        self.stopped = Some(now);
+        // Of a whole answer that nobody waited for, nobody knows what it cost: what was reserved for it stands.
+        if status != LEFT || self.used.is_some() || self.attempts == 0 {
+            self.settle();
+        }
+        self.grant = None;
+        self.lease = None;
+        self.place = None;
+        took
+    }
+
+    /// Counts and logs the request's end.
+    pub fn end<'a>(&mut self, status: u16, wrong: impl Into<Wrong<'a>>) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let Wrong { kind, text: error } = wrong.into();
+        let took = self.over(status, kind);
+        let gateway = &self.worker.gateway;
         if status == LEFT {
             // What it had used by then was counted here, however much the upstream says of it.
             self.used = self.used.map(|(used, source)| (used, if source == Source::Estimated { Source::Partial } else { source }));
@@ -272,13 +291,6 @@ impl Record {
                 gateway.metrics.cost(&self.model, Dollars(cost));
             }
         }
-        // Of a whole answer that nobody waited for, nobody knows what it cost: what was reserved for it stands.
-        if status != LEFT || self.used.is_some() || self.attempts == 0 {
-            self.settle();
-        }
-        self.grant = None;
-        self.lease = None;
-        self.place = None;
         let served = self.served_by.as_ref();
         let level_is_info = status < 500;
         macro_rules! line {

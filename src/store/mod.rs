@@ -151,7 +151,7 @@ impl Store {
     /// Closes its connections.
     pub async fn close(&self) {
         if let Some(pen) = &self.pen {
-            pen.close();
+            pen.close().await;
         }
         self.pool.close().await;
     }

@@ -172,10 +172,48 @@ fn tune_reads_a_log_and_compares_settings() {
 }
 
 #[test]
+fn tune_reads_the_ledger_and_says_that_nothing_is_checked() {
+    let (upstream, phase) = flapping();
+    let spare = Upstream::answering(answer("spare"));
+    let folder = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "{SETTINGS}[store]\nurl = \"sqlite://{}/s.db\"\n{}{}[models.m]\nstrategy = \"ordered\"\n\
+         targets = [{{ provider = \"p\", model = \"up\" }}, {{ provider = \"q\", model = \"spare\" }}]\n",
+        folder.path().display(),
+        provider_at("p", &upstream.url(), ""),
+        provider_at("q", &spare.url(), "")
+    );
+    let process = Process::serve(&settings, &[]);
+    let client = process.client();
+    for next in [1, 0] {
+        ask(client, 15);
+        phase.store(next, Ordering::SeqCst);
+    }
+    let rows = client.call("GET", "/admin/attempts", &[("authorization", ADMIN)], "").text();
+    let tune = |args: &[&str]| {
+        Process::run(&[&["tune", "--since", "1h", "--settings", "settings.toml"], args].concat(), &[], |folder| {
+            std::fs::write(folder.join("settings.toml"), &settings).unwrap();
+        })
+        .finish()
+    };
+    let told = tune(&["--set", "breaker.consecutive_failures=50"]);
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    let calls = format!("90 requests, {} calls", rows.lines().count());
+    for part in [calls.as_str(), "the replay isn't checked", "p/up\n", "  in force", "  as set", "the chain of m is not on record"] {
+        assert!(told.stdout.contains(part), "{part} in {}", told.stdout);
+    }
+    let json: serde_json::Value = serde_json::from_str(&tune(&["--json"]).stdout).unwrap();
+    assert!(json["replay"].is_null() && json["lines"]["unreadable"] == 0, "{json}");
+    assert_eq!((&json["requests"], &json["thresholds_assumed"]), (&90.into(), &serde_json::json!([])));
+    assert!(json["seen_on_record"].as_u64().unwrap() < 90 && json["sick"].to_string().contains("p/up"), "{json}");
+}
+
+#[test]
 fn tune_says_what_it_cannot_do() {
     for (args, code, part) in [
-        (&[][..], 2, "give --from FILE"),
-        (&["--since", "24h"], 2, "--since isn't built: the ledger doesn't hold all that a replay needs; give --from FILE"),
+        (&[][..], 2, "give --since TIME, or --from FILE"),
+        (&["--since", "24h"], 3, "the ledger: no call is on record there; it is empty"),
+        (&["--since", "soon"], 2, "must be a duration such as 7d"),
         (&["--from", "log.json", "--since", "24h"], 2, "cannot be used with"),
         (&["--from", "log.json", "--set", "breaker.open_fro=1s"], 2, "open_fro is none of breaker's keys"),
         (&["--from", "log.json", "--set", "breaker.open_for=soon"], 2, "can't be \"soon\""),
@@ -186,7 +224,7 @@ fn tune_says_what_it_cannot_do() {
         assert_eq!(told.code, Some(code), "{args:?}: {}", told.stderr);
         assert!(told.stderr.contains(part) && !told.stderr.contains("panicked"), "{args:?}: {}", told.stderr);
     }
-    assert!(tune(&["--from", "log.json"], "").stderr.contains("the file is empty"));
+    assert!(tune(&["--from", "log.json"], "").stderr.contains("it is empty"));
     // Standard input is closed here.
     assert_eq!(tune(&["--from", "-"], "").code, Some(3));
     let help = tune(&["--help"], "").stdout;

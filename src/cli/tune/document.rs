@@ -12,8 +12,16 @@ use crate::tuning::{ProviderFigures, Times, settings_lines};
 /// All of it.
 pub(super) fn of(report: &Report) -> Value {
     let (record, scene) = (&report.record, &report.scene);
-    let sum = |part: fn(&crate::tuning::Checked) -> usize| report.checked.iter().map(part).sum::<usize>();
-    let differences: Vec<_> = report.checked.iter().flat_map(|checked| &checked.differences).collect();
+    let replay = report.checked.as_ref().map(|checked| {
+        let sum = |part: fn(&crate::tuning::Checked) -> usize| checked.iter().map(part).sum::<usize>();
+        let differences: Vec<_> = checked.iter().flat_map(|checked| &checked.differences).collect();
+        json!({
+            "same": sum(|checked| checked.same),
+            "different": sum(|checked| checked.different),
+            "unchecked": sum(|checked| checked.unchecked),
+            "differences": differences,
+        })
+    });
     let lines = record.lines;
     json!({
         "lines": { "used": lines.used, "other": lines.other, "unreadable": lines.bad, "left_out": lines.beyond },
@@ -22,12 +30,7 @@ pub(super) fn of(report: &Report) -> Value {
         "requests": scene.requests.len(),
         "calls": record.calls().count(),
         "seen_on_record": scene.seen,
-        "replay": {
-            "same": sum(|checked| checked.same),
-            "different": sum(|checked| checked.different),
-            "unchecked": sum(|checked| checked.unchecked),
-            "differences": differences,
-        },
+        "replay": replay,
         "thresholds_assumed": report.assumed,
         "chains_guessed": scene.models.iter().filter(|model| model.guessed).map(|model| &*model.name).collect::<Vec<_>>(),
         "variants": report.variants.iter().map(|variant| self::variant(report, variant)).collect::<Vec<_>>(),

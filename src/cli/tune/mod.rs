@@ -3,12 +3,14 @@
 
 mod chart;
 mod document;
+mod kept;
 mod table;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -21,7 +23,10 @@ use crate::tuning::{Change, Checked, Figures, Reader, Record, Rule, Scene, chang
 const LONGEST_LINE: u64 = 64 << 10;
 
 /// What the figures rest on, for --help.
-const ABOUT: &str = "The log is the gateway's own, written with telemetry.log = \"json\" at the level info.
+const ABOUT: &str =
+    "The log is the gateway's own, written with telemetry.log = \"json\" at the level info. With --since the record is the \
+ledger: it tells how calls went, but not all that the breakers were told and in which order, so that nothing is checked, \
+chains are guessed from the calls, and the figures are rougher.
 
 First the record is replayed as it was: the same breakers, told the same, have to make the moves on record. Then every \
 request is played again, under the settings in force and under others, by the code that serves real ones. How a target was \
@@ -39,9 +44,9 @@ pub(super) struct Options {
     /// The gateway's JSON log; - reads standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// How far to look back in the ledger (not built: it doesn't hold all that a replay needs)
-    #[arg(long, value_name = "TIME", conflicts_with = "from")]
-    since: Option<String>,
+    /// How far to look back in the ledger, such as 7d, or from when, such as 2030-01-31
+    #[arg(long, value_name = "TIME", conflicts_with = "from", value_parser = super::usage::since)]
+    since: Option<Duration>,
     /// Another value for a setting: breaker.KEY=VALUE, or providers.NAME.breaker.KEY=VALUE; may be given again
     #[arg(long, value_name = "K=V")]
     set: Vec<String>,
@@ -64,7 +69,8 @@ struct Variant {
 struct Report {
     record: Record,
     scene: Scene,
-    checked: Vec<Checked>,
+    /// How each provider's replay went; None: the record is the ledger, which doesn't hold what that takes.
+    checked: Option<Vec<Checked>>,
     rules: Vec<Rule>,
     /// Whether better settings were looked for.
     searched: bool,
@@ -75,28 +81,31 @@ struct Report {
 }
 
 pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
-    let from = match (&options.from, &options.since) {
-        (Some(from), _) => from,
-        (None, Some(_)) => return wrong_use("--since isn't built: the ledger doesn't hold all that a replay needs; give --from FILE"),
-        (None, None) => return wrong_use("give --from FILE, the gateway's JSON log (telemetry.log = \"json\"); - reads standard input"),
-    };
     let changes: Vec<Change> = match options.set.iter().map(|text| Change::read(text)).collect() {
         Ok(changes) => changes,
         Err(error) => return wrong_use(&format!("--set: {error}")),
     };
-    let settings = match file {
-        None => None,
-        Some(file) => match super::settings(Some(file)) {
+    let settings = match (file, options.since) {
+        (None, None) => None,
+        (file, _) => match super::settings(file) {
             Some((settings, _)) => Some(settings),
             None => return ExitCode::from(CANT_RUN),
         },
     };
-    let record = match read(from) {
+    let (name, record) = match (&options.from, options.since, &settings) {
+        (Some(from), ..) => (from.display().to_string(), read(from).map_err(|error| error.to_string())),
+        (None, Some(since), Some(settings)) => ("the ledger".to_owned(), kept::read(settings, since).map_err(|error| error.to_string())),
+        _ => {
+            let either = "give --since TIME, or --from FILE, the gateway's JSON log (telemetry.log = \"json\"); - reads standard input";
+            return wrong_use(either);
+        }
+    };
+    let record = match record {
         Ok(record) => record,
-        Err(error) => return failed(&format!("{}: {error}", from.display())),
+        Err(error) => return failed(&format!("{name}: {error}")),
     };
     if record.calls().next().is_none() {
-        return failed(&format!("{}: no call is on record there; {}", from.display(), what_is_needed(&record)));
+        return failed(&format!("{name}: no call is on record there; {}", what_is_needed(&record)));
     }
     let report = match Report::new(record, settings.as_ref(), changes, options) {
         Ok(report) => report,
@@ -107,7 +116,7 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     } else {
         print!("{}{}", table::text(&report), chart::text(&report, &chart::Look::of_terminal()));
     }
-    let differs = report.checked.iter().any(|checked| checked.different > 0);
+    let differs = report.checked.iter().flatten().any(|checked| checked.different > 0);
     if differs { ExitCode::from(FINDING) } else { ExitCode::SUCCESS }
 }
 
@@ -118,14 +127,14 @@ fn wrong_use(message: &str) -> ExitCode {
 
 fn what_is_needed(record: &Record) -> String {
     match record.lines.other + record.lines.bad {
-        0 => "the file is empty".to_owned(),
+        0 => "it is empty".to_owned(),
         lines => format!("{lines} lines were read, none of them an attempt's: is it a JSON log at the level info?"),
     }
 }
 
 impl Report {
     fn new(record: Record, settings: Option<&Settings>, changes: Vec<Change>, options: &Options) -> Result<Self, String> {
-        let checked = check(&record);
+        let checked = options.since.is_none().then(|| check(&record));
         let scene = Scene::new(&record);
         let (rules, assumed) = rules(&scene, settings);
         let variant = |name: &str, changes: Vec<Change>, figures: Figures| Variant { name: name.to_owned(), changes, figures };

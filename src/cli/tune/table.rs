@@ -43,8 +43,11 @@ fn heading(report: &Report) -> String {
     if lines.beyond > 0 {
         let _ = writeln!(text, "the log is longer than what is kept: its last {} calls and requests were left out", lines.beyond);
     }
-    let _ = writeln!(text, "{}", replayed(&report.checked));
-    for difference in report.checked.iter().flat_map(|checked| &checked.differences) {
+    let _ = match &report.checked {
+        Some(checked) => writeln!(text, "{}", replayed(checked)),
+        None => writeln!(text, "the ledger doesn't tell all that the breakers were told: the replay isn't checked against it"),
+    };
+    for difference in report.checked.iter().flatten().flat_map(|checked| &checked.differences) {
         let _ = writeln!(text, "  {difference}");
     }
     for name in &report.assumed {

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!((&first["id"], &first["object"]), (&json!("chatcmpl-1"), &json!("chat.completion.chunk")));
         let seen: Vec<_> = data.iter().map(|data| classify(data.as_bytes())).collect();
         assert_eq!((seen[0].kind, seen[1].finish, seen[2].usage.is_some(), seen[3].kind), (Kind::Content, true, true, Kind::Done));
-        assert_eq!((tokens(answer.to_string().as_bytes(), of), tokens(b"no", of), tokens(b"{}", of)), (3, 0, 0));
+        assert_eq!((tokens(answer.to_string().as_bytes(), of), tokens(b"no", of), tokens(b"{}", of)), (4, 0, 0));
         assert_eq!(events(b"{}"), None);
         assert_eq!(events(b"no"), None);
     }

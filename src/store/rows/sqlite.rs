@@ -2,11 +2,12 @@
 //! where they lie, and a batch is one hop to another thread. A statement a row tells which rows are new, so that rows which
 //! may be there already cost no question first.
 
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use super::super::Failed;
 use super::super::text::Kind;
@@ -23,51 +24,96 @@ const MANNERS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4000; P
 
 /// See the module's text. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Pen(Arc<Held>);
+pub(in crate::store) struct Pen(Arc<Desk>);
 
 #[derive(Debug)]
-struct Held {
+struct Desk {
     path: PathBuf,
-    /// Opened by the first write, and anew after one that failed.
-    connection: Mutex<Option<Connection>>,
+    /// To the thread that writes, which the first write starts. It ends when this goes.
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+}
+
+enum Job {
+    /// Write these, and tell how that ended.
+    Write(Arc<Vec<Row>>, oneshot::Sender<Result<(), Failed>>),
+    /// Close the file, and tell that it is done.
+    Close(oneshot::Sender<()>),
 }
 
 impl Pen {
     /// For a file that is there.
     pub(in crate::store) fn new(path: PathBuf) -> Self {
-        Self(Arc::new(Held { path, connection: Mutex::default() }))
+        Self(Arc::new(Desk { path, jobs: Mutex::default() }))
     }
 
-    /// Writes those that aren't there yet, on a thread that may wait.
+    /// Writes those that aren't there yet.
     pub(super) async fn write(&self, rows: Arc<Vec<Row>>) -> Result<(), Failed> {
-        let held = Arc::clone(&self.0);
-        let written = tokio::task::spawn_blocking(move || held.write(&rows)).await;
-        written.unwrap_or(Err(Failed::Gone))
+        let (tell, told) = oneshot::channel();
+        self.0.send(Job::Write(rows, tell))?;
+        // A thread that panicked tells nothing; the next write starts another.
+        told.await.unwrap_or(Err(Failed::Gone))
     }
 
-    /// Closes the connection; one that is at work closes when it is done.
-    pub(in crate::store) fn close(&self) {
-        if let Ok(mut connection) = self.0.connection.try_lock() {
-            *connection = None;
+    /// Closes the connection, once what it is at is done.
+    pub(in crate::store) async fn close(&self) {
+        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (tell, told) = oneshot::channel();
+        if jobs.is_some_and(|jobs| jobs.send(Job::Close(tell)).is_ok()) {
+            let _ = told.await;
         }
     }
 }
 
-impl Held {
-    fn write(&self, rows: &[Row]) -> Result<(), Failed> {
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that fails, or panics, is not put back.
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => open(&self.path)?,
+impl Desk {
+    fn send(&self, job: Job) -> Result<(), Failed> {
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = match &*jobs {
+            Some(thread) => match thread.send(job) {
+                Ok(()) => return Ok(()),
+                Err(mpsc::SendError(job)) => job,
+            },
+            None => job,
         };
-        all(&mut connection, rows)?;
-        *slot = Some(connection);
+        let (thread, work_for) = mpsc::channel();
+        let path = self.path.clone();
+        let started = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || work(&path, &work_for));
+        started.map_err(sqlx::Error::Io)?;
+        // It has just begun to listen.
+        let _ = thread.send(job);
+        *jobs = Some(thread);
         Ok(())
     }
 }
 
-fn open(path: &PathBuf) -> Result<Connection, Failed> {
+/// The thread: one job after the other.
+fn work(path: &Path, jobs: &mpsc::Receiver<Job>) {
+    let mut connection = None;
+    while let Ok(job) = jobs.recv() {
+        match job {
+            Job::Write(rows, tell) => {
+                let _ = tell.send(write(path, &mut connection, &rows));
+            }
+            Job::Close(tell) => {
+                drop(connection);
+                let _ = tell.send(());
+                return;
+            }
+        }
+    }
+}
+
+fn write(path: &Path, slot: &mut Option<Connection>, rows: &[Row]) -> Result<(), Failed> {
+    // One that fails is not put back.
+    let mut connection = match slot.take() {
+        Some(connection) => connection,
+        None => open(path)?,
+    };
+    all(&mut connection, rows)?;
+    *slot = Some(connection);
+    Ok(())
+}
+
+fn open(path: &Path) -> Result<Connection, Failed> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.execute_batch(MANNERS)?;
