@@ -13,6 +13,9 @@ use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 /// A long text is cut, at a blank, into pieces of about so many bytes: the splitting's own stack is bounded so.
 const PIECE: usize = 4_096;
 
+/// Members of what is no text, as the vendors name them.
+const NO_TEXT: [&str; 6] = ["image_url", "input_audio", "file", "source", "inlineData", "fileData"];
+
 /// A table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vocabulary {
@@ -66,7 +69,7 @@ impl Vocabulary {
             Value::String(text) => Some(self.count(text)),
             Value::Array(parts) => parts.iter().map(|part| self.value(part)).sum(),
             Value::Object(members) => {
-                if ["image_url", "input_audio", "file", "source"].iter().any(|name| members.contains_key(*name)) {
+                if NO_TEXT.iter().any(|name| members.contains_key(*name)) {
                     return None;
                 }
                 let said = members.iter().filter(|(name, _)| !matches!(name.as_str(), "type" | "id" | "index" | "cache_control"));
