@@ -68,8 +68,8 @@ fn row_58_a_wall_clock_set_by_an_hour_gives_no_budget_twice() {
         admitted.map_err(|refusal| refusal.kind).map(drop)
     };
     let broke = Err(Kind::Budget(Broke::Spent));
-    assert_eq!((spent(at(0, before)), spent(at(1, before))), (Ok(()), broke.clone()));
-    assert_eq!((spent(at(2, after)), spent(at(3, after))), (Ok(()), broke.clone()), "the next day's");
+    assert_eq!((spent(at(0, before)), spent(at(1, before))), (Ok(()), broke));
+    assert_eq!((spent(at(2, after)), spent(at(3, after))), (Ok(()), broke), "the next day's");
     for (second, wall) in [(4, before), (5, after), (6, before + 3_600), (7, before), (8, after)] {
         assert_eq!(spent(at(second, wall)), broke, "set to {wall}: no day begins twice");
     }
