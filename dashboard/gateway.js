@@ -78,7 +78,7 @@ const newest = (a, b) => b.time.localeCompare(a.time) || (a.provider === b.provi
 
 /**
  * The gateway live. `connection` is "idle", "connecting", "open" or "lost"; views listen to "change" (a snapshot, or
- * another connection), "requests", "transitions" and "signedout".
+ * another connection), "hello" (a connection begins), "requests", "transitions" and "signedout".
  */
 class Live extends EventTarget {
   connection = "idle";
@@ -152,6 +152,7 @@ class Live extends EventTarget {
   #welcomed(hello) {
     this.hello = hello;
     this.seconds = hello.past;
+    this.dispatchEvent(new Event("hello"));
     get("admin/transitions", { limit: 500, since: "1d" })
       .then((page) => {
         this.learn(page.data);

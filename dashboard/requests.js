@@ -210,11 +210,15 @@ export function mount(host) {
   form.addEventListener("input", () => following && follow());
   live.addEventListener("change", change);
   live.addEventListener("requests", arrived);
+  // What ended while there was no connection is in the ledger.
+  const again = () => following && load();
+  live.addEventListener("hello", again);
   put([]);
   change();
   load();
   return () => {
     live.removeEventListener("change", change);
     live.removeEventListener("requests", arrived);
+    live.removeEventListener("hello", again);
   };
 }
