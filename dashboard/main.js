@@ -185,8 +185,8 @@ function show() {
 }
 
 function enter() {
-  shell = frame();
   live.start();
+  shell = frame();
   show();
 }
 

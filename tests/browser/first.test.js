@@ -16,36 +16,35 @@ after(async () => {
 });
 
 test("the first load weighs under 150 KB and shows data within a second", async () => {
-  const { context, page, errors } = await open(chromium);
-  await enter(page, stage);
-  // As if it were the first: nothing comes from the browser's cache.
-  const session = await context.newCDPSession(page);
-  await session.send("Network.setCacheDisabled", { cacheDisabled: true });
-  const files = new Map();
-  page.on("response", async (answer) => {
-    if (!answer.url().includes("/dashboard")) return;
-    const { responseBodySize, responseHeadersSize } = await answer.request().sizes();
-    files.set(answer.url(), responseBodySize + responseHeadersSize);
-  });
-  // The least of three: what is measured is the page, not what else the machine does. Figures, not just a frame.
-  const times = [];
-  for (let load = 0; load < 3; load += 1) {
-    files.clear();
-    await page.goto("about:blank");
-    const began = Date.now();
+  const signedIn = await open(chromium);
+  await enter(signedIn.page, stage);
+  const cookies = await signedIn.context.cookies(`${stage.url}/admin`);
+  // The least of up to five: what is measured is the page, not what else the machine does. Figures, not just a frame.
+  const [times, weights, faults] = [[], [], []];
+  for (let load = 0; load < 5 && !(Math.min(...times) < 1_000); load += 1) {
+    // Nothing is in its cache.
+    const { context, page, errors } = await open(chromium);
+    await context.addCookies(cookies);
+    const sizes = [];
+    page.on("requestfinished", (request) => request.url().includes("/dashboard") && sizes.push(request.sizes()));
     await page.goto(`${stage.url}/dashboard`, { waitUntil: "commit" });
     await page.getByRole("row", { name: /alpha healthy closed/ }).waitFor();
     await page.locator(".tile .figure", { hasText: /[1-9]/ }).first().waitFor();
-    times.push(Date.now() - began);
+    // By the page's own clock, which begins with the navigation.
+    times.push(Math.round(await page.evaluate(() => performance.now())));
+    await sleep(300);
+    const files = await Promise.all(sizes);
+    assert.ok(files.length > 15, `${files.length} files`);
+    weights.push(files.reduce((sum, { responseBodySize, responseHeadersSize }) => sum + responseBodySize + responseHeadersSize, 0));
+    faults.push(...errors);
+    await context.close();
   }
-  const shown = Math.min(...times);
-  await sleep(300);
-  const bytes = [...files.values()].reduce((sum, size) => sum + size, 0);
-  console.log(`first load: ${files.size} files, ${bytes} bytes; data after ${times.join(", ")} ms`);
-  assert.ok(files.size > 5 && bytes < 150_000, `${bytes}`);
-  assert.ok(shown < 1_000, `${shown} ms`);
-  assert.deepEqual(errors, []);
-  await context.close();
+  await signedIn.context.close();
+  console.log(`first load: ${Math.max(...weights)} bytes with heads; data after ${times.join(", ")} ms`);
+  assert.ok(Math.max(...weights) < 150_000, `${weights} bytes`);
+  assert.ok(Math.min(...weights) > 30_000, "they were really loaded");
+  assert.ok(Math.min(...times) < 1_000, `${times} ms`);
+  assert.deepEqual(faults, []);
 });
 
 test("only the admin key gets in, and it isn't kept by the page", async () => {
