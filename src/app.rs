@@ -16,7 +16,7 @@ use prometheus_client::collector::Collector;
 use socket2::SockRef;
 
 use crate::access::{Allowances, Strangers};
-use crate::actors::{Archive, Board, Cast, Gauges, Keeper, Reloader, Routes, Troupe};
+use crate::actors::{Archive, Board, Cast, Gauges, Keeper, News, Reloader, Routes, Troupe};
 use crate::base::{Moment, Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::http::{self, Plane};
@@ -265,11 +265,15 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let (asking, writing) = (Arbiter::new().handle(), Arbiter::new().handle());
     let stages = Stages([stage.clone(), reading.clone(), asking.clone(), writing.clone()]);
     let own = request_id(clock.wall(), &mut seeded_rng());
-    let archive = Archive::open(&settings.store, own, (asking, &writing), clock, &metrics)?;
+    let archive = Archive::open(&settings.store, own.clone(), (asking.clone(), &writing), clock, &metrics)?;
+    // What others say is heard where the store is asked: it is mostly of keys.
+    let keys = archive.as_ref().map(|archive| Arc::clone(&archive.keys));
+    let news = News::start(&asking, own, Arc::clone(&table), keys, clock, Arc::clone(&metrics));
     let ledger = archive.as_ref().and_then(|archive| archive.ledger.clone());
     let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics), ledger));
     let reach = Reach { names, script, clock };
-    let press = Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe) };
+    let press =
+        Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe), news: news.clone() };
     let edition = press.edition(settings, None)?;
     Keeper::start_in_arbiter(&stage, |_| Keeper(troupe));
     let [requests, streams] = open;
@@ -279,6 +283,7 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         clock,
         cast,
         archive,
+        news,
         admin_key,
         sessions: std::sync::Mutex::default(),
         workers: std::sync::Mutex::default(),

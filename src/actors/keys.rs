@@ -3,8 +3,8 @@
 //! many wrong ones come makes no difference to the store.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,6 +17,8 @@ use crate::store::{KeyRecord, Store};
 const LOOK: Duration = Duration::from_millis(250);
 /// Looks are at least so far apart.
 const GAP: Duration = Duration::from_millis(20);
+/// So many revocations may wait for the next look.
+const HEARD: usize = 1_024;
 /// A look that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -39,6 +41,8 @@ pub struct Keys {
     asked: Notify,
     begun: AtomicU64,
     ended: watch::Sender<u64>,
+    /// Those that another gateway says are revoked, and when it said so: the store may not tell it.
+    revoked: Mutex<Vec<(String, Duration)>>,
 }
 
 impl Keys {
@@ -50,6 +54,7 @@ impl Keys {
             asked: Notify::new(),
             begun: AtomicU64::new(0),
             ended: watch::Sender::new(0),
+            revoked: Mutex::default(),
         });
         let mut looker = Looker { store, version: -1, records: HashMap::new() };
         looker.look(&keys).await;
@@ -75,6 +80,18 @@ impl Keys {
         self.known.load()
     }
 
+    /// Has the store be looked at anew.
+    pub fn look_soon(&self) {
+        self.asked.notify_one();
+    }
+
+    /// Another gateway says that these are revoked, by their ids: they are refused from the next look on, be the store there or not.
+    pub fn revoke(&self, ids: &[String], wall: Duration) {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = HEARD.saturating_sub(revoked.len());
+        revoked.extend(ids.iter().take(room).map(|id| (id.clone(), wall)));
+    }
+
     /// Returns once the store was looked at anew, or doesn't answer.
     pub async fn look(&self) {
         let next = self.begun.load(Ordering::Acquire) + 1;
@@ -95,22 +112,38 @@ impl Looker {
         let number = keys.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let looked = tokio::time::timeout(PATIENCE, self.store.keys_since(self.version)).await;
         let before = keys.known.load();
+        let heard = self.hear(keys);
         match looked {
             Ok(Ok((version, changed))) => {
-                if version != self.version || !before.answers {
+                if version != self.version || !before.answers || heard {
                     self.version = version;
                     self.records.extend(changed.into_iter().map(|record| (Arc::clone(&record.key.id), record)));
                     let known = Known { ring: ring(self.records.values()), any: !self.records.is_empty(), answers: true };
                     keys.known.store(Arc::new(known));
                 }
             }
-            Ok(Err(_)) | Err(_) if before.answers => {
-                tracing::error!("the store doesn't tell its keys: those that are known are served, others get 503");
-                keys.known.store(Arc::new(Known { ring: before.ring.clone(), any: before.any, answers: false }));
+            Ok(Err(_)) | Err(_) if before.answers || heard => {
+                if before.answers {
+                    tracing::error!("the store doesn't tell its keys: those that are known are served, others get 503");
+                }
+                keys.known.store(Arc::new(Known { ring: ring(self.records.values()), any: before.any, answers: false }));
             }
             Ok(Err(_)) | Err(_) => {}
         }
         keys.ended.send_replace(number);
+    }
+
+    /// Takes what other gateways have said; whether a key is refused now that wasn't.
+    fn hear(&mut self, keys: &Keys) -> bool {
+        let heard = std::mem::take(&mut *keys.revoked.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut changed = false;
+        for (id, at) in heard {
+            if let Some(record) = self.records.get_mut(&*id).filter(|record| record.key.revoked.is_none()) {
+                record.key.revoked = Some(at);
+                changed = true;
+            }
+        }
+        changed
     }
 }
 

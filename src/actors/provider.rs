@@ -261,7 +261,7 @@ impl Provider {
             KeyState { name: Arc::clone(&key.name), until, refused: key.rest.refused(now), usable }
         });
         let keys = keys.collect();
-        let degraded = health.targets.iter().any(|t| t.breaker.state() != State::Closed || t.vitals.degraded() || t.vitals.missing());
+        let degraded = health.targets.iter().any(|t| t.breaker.state() != State::Closed || t.vitals.doubted(now) || t.vitals.missing());
         let models = health.targets.iter().map(|target| ModelState {
             model: Arc::clone(&target.model),
             breaker: target.breaker.state(),

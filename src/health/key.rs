@@ -58,6 +58,16 @@ impl Rest {
         self.hold(now.plus(HELD_REFUSED), true);
     }
 
+    /// Another gateway's word that it rests: believed until then.
+    pub fn hold_hinted(&self, until: Moment, refused: bool) {
+        self.hold(until, refused);
+    }
+
+    /// The end of the rest that this gateway's own calls have brought, and whether they were refused.
+    pub fn own(&self, now: Moment) -> Option<(Moment, bool)> {
+        self.decided(now).map(|until| (until, self.refused.load(Ordering::Relaxed)))
+    }
+
     fn hold(&self, until: Moment, refused: bool) {
         self.held.fetch_max(until.micros().saturating_mul(2) | u64::from(refused), Ordering::Relaxed);
     }

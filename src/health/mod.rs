@@ -8,6 +8,7 @@ mod atomic {
 mod breaker;
 mod ewma;
 mod gate;
+mod hint;
 mod key;
 mod outcome;
 mod pace;
@@ -24,6 +25,7 @@ mod window;
 
 pub use breaker::{Breaker, Pass, Report};
 pub use ewma::Ewma;
+pub use hint::{BELIEVED, Hint};
 pub use key::{KeyHealth, Rest};
 pub use outcome::{Failure, Outcome, Vote};
 pub use provider::{LastError, Moved, Origin, ProviderHealth, Roster, Seat, TargetHealth, Told};

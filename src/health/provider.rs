@@ -194,6 +194,8 @@ impl ProviderHealth {
             }
             target.vitals.publish_time(told.first_token.is_some(), told.first_token.unwrap_or(told.latency), told.at);
             target.vitals.publish_latency(&target.latency, &target.first_token, told.at);
+            target.vitals.hint().served(told.at);
+            self.vitals.hint().served(told.at);
         }
         self.note_error(told);
     }

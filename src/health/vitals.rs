@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::breaker::{Breaker, Pass};
 use super::ewma::Ewma;
 use super::gate::{Gate, Sign, Stand};
+use super::hint::Hint;
 use super::pace::Pace;
 use super::spread::Spread;
 use super::transition::{Admission, Reason, State};
@@ -30,6 +31,7 @@ pub struct Vitals {
     degraded: AtomicBool,
     missing: AtomicBool,
     in_flight: AtomicU32,
+    hint: Hint,
     pace: Pace,
     /// Share of the window's calls that failed, in millionths.
     failing: AtomicU32,
@@ -173,6 +175,16 @@ impl Vitals {
     /// Whether it is slow, so that others are preferred.
     pub fn degraded(&self) -> bool {
         self.degraded.load(Ordering::Relaxed)
+    }
+
+    /// What other gateways have said of it.
+    pub fn hint(&self) -> &Hint {
+        &self.hint
+    }
+
+    /// Whether others are preferred: it is slow, or another gateway has found it failing a moment ago.
+    pub fn doubted(&self, now: Moment) -> bool {
+        self.degraded() || self.hint.holds(now)
     }
 
     /// Whether the provider said that it doesn't have this model.

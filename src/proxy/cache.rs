@@ -9,6 +9,7 @@ mod following;
 mod key;
 mod lead;
 mod once;
+mod packed;
 mod spot;
 mod tap;
 
@@ -18,5 +19,6 @@ pub use following::Following;
 pub use key::Fingerprint;
 pub use lead::{Told, lead_plain, lead_stream};
 pub use once::{Once, Onces, Twice};
+pub(super) use packed::MOST_PACKED;
 pub use spot::{Spot, Wish};
 pub(super) use tap::Tap;

@@ -12,7 +12,7 @@ use super::recovery::Refusals;
 use super::transport::{Reach, Transport};
 use super::wild_prices::WildPrices;
 use crate::access::{Digest, KeyRing};
-use crate::actors::{Board, Routes, Troupe, put_on_record};
+use crate::actors::{Board, News, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
 use crate::telemetry::{Metrics, TargetMetrics};
 
@@ -116,6 +116,8 @@ pub struct Press {
     pub metrics: Arc<Metrics>,
     /// The provider actors.
     pub troupe: Arc<Troupe>,
+    /// What hears from other gateways.
+    pub news: News,
 }
 
 impl Press {
@@ -129,6 +131,7 @@ impl Press {
         put_on_record(&edition.routes);
         self.troupe.play(&edition.settings.providers, &edition.routes);
         self.table.store(Arc::clone(&edition.routes));
+        self.news.follow(&edition.settings);
         Ok(edition)
     }
 }

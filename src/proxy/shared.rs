@@ -1,54 +1,44 @@
 //! The limits of keys where several gateways share them: one script in Redis decides for all of them in one round trip. Where
 //! Redis is away or slow, a call goes by this gateway's own account instead, is counted so, and nothing waits for Redis until
-//! it has answered again.
+//! it has answered again. The stored answers that they share have a connection of their own, since those are long.
 //!
 //! What a call takes is a lease with a time to live: should its gateway die, its permit comes back, and the money that it
 //! had reserved counts as spent.
 
+mod answers;
+mod lane;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError, Script};
 use tokio::sync::oneshot;
+
+use self::lane::{Lane, in_time, recover};
 
 use crate::access::{Allowance, Amounts, Broke, Kind, Now, Refusal, Standing, VirtualKey};
 use crate::base::Secret;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 
-/// A decision that takes longer is made here.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// So many such in a row, and nothing waits for Redis any more.
-const MISSES: u32 = 2;
-/// Turns of this thread that an answer takes from the socket to whoever asked.
-const TURNS: u32 = 3;
-/// How often a Redis that is away is asked whether it is back.
-const LOOK: Duration = Duration::from_millis(250);
 /// A lease that isn't renewed ends after this.
 const LEASE: Duration = Duration::from_secs(60);
 /// How often leases are renewed.
 const RENEW: Duration = Duration::from_secs(20);
-/// What nobody waits for any more is given up by the connection after this.
-const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// One worker's way to Redis.
-pub(super) struct Link {
+pub struct Link {
     url: Secret,
-    connection: ConnectionManager,
+    limits: Lane,
+    answers: Lane,
+    /// Answers on their way there.
+    keeping: Cell<usize>,
     admit: Script,
     settle: Script,
     renew: Script,
-    /// Decisions in a row that it didn't make in time.
-    missed: Cell<u32>,
-    /// It isn't asked until it has answered again.
-    away: Cell<bool>,
     /// The leases of calls under way, each with its key's id.
     leases: RefCell<HashMap<Arc<str>, Arc<str>>>,
     next: Cell<u64>,
@@ -71,6 +61,12 @@ pub(super) enum Decision {
     Refused(Refusal),
 }
 
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Link")
+    }
+}
+
 /// What a call holds of the shared limits; given back when dropped.
 pub(super) struct Lease {
     link: Rc<Link>,
@@ -90,18 +86,14 @@ impl Link {
     /// By the settings' address, on this worker's thread. None where it can't be one: the settings have checked that.
     pub(super) fn new(url: &Secret, name: String, metrics: Arc<Metrics>, clock: Clock) -> Option<Rc<Self>> {
         let client = Client::open(url.expose()).ok()?;
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(GIVE_UP))
-            .set_connection_timeout(Some(Duration::from_secs(2)))
-            .set_number_of_retries(1);
         let link = Self {
             url: url.clone(),
-            connection: ConnectionManager::new_lazy_with_config(client, config).ok()?,
+            limits: Lane::new(client.clone(), "limits")?,
+            answers: Lane::new(client, "stored answers")?,
+            keeping: Cell::new(0),
             admit: Script::new(include_str!("shared/admit.lua")),
             settle: Script::new(include_str!("shared/settle.lua")),
             renew: Script::new(include_str!("shared/renew.lua")),
-            missed: Cell::new(0),
-            away: Cell::new(false),
             leases: RefCell::default(),
             next: Cell::new(0),
             name,
@@ -126,7 +118,7 @@ impl Link {
         ask: Amounts,
         now: Now,
     ) -> Result<Decision, Away> {
-        if self.away.get() {
+        if self.limits.is_away() {
             self.metrics.shared_fallbacks.inc();
             return Err(Away);
         }
@@ -137,7 +129,7 @@ impl Link {
         actix_rt::spawn(async move { drop(tell.send(lease.asked(now).await)) });
         match in_time(told).await {
             Some(Ok(Ok(mut decision))) => {
-                self.missed.set(0);
+                self.limits.answered();
                 if let Decision::In { lease, .. } = &mut decision {
                     lease.used = None;
                     self.leases.borrow_mut().insert(Arc::clone(&lease.id), Arc::clone(&key.id));
@@ -145,20 +137,19 @@ impl Link {
                 Ok(decision)
             }
             other => {
-                self.lost(other.is_some());
+                self.metrics.shared_fallbacks.inc();
+                self.lost(|link| &link.limits, other.is_some());
                 Err(Away)
             }
         }
     }
 
-    /// Redis didn't decide: where it can't be reached, or was late before, nothing waits for it until it has answered again.
-    fn lost(self: &Rc<Self>, unreachable: bool) {
-        self.metrics.shared_fallbacks.inc();
-        self.missed.set(self.missed.get() + 1);
-        if (unreachable || self.missed.get() >= MISSES) && !self.away.replace(true) {
+    /// Redis didn't answer: where it can't be reached, or was late before, nothing waits for it until it has answered again.
+    fn lost(self: &Rc<Self>, lane: fn(&Self) -> &Lane, unreachable: bool) {
+        if lane(self).missed(unreachable) {
             self.metrics.shared(false);
-            tracing::warn!(unreachable, "shared limits: Redis is away, so this gateway keeps the limits by its own account");
-            actix_rt::spawn(recover(Rc::downgrade(self)));
+            tracing::warn!(unreachable, of = lane(self).of, "Redis is away, so this gateway goes by what it has itself");
+            actix_rt::spawn(recover(Rc::downgrade(self), lane));
         }
     }
 }
@@ -173,7 +164,7 @@ impl Lease {
         let mut call = link.admit.key(hash(&key.id));
         call.key(leases(&key.id)).arg(key.rpm).arg(key.tpm).arg(key.concurrency).arg(budget).arg(window);
         call.arg(known).arg(untold).arg(ask.tokens).arg(ask.nanos).arg(&*self.id).arg(LEASE.as_micros() as u64);
-        let answer = call.invoke_async::<Vec<i64>>(&mut link.connection.clone()).await;
+        let answer = call.invoke_async::<Vec<i64>>(&mut link.limits.connection()).await;
         let Ok([code, wait, requests, tokens, spent]) = answer.as_ref().map(Vec::as_slice) else {
             self.own.untold(untold);
             return Err(Away);
@@ -222,45 +213,13 @@ impl Drop for Lease {
         actix_rt::spawn(async move {
             let mut call = link.settle.key(hash(&key.id));
             call.key(leases(&key.id)).arg(&*id).arg(taken.tokens).arg(used.tokens).arg(used.nanos).arg(key.tpm);
-            let spent: Result<u64, RedisError> = call.invoke_async(&mut link.connection.clone()).await;
+            let spent: Result<u64, RedisError> = call.invoke_async(&mut link.limits.connection()).await;
             match spent {
                 Ok(spent) => own.hear(spent, link.clock.wall()),
                 // Told once more when Redis is back: rather too much than not at all.
                 Err(_) => own.untold(used.nanos),
             }
         });
-    }
-}
-
-/// What is done in time; what came meanwhile counts, since it may have been this thread that was busy.
-async fn in_time<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = pin!(work);
-    if let Ok(done) = tokio::time::timeout(PATIENCE, work.as_mut()).await {
-        return Some(done);
-    }
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-        if let Some(done) = work.as_mut().now_or_never() {
-            return Some(done);
-        }
-    }
-    None
-}
-
-/// Asks again and again, until Redis answers in time.
-async fn recover(link: Weak<Link>) {
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Some(link) = link.upgrade() else { return };
-        let mut connection = link.connection.clone();
-        let ping = async { redis::cmd("PING").query_async::<String>(&mut connection).await };
-        if let Some(Ok(_)) = in_time(ping).await {
-            link.missed.set(0);
-            link.away.set(false);
-            link.metrics.shared(true);
-            tracing::info!("shared limits: Redis is back");
-            return;
-        }
     }
 }
 
@@ -273,7 +232,7 @@ async fn renew(link: Weak<Link>) {
         for (lease, key) in held {
             let mut call = link.renew.key(hash(&key));
             call.key(leases(&key)).arg(&*lease).arg(LEASE.as_micros() as u64);
-            let _: Result<i64, RedisError> = call.invoke_async(&mut link.connection.clone()).await;
+            let _: Result<i64, RedisError> = call.invoke_async(&mut link.limits.connection()).await;
         }
     }
 }

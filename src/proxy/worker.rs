@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, mpsc};
 
-use super::cache::{Flights, Onces};
+use super::cache::{Answers, Flights, Onces};
 use super::client::Upstream;
 use super::edition::{Edition, Open};
 use super::pressure::Pressure;
@@ -23,7 +23,7 @@ use super::reckoning::Counting;
 use super::resume::Shelf;
 use super::shared::Link;
 use crate::access::{Allowances, Now, Sessions, Strangers};
-use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, Pick, Router, Routes, Tell};
+use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, News, Pick, Router, Routes, Tell};
 use crate::base::{Moment, Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::dialect::Usage;
@@ -47,6 +47,8 @@ pub struct Gateway {
     pub cast: Arc<Cast>,
     /// Keys and ledger; None: nothing is kept.
     pub archive: Option<Archive>,
+    /// What other gateways are told.
+    pub news: News,
     /// The admin key of this start alone, for settings that name none.
     pub admin_key: Option<Secret>,
     /// Operators whose browsers are let in.
@@ -263,6 +265,11 @@ impl Worker {
     /// What wakes this worker's streams at the end of the grace.
     pub(super) fn closing(&self) -> Arc<Notify> {
         Arc::clone(&self.own.closing)
+    }
+
+    /// Where a public model's answers are kept: here, and where other gateways look as well.
+    pub fn answers(&self, model: &str) -> (&Arc<Answers>, Option<&Rc<Link>>) {
+        (self.edition.answers.of(model), self.shared.as_ref())
     }
 
     /// Whether a caller needs no key.

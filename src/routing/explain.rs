@@ -54,6 +54,9 @@ pub fn explain(ask: &Ask<'_>) -> Vec<Explained> {
                 Standing::Due => (0, "due", "open period over: the next request probes it".to_owned()),
                 Standing::Ready if behind(target) => (1, "ready", "much slower than another: tried now and then".to_owned()),
                 Standing::Ready => (1, "ready", "healthy".to_owned()),
+                Standing::Degraded if !target.vitals.degraded() => {
+                    (2, "degraded", "failing at another gateway: ranked after every healthy one".to_owned())
+                }
                 Standing::Degraded => (2, "degraded", "slow: ranked after every healthy one".to_owned()),
                 Standing::Ramping(share) => (3, "ramping", format!("returning with {:.0} % of its traffic", share * 100.0)),
                 Standing::Out(why) => (4, "out", why.text(ask.now)),

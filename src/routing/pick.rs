@@ -134,7 +134,7 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Standing {
     Ready,
-    /// Slow: ranked after every ready one.
+    /// Slow, or failing at another gateway: ranked after every ready one.
     Degraded,
     /// Returning: takes this share of its traffic.
     Ramping(f64),
@@ -300,7 +300,7 @@ pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standin
             let share = target.provider.vitals.ramp(ask.now).min(target.vitals.ramp(ask.now));
             if share < 1.0 {
                 Standing::Ramping(share)
-            } else if target.vitals.degraded() {
+            } else if target.vitals.doubted(ask.now) || target.provider.vitals.hint().holds(ask.now) {
                 Standing::Degraded
             } else {
                 Standing::Ready

@@ -15,6 +15,5 @@ pub(super) fn shared(mut s: Section<'_>) -> Shared {
         s.problem("url", "must be empty or an address such as \"redis://127.0.0.1:6379\"; TLS to Redis isn't built yet");
         return Shared { url: None };
     }
-    s.warn("url", "limits and budgets of callers' keys are shared; breaker news, revocations and the cache aren't yet");
     Shared { url: Some(Secret::new(&url)) }
 }

@@ -68,6 +68,10 @@ pub struct Metrics {
     shared_away: AtomicU64,
     /// Calls that went by this gateway's own account since Redis didn't answer in time.
     pub shared_fallbacks: Counter,
+    /// What other gateways were told: changes of keys, breakers, resting keys.
+    pub news_told: Counter,
+    /// What was heard from them and concerned this one.
+    pub news_heard: Counter,
     /// Requests picked without their worker's router actor, since its mailbox was closed.
     pub router_fallbacks: Counter,
 }
@@ -113,6 +117,8 @@ impl Metrics {
             shared_away: AtomicU64::new(0),
             shared_fallbacks: book.counter(names::SHARED_FALLBACKS),
             book,
+            news_told: book.counter(names::NEWS_TOLD),
+            news_heard: book.counter(names::NEWS_HEARD),
         }
     }
 

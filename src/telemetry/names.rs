@@ -56,6 +56,8 @@ names! {
     LEDGER_LOST = "stagedoor_ledger_lost", "Rows of the ledger that neither store nor journal has";
     SHARED_UP = "stagedoor_shared_up", "Whether Redis answers, where limits are shared";
     SHARED_FALLBACKS = "stagedoor_shared_fallbacks", "Decisions on limits made by this gateway alone since Redis didn't answer in time";
+    NEWS_TOLD = "stagedoor_shared_news_told", "Changes of keys, open breakers and resting keys told to other gateways";
+    NEWS_HEARD = "stagedoor_shared_news_heard", "The same, heard from other gateways, where it concerns this one";
     BUILD = "stagedoor_build_info", "1, with the version as a label";
 
     // the process, by the names that Prometheus' own clients use

@@ -164,6 +164,7 @@ async fn made(gateway: &Gateway, written: Written) -> Result<Value, Error> {
     let archive = archive(gateway)?;
     let kept = new.clone();
     archive.ask(move |store| async move { store.create_key(&kept).await }).await.map_err(Error::store_failed)?;
+    gateway.news.keys_changed(None);
     archive.keys.look().await;
     Ok(with_secret(document::key(&new.into(), 0), &secret))
 }
@@ -260,8 +261,10 @@ async fn rotated(gateway: &Gateway, key: &str, Rotation { overlap }: &Rotation) 
 async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value, Error> {
     let archive = archive(gateway)?;
     let key = id.to_owned();
+    let revokes = matches!(change, KeyChange::Revoke(_));
     let asked = archive.ask(move |store| async move { store.change_key(&key, change).await });
     let changed = asked.await.map_err(Error::store_failed)?;
+    gateway.news.keys_changed(revokes.then_some(id));
     archive.keys.look().await;
     if changed.is_none() {
         return Err(Error::key_not_found(id));

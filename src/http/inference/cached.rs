@@ -38,7 +38,7 @@ pub(super) fn spot(
         return Ok(None);
     }
     let key = Fingerprint::of(&owner(record.key.as_ref()), path(request), &chain.model, body, scan);
-    let mut spot = Spot::new(worker.edition.answers.of(&chain.model), key, wish, &chain.caching);
+    let mut spot = Spot::new(worker.answers(&chain.model), key, wish, &chain.caching);
     // Who waits for another's call is kept awake, and told of its failure, by OpenAI's events alone.
     spot.joins &= wire == dialect::Wire::OpenAi;
     Ok(Some(Rc::new(spot)))
@@ -70,7 +70,7 @@ pub(super) async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: 
     let Some(spot) = prepared.cache.clone() else { return fresh(worker, prepared, record).await };
     let mut failed_before = false;
     loop {
-        if let Some(stored) = spot.find() {
+        if let Some(stored) = spot.find().await {
             return given(worker, &prepared, &stored, Cached::Hit, record);
         }
         if !spot.joins || prepared.resume.is_some() {
@@ -81,7 +81,7 @@ pub(super) async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: 
             Role::Follow(seat) => seat,
             Role::Lead(lead, seat) => {
                 // The call that was under way when it looked may have ended since.
-                if let Some(stored) = spot.find() {
+                if let Some(stored) = spot.near() {
                     return given(worker, &prepared, &stored, Cached::Hit, record);
                 }
                 record.cache = Some(Cached::Miss);

@@ -44,6 +44,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// As it was read from elsewhere: it isn't kept here.
+    pub(super) fn read(body: Bytes, author: Author) -> Self {
+        Self { body, author, ttl: Duration::ZERO }
+    }
+
     /// A copy of its own size: what came from a connection may hold more than it shows.
     pub fn new(body: &[u8], author: Author, ttl: Duration) -> Self {
         Self { body: Bytes::copy_from_slice(body), author, ttl }

@@ -46,6 +46,16 @@ impl Fingerprint {
         Self(blake3::hash(body).into())
     }
 
+    /// By what it is known outside of this process.
+    pub(super) fn name(&self) -> String {
+        blake3::Hash::from(self.0).to_hex().to_string()
+    }
+
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     fn scope(owner: &Owner, path: &str) -> Hasher {
         let mut digest = Hasher::new();
         // Without a key is no key's name.
