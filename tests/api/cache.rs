@@ -49,7 +49,7 @@ fn with(members: &str) -> String {
 }
 
 #[test]
-fn the_same_request_gets_the_stored_answer_and_it_costs_nothing() {
+pub fn the_same_request_gets_the_stored_answer_and_it_costs_nothing() {
     let upstream = counting();
     let price = "[models.m]\ntargets = [{ provider = \"p\", model = \"up\", price = { input = 1, output = 1 } }]\n";
     let app = TestApp::start(&format!("{ON}{}{price}", upstream.provider("p")));
@@ -74,7 +74,7 @@ fn the_same_request_gets_the_stored_answer_and_it_costs_nothing() {
 }
 
 #[test]
-fn a_whole_stream_is_replayed_to_who_asks_for_one_in_the_same_form() {
+pub fn a_whole_stream_is_replayed_to_who_asks_for_one_in_the_same_form() {
     let upstream = counting();
     let app = cached(&upstream, "");
     let first = app.stream("m");
@@ -90,7 +90,7 @@ fn a_whole_stream_is_replayed_to_who_asks_for_one_in_the_same_form() {
 }
 
 #[test]
-fn off_there_is_no_cache_and_a_request_may_ask_for_it() {
+pub fn off_there_is_no_cache_and_a_request_may_ask_for_it() {
     let upstream = counting();
     let app = alone(&provider_at("p", &upstream.url(), ""), "");
     let content = |headers: &[(&str, &str)]| {
@@ -106,7 +106,7 @@ fn off_there_is_no_cache_and_a_request_may_ask_for_it() {
 }
 
 #[test]
-fn each_request_may_keep_out_or_ask_anew() {
+pub fn each_request_may_keep_out_or_ask_anew() {
     let upstream = counting();
     let app = cached(&upstream, "");
     let content = |wish: &str| {
@@ -123,7 +123,7 @@ fn each_request_may_keep_out_or_ask_anew() {
 }
 
 #[test]
-fn models_have_their_own_terms() {
+pub fn models_have_their_own_terms() {
     let upstream = counting();
     let models: String = ["off", "careful", "brief", "small"]
         .into_iter()
@@ -146,7 +146,7 @@ fn models_have_their_own_terms() {
 }
 
 #[test]
-fn row_71_two_keys_never_share_an_entry() {
+pub fn row_71_two_keys_never_share_an_entry() {
     let upstream = counting();
     let keys: String = ["a", "b"]
         .map(|name| format!("[[auth.keys]]\nname = \"{name}\"\nkey = {{ value = \"the-secret-of-the-caller-{name}\" }}\n"))
@@ -164,7 +164,7 @@ fn row_71_two_keys_never_share_an_entry() {
 }
 
 #[test]
-fn row_71_what_is_not_whole_and_good_is_never_kept() {
+pub fn row_71_what_is_not_whole_and_good_is_never_kept() {
     let cut = format!("{STREAM_HEAD}{}0\r\n\r\n", chunk(&event("half")));
     let filtered = String::from_utf8(answer("no")).unwrap().replace("\"stop\"", "\"content_filter\"");
     let (_, filtered) = filtered.split_once("\r\n\r\n").unwrap();
@@ -227,7 +227,7 @@ fn in_flight(app: &TestApp) -> usize {
 }
 
 #[test]
-fn row_71_a_thousand_identical_cold_misses_make_one_call() {
+pub fn row_71_a_thousand_identical_cold_misses_make_one_call() {
     const CALLERS: usize = 1_000;
     let held = Held::new(false);
     let app = cached(&held.upstream, "");
@@ -245,7 +245,7 @@ fn row_71_a_thousand_identical_cold_misses_make_one_call() {
 }
 
 #[test]
-fn without_coalescing_each_makes_its_own_call() {
+pub fn without_coalescing_each_makes_its_own_call() {
     let upstream = counting();
     let app = cached(&upstream, "coalesce = false\n");
     let (client, together) = (app.client(), Arc::new(Barrier::new(4)));
@@ -275,7 +275,7 @@ fn words(text: &str) -> usize {
 }
 
 #[test]
-fn who_joins_a_stream_gets_the_words_so_far_and_then_the_rest() {
+pub fn who_joins_a_stream_gets_the_words_so_far_and_then_the_rest() {
     let held = Held::new(true);
     let app = cached(&held.upstream, "");
     let mut readers: Vec<_> = (0..3).map(|_| reading(app.client())).collect();
@@ -292,7 +292,7 @@ fn who_joins_a_stream_gets_the_words_so_far_and_then_the_rest() {
 }
 
 #[test]
-fn a_shared_call_goes_on_while_anybody_waits_for_it() {
+pub fn a_shared_call_goes_on_while_anybody_waits_for_it() {
     let held = Held::new(true);
     let app = cached(&held.upstream, "");
     let (leader, _) = reading(app.client());
@@ -316,7 +316,7 @@ fn a_shared_call_goes_on_while_anybody_waits_for_it() {
 }
 
 #[test]
-fn a_plain_call_whose_first_caller_leaves_is_the_others() {
+pub fn a_plain_call_whose_first_caller_leaves_is_the_others() {
     let held = Held::new(false);
     let app = cached(&held.upstream, "");
     let mut first = app.client().connect();
@@ -336,7 +336,7 @@ fn a_plain_call_whose_first_caller_leaves_is_the_others() {
 }
 
 #[test]
-fn where_the_first_fails_one_of_the_others_asks_and_not_all() {
+pub fn where_the_first_fails_one_of_the_others_asks_and_not_all() {
     const CALLERS: usize = 50;
     let released = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&released);
@@ -361,7 +361,7 @@ fn where_the_first_fails_one_of_the_others_asks_and_not_all() {
 }
 
 #[test]
-fn row_70_a_name_stands_for_one_request() {
+pub fn row_70_a_name_stands_for_one_request() {
     let held = Held::new(false);
     let app = alone(&provider_at("p", &held.upstream.url(), ""), "");
     let named = |body: &str| ask(&app, &[("idempotency-key", "order-7")], body);
@@ -385,7 +385,7 @@ fn row_70_a_name_stands_for_one_request() {
 }
 
 #[test]
-fn row_70_what_failed_or_was_left_may_be_asked_again_and_streams_have_no_names() {
+pub fn row_70_what_failed_or_was_left_may_be_asked_again_and_streams_have_no_names() {
     let upstream = Upstream::by(|call| match call.number {
         0 => status(400, "invalid", ""),
         1 => answer("good"),
@@ -410,7 +410,7 @@ fn row_70_what_failed_or_was_left_may_be_asked_again_and_streams_have_no_names()
 }
 
 #[test]
-fn a_reload_keeps_what_is_stored_and_obeys_the_new_terms() {
+pub fn a_reload_keeps_what_is_stored_and_obeys_the_new_terms() {
     let upstream = counting();
     let settings =
         |cache: &str| format!("{cache}{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n", upstream.provider("p"));
@@ -425,7 +425,7 @@ fn a_reload_keeps_what_is_stored_and_obeys_the_new_terms() {
 }
 
 #[test]
-fn a_stored_answer_says_that_it_cost_nothing_where_usage_tells_costs() {
+pub fn a_stored_answer_says_that_it_cost_nothing_where_usage_tells_costs() {
     let upstream = Upstream::by(|call| {
         let usage = "{\"prompt_tokens\":3,\"completion_tokens\":2}";
         if call.text().contains(r#""stream":true"#) {
@@ -448,7 +448,7 @@ fn a_stored_answer_says_that_it_cost_nothing_where_usage_tells_costs() {
 }
 
 #[test]
-fn the_ledger_says_what_the_cache_had_to_do_with_a_request_and_the_rows_add_up() {
+pub fn the_ledger_says_what_the_cache_had_to_do_with_a_request_and_the_rows_add_up() {
     let held = Held::new(true);
     let price =
         "[store]\nledger = \"all\"\n[models.m]\ntargets = [{ provider = \"p\", model = \"up\", price = { input = 1, output = 1 } }]\n";

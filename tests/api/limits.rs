@@ -74,7 +74,7 @@ fn served(replies: &[Reply]) -> usize {
 }
 
 #[test]
-fn row_63_a_thousand_at_once_never_spend_more_than_the_budget() {
+pub fn row_63_a_thousand_at_once_never_spend_more_than_the_budget() {
     // 50 tokens each, two thirds of what they may use: 5 cents, of a budget for 100 of them.
     let upstream = using(50, 10);
     let app = app(&upstream, "budget = { usd = 6.0, window = \"day\" }");
@@ -103,7 +103,7 @@ fn row_63_a_thousand_at_once_never_spend_more_than_the_budget() {
 }
 
 #[test]
-fn row_64_a_thousand_at_once_have_their_requests_a_minute() {
+pub fn row_64_a_thousand_at_once_have_their_requests_a_minute() {
     let upstream = using(5, 5);
     let app = app(&upstream, "rpm = 100");
     let began = Instant::now();
@@ -121,7 +121,7 @@ fn row_64_a_thousand_at_once_have_their_requests_a_minute() {
 }
 
 #[test]
-fn a_thousand_at_once_are_no_more_than_may_be_at_once() {
+pub fn a_thousand_at_once_are_no_more_than_may_be_at_once() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (inside, peak) = (Arc::clone(&now), Arc::clone(&most));
     let upstream = Upstream::by(move |_| {
@@ -142,7 +142,7 @@ fn a_thousand_at_once_are_no_more_than_may_be_at_once() {
 }
 
 #[test]
-fn the_headers_say_what_is_left() {
+pub fn the_headers_say_what_is_left() {
     let upstream = using(1_000, 500);
     let app = app(&upstream, "rpm = 60\ntpm = 6000");
     let reply = ask(app.client(), &body("m", 100));
@@ -173,7 +173,7 @@ fn the_headers_say_what_is_left() {
 }
 
 #[test]
-fn tokens_are_taken_by_estimate_and_settled_by_usage() {
+pub fn tokens_are_taken_by_estimate_and_settled_by_usage() {
     let upstream = using(100, 20);
     let app = app(&upstream, "tpm = 1000");
     // 620 each: the second doesn't fit beside the first's 120.
@@ -190,7 +190,7 @@ fn tokens_are_taken_by_estimate_and_settled_by_usage() {
 }
 
 #[test]
-fn what_failed_cost_nothing_but_the_request() {
+pub fn what_failed_cost_nothing_but_the_request() {
     let upstream = Upstream::answering(status(500, "server_error", ""));
     let app = app(&upstream, "rpm = 10\ntpm = 1000\nconcurrency = 1\nbudget = { usd = 0.07 }\n[retry]\nattempts = 1");
     for left in [9, 8, 7] {
@@ -202,7 +202,7 @@ fn what_failed_cost_nothing_but_the_request() {
 }
 
 #[test]
-fn a_model_without_a_price_is_refused_to_a_budget() {
+pub fn a_model_without_a_price_is_refused_to_a_budget() {
     let upstream = using(5, 5);
     let app = app(&upstream, "budget = { usd = 5.0 }");
     let reply = ask(app.client(), &body("unpriced", 50));
@@ -217,7 +217,7 @@ fn a_model_without_a_price_is_refused_to_a_budget() {
 }
 
 #[test]
-fn an_unpriced_target_of_the_chain_is_left_out() {
+pub fn an_unpriced_target_of_the_chain_is_left_out() {
     let (bad, good) = (Upstream::answering(status(500, "server_error", "")), using(5, 5));
     let app = TestApp::start(&format!(
         "[[auth.keys]]\nname = \"team\"\nkey = {{ value = \"sk-limited-0123456789abcdef\" }}\nbudget = {{ usd = 5.0 }}\n{}{}\
@@ -230,7 +230,7 @@ fn an_unpriced_target_of_the_chain_is_left_out() {
 }
 
 #[test]
-fn a_reload_keeps_what_was_used() {
+pub fn a_reload_keeps_what_was_used() {
     let upstream = using(50, 10);
     let app = app(&upstream, "rpm = 3\nbudget = { usd = 0.15 }");
     assert_eq!([(); 2].map(|()| ask(app.client(), &body("m", 55)).status), [200, 200]);
@@ -242,7 +242,7 @@ fn a_reload_keeps_what_was_used() {
 }
 
 #[test]
-fn a_caller_who_leaves_a_stream_has_used_what_came() {
+pub fn a_caller_who_leaves_a_stream_has_used_what_came() {
     let endless = Upstream::start(|_, stream| {
         use std::io::Read;
         speak(stream, "first", &words());
@@ -271,7 +271,7 @@ fn a_caller_who_leaves_a_stream_has_used_what_came() {
 }
 
 #[test]
-fn a_stream_is_not_gone_on_with_beyond_the_budget() {
+pub fn a_stream_is_not_gone_on_with_beyond_the_budget() {
     let run = |usd: &str| {
         let (p, spare) = (mortal(), onward("prefill"));
         let app = TestApp::start(&format!(
@@ -288,7 +288,7 @@ fn a_stream_is_not_gone_on_with_beyond_the_budget() {
 }
 
 #[test]
-fn a_key_without_limits_knows_none() {
+pub fn a_key_without_limits_knows_none() {
     let upstream = using(5, 5);
     let app = app(&upstream, "");
     let replies: Vec<_> = (0..20).map(|_| ask(app.client(), &body("unpriced", 50)).status).collect();

@@ -1,5 +1,6 @@
 //! A gateway on port 0, from settings as a user would write them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -12,6 +13,18 @@ use stagedoor::proxy::Gateway;
 use stagedoor::settings::{Source, load};
 
 use super::client::{Client, Reply};
+
+thread_local! {
+    /// The Redis of the gateways that this thread starts, and how many it has started.
+    static SHARED: RefCell<Option<(String, usize)>> = const { RefCell::new(None) };
+}
+
+/// Plays a scenario whose gateways have a Redis, each a part of its own of it.
+pub fn sharing(url: &str, scenario: impl FnOnce()) {
+    SHARED.set(Some((url.to_owned(), 0)));
+    scenario();
+    SHARED.set(None);
+}
 
 /// A running gateway; stopped when dropped.
 pub struct TestApp {
@@ -51,6 +64,13 @@ impl TestApp {
             // Most tests need no file on the disk.
             env.insert("STAGEDOOR__STORE__URL".into(), String::new());
         }
+        SHARED.with_borrow_mut(|shared| {
+            if let Some((url, apps)) = shared {
+                // What one gateway of the scenario did is none of the next one's.
+                env.insert("STAGEDOOR__SHARED__URL".into(), format!("{url}/{apps}"));
+                *apps += 1;
+            }
+        });
         let source = Source { settings_file: Some(file), folder: folder.path().to_owned(), env, ..Source::default() };
         parts.source = Some(source.clone());
         let settings = load(&source).unwrap_or_else(|invalid| panic!("{invalid}"));

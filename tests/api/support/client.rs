@@ -82,6 +82,11 @@ impl Client {
         Self { address }
     }
 
+    /// Whom it calls.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn get(&self, path: &str) -> Reply {
         self.call("GET", path, &[], "")
     }

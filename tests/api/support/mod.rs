@@ -11,12 +11,14 @@ pub mod names;
 #[path = "../../support/postgres.rs"]
 pub mod postgres;
 mod process;
+mod redis;
 pub mod tls;
 mod upstream;
 mod wire;
 
-pub use app::{ADMIN, TestApp};
+pub use app::{ADMIN, TestApp, sharing};
 pub use client::{Client, Reply, chat_body, stream_body, unchunked};
 pub use process::{Finished, Process};
+pub use redis::Redis;
 pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};
 pub use wire::{Leaving, Waiting, chat_bytes, read_rest, read_until};

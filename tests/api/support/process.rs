@@ -155,6 +155,19 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// What it has said by its end, or by then.
+    pub fn ended_within(mut self, patience: Duration) -> String {
+        let end = Instant::now() + patience;
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.stdout.until_closed();
+        self.stderr.until_closed();
+        self.stdout.text() + &self.stderr.text()
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Finished {
         let end = Instant::now() + PATIENCE;
