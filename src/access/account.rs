@@ -143,19 +143,13 @@ impl Account {
     /// # Errors
     /// The limit that it came up against: of several, the one that holds longest.
     pub fn admit(&mut self, ask: Amounts, now: Now) -> Result<Amounts, Refusal> {
-        if let Some(purse) = &mut self.purse {
-            purse
-                .room(ask.nanos, now.wall)
-                .map_err(|broke| Refusal { kind: Kind::Budget(broke), wait: (broke == Broke::Reserved).then_some(SOON) })?;
-        }
+        self.has_money(ask, now)?;
         let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now.moment).err());
         let waits = [(full(&self.requests, 1), Kind::Requests), (full(&self.tokens, ask.tokens), Kind::Tokens)];
         if let Some((until, kind)) = waits.into_iter().filter_map(|(until, kind)| Some((until?, kind))).max_by_key(|(until, _)| *until) {
             return Err(Refusal { kind, wait: Some(until.since(now.moment)) });
         }
-        if self.terms.concurrency > 0 && self.at_once >= self.terms.concurrency {
-            return Err(Refusal { kind: Kind::Concurrency, wait: Some(SOON) });
-        }
+        self.has_place()?;
         self.at_once += 1;
         let take = |bucket: &mut Option<Bucket>, cost| bucket.as_mut().map_or(0, |bucket| bucket.take(cost, now.moment).unwrap_or(0));
         take(&mut self.requests, 1);
@@ -165,8 +159,15 @@ impl Account {
     }
 
     /// A call was let in by those that share the limits, who have spent so much: it takes its share here as well, whatever is
-    /// left, so that this account is near theirs should it have to decide.
-    pub fn follow(&mut self, ask: Amounts, spent: u64, now: Now) -> Amounts {
+    /// left of a minute, so that this account is near theirs should it have to decide.
+    ///
+    /// # Errors
+    /// The number at once or the budget, where what this account knows of alone leaves no room: what it let in without asking
+    /// them they don't know of.
+    pub fn follow(&mut self, ask: Amounts, spent: u64, now: Now) -> Result<Amounts, Refusal> {
+        self.hear(spent, now.wall);
+        self.has_money(ask, now)?;
+        self.has_place()?;
         self.at_once += 1;
         if let Some(bucket) = &mut self.requests {
             bucket.settle(0, 1, now.moment);
@@ -174,12 +175,22 @@ impl Account {
         if let Some(bucket) = &mut self.tokens {
             bucket.settle(0, ask.tokens, now.moment);
         }
-        self.hear(spent, now.wall);
         if let Some(purse) = &mut self.purse {
             purse.follow(ask.nanos);
         }
         let tokens = if self.tokens.is_some() { ask.tokens } else { 0 };
-        Amounts { tokens, nanos: if self.purse.is_some() { ask.nanos } else { 0 } }
+        Ok(Amounts { tokens, nanos: if self.purse.is_some() { ask.nanos } else { 0 } })
+    }
+
+    fn has_money(&mut self, ask: Amounts, now: Now) -> Result<(), Refusal> {
+        let Some(purse) = &mut self.purse else { return Ok(()) };
+        let room = purse.room(ask.nanos, now.wall);
+        room.map_err(|broke| Refusal { kind: Kind::Budget(broke), wait: (broke == Broke::Reserved).then_some(SOON) })
+    }
+
+    fn has_place(&self) -> Result<(), Refusal> {
+        let full = self.terms.concurrency > 0 && self.at_once >= self.terms.concurrency;
+        if full { Err(Refusal { kind: Kind::Concurrency, wait: Some(SOON) }) } else { Ok(()) }
     }
 
     /// Those that share the limits say that so much was spent.

@@ -61,9 +61,12 @@ impl Allowance {
     }
 
     /// A call that those let in that share the limits, who have spent so much.
-    pub fn follow(self: &Arc<Self>, ask: Amounts, spent: u64, now: Now) -> Grant {
-        let taken = self.lock().follow(ask, spent, now);
-        Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false }
+    ///
+    /// # Errors
+    /// See [`Account::follow`].
+    pub fn follow(self: &Arc<Self>, ask: Amounts, spent: u64, now: Now) -> Result<Grant, Refusal> {
+        let taken = self.lock().follow(ask, spent, now)?;
+        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false })
     }
 
     /// What was spent in the present window, and what is left; None without a budget.
@@ -200,11 +203,17 @@ mod tests {
         let all = Allowances::default();
         let account = all.of(&key(1, 100), NOW).unwrap();
         let ask = Amounts { tokens: 0, nanos: 30 };
-        let (one, two) = (account.follow(ask, 50, NOW), account.follow(ask, 40, NOW));
-        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((50, 0)), (50, 0)), "whatever is left");
+        let (one, two) = (account.follow(ask, 40, NOW).unwrap(), account.follow(ask, 30, NOW).unwrap());
+        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((40, 0)), (40, 0)), "whatever is left of the minute");
+        let refused = account.follow(Amounts::default(), 40, NOW).unwrap_err();
+        assert_eq!(refused.kind, super::super::account::Kind::Concurrency, "two are under way, whoever let them in");
         account.hear(60, NOW.wall);
         drop((one, two));
         assert_eq!((account.money(NOW.wall), account.tell(NOW.wall).0), (Some((120, 0)), 60));
+        assert!(
+            matches!(account.follow(ask, 60, NOW).unwrap_err().kind, super::super::account::Kind::Budget(_)),
+            "they don't know of it all"
+        );
         assert_eq!(account.tell(NOW.wall + Duration::from_secs(86_400)), (0, 0), "that was yesterday");
         let other = all.of(&VirtualKey { id: "other".into(), ..key(5, 100) }, NOW).unwrap();
         let mut alone = other.admit(ask, NOW).unwrap().alone();

@@ -54,10 +54,17 @@ pub async fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record)
     let decided = match &worker.shared {
         None => allowance.admit(ask, now),
         Some(shared) => match shared.admit(&key, &allowance, ask, now).await {
-            Ok(Decision::In { lease, spent }) => {
-                record.lease = Some(lease);
-                Ok(allowance.follow(ask, spent, now))
-            }
+            Ok(Decision::In { mut lease, spent }) => match allowance.follow(ask, spent, now) {
+                Ok(grant) => {
+                    record.lease = Some(lease);
+                    Ok(grant)
+                }
+                // By what this gateway let in alone it is one too many: what it took of the shared ones goes back.
+                Err(refusal) => {
+                    lease.settle(Amounts::default());
+                    Err(refusal)
+                }
+            },
             Ok(Decision::Refused(refusal)) => Err(refusal),
             Err(Away) => allowance.admit(ask, now).map(Grant::alone),
         },

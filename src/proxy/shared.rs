@@ -193,14 +193,15 @@ impl Lease {
 
     /// What is left of requests and of tokens a minute, as it was when the call was let in, but for what it gives back.
     pub(super) fn standing(&self) -> (Option<Standing>, Option<Standing>) {
-        let back = self.used.map_or(0, |used| self.taken.tokens.saturating_sub(used.tokens));
+        let (taken, used) = (self.taken.tokens, self.used.map_or(self.taken.tokens, |used| used.tokens));
+        let tokens = self.left.1.saturating_add(taken).saturating_sub(used);
         let of = |limit: u64, remaining: u64| {
             let remaining = remaining.min(limit);
             let missing = u128::from(limit - remaining) * 60_000_000;
             let reset = Duration::from_micros(u64::try_from(missing.checked_div(u128::from(limit))?).unwrap_or(u64::MAX));
             Some(Standing { limit, remaining, reset })
         };
-        (of(self.key.rpm, self.left.0), of(self.key.tpm, self.left.1.saturating_add(back)))
+        (of(self.key.rpm, self.left.0), of(self.key.tpm, tokens))
     }
 }
 

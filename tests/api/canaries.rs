@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::durability::Locked;
 use super::support::faults::closed_port;
-use super::support::{Client, Process, Reply, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status};
+use super::support::{Client, Process, Reply, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain};
 
 /// The secrets, in the order in which they are planted.
 #[derive(Default)]
@@ -58,14 +58,18 @@ fn speaking(said: [String; 9]) -> Upstream {
     Upstream::by(move |call| {
         let (text, headers) = (call.text(), format!("set-cookie: {cookie}\r\nopenai-organization: {organisation}\r\n"));
         let error = |message: &str, code: &str| format!(r#"{{"error":{{"message":"{message}","type":"t","param":null,"code":{code}}}}}"#);
+        let refusal = |code: u16, body: String| {
+            let head = format!("HTTP/1.1 {code} X\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n", body.len());
+            (head + &body).into_bytes()
+        };
         if text.contains("say-failed") {
-            status(500, &error(&failed, "null"), &headers)
+            refusal(500, error(&failed, "null"))
         } else if text.contains("say-refused") {
-            status(401, &error(&refused, "\"invalid_api_key\""), &headers)
+            refusal(401, error(&refused, "\"invalid_api_key\""))
         } else if text.contains("say-limited") {
-            status(429, &error(&limited, "null"), &headers)
+            refusal(429, error(&limited, "null"))
         } else if text.contains("say-fault") {
-            status(400, &error(&faulted, "\"bad\""), &headers)
+            refusal(400, error(&faulted, "\"bad\""))
         } else if text.contains("say-broken") {
             format!("{STREAM_HEAD}{}", chunk(&event(&streamed))).into_bytes()
         } else if text.contains(r#""stream":true"#) {
@@ -87,8 +91,9 @@ fn fifty_planted_secrets_come_out_nowhere() {
     let faulted = said[6].clone();
     let (plainly, streamed, reasoned) = (said[0].clone(), said[1].clone(), said[2].clone());
     let upstream = speaking(said);
-    let [pool, pool_env, pool_file, pool_more, header] =
-        ["a-pool-key", "a-pool-key-by-env", "a-pool-key-by-file", "another-providers-key", "a-header"].map(|of| planted.new(of));
+    let [pool, pool_env, pool_file, pool_more, pool_dying, header] =
+        ["a-pool-key", "a-pool-key-by-env", "a-pool-key-by-file", "another-providers-key", "a-key-that-is-refused", "a-header"]
+            .map(|of| planted.new(of));
     let [caller, caller_env, caller_file, ended] =
         ["a-callers-key", "a-callers-key-by-env", "a-callers-key-by-file", "an-ended-key"].map(|of| planted.new(of));
     let [admin, password, dotenv] = ["the-operator", "a-redis-password", "a-dotenv-line"].map(|of| planted.new(of));
@@ -101,10 +106,12 @@ fn fifty_planted_secrets_come_out_nowhere() {
          [providers.p]\ndialect = \"openai\"\nbase_url = \"{}\"\nheaders = {{ x-extra = \"{header}\" }}\n\
          keys = [{{ value = \"{pool}\" }}, {{ env = \"CANARY_POOL\" }}, {{ file = \"pool\" }}]\n\
          [providers.q]\ndialect = \"anthropic\"\nbase_url = \"http://{}\"\nkeys = [{{ value = \"{pool_more}\" }}]\n\
+         [providers.r]\ndialect = \"openai\"\nbase_url = \"{}\"\nkeys = [{{ value = \"{pool_dying}\" }}]\n[models.l]\ntargets = [{{ provider = \"r\", model = \"up\" }}]\n\
          [models.m]\nstrategy = \"ordered\"\ntargets = [{{ provider = \"p\", model = \"up\" }}, {{ provider = \"q\", model = \"down\" }}]\n[models.n]\ntargets = [{{ provider = \"p\", model = \"other\" }}]\n",
         closed_port(),
         upstream.url(),
-        closed_port()
+        closed_port(),
+        upstream.url()
     );
     let env = [
         ("CANARY_ADMIN", admin.as_str()),
@@ -153,7 +160,8 @@ fn fifty_planted_secrets_come_out_nowhere() {
     // Prompts, good and bad, and what is said to them.
     let ask = |path: &str, body: &str| client.post(path, &[("authorization", &bearer(&caller)), ("cookie", "c=1")], body);
     let chat = |secret: &str, more: &str| {
-        ask("/v1/chat/completions", &format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{secret}"}}]{more}}}"#))
+        let model = if secret.ends_with("limited") || secret.ends_with("refused") { "l" } else { "m" };
+        ask("/v1/chat/completions", &format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{secret}"}}]{more}}}"#))
     };
     let mut good = |of: &str, more: &str| {
         let secret = planted.new(of);
@@ -293,7 +301,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
         for verb in ["check", "serve"] {
             let told = Process::with_settings(verb, &bad, &[("STAGEDOOR__SERVER__PORT", "0"), ("STAGEDOOR_LOG", "trace")]);
             // What can be served all the same is not at issue here.
-            let told = told.ended_within(Duration::from_secs(5));
+            let told = told.ended_within(Duration::from_secs(3));
             planted.none_in(&format!("{verb} of {bad}"), &told, &[]);
         }
     }

@@ -167,7 +167,7 @@ fn a_key_that_a_provider_refuses_to_one_gateway_is_left_alone_by_the_other() {
     let Some(redis) = Redis::start() else { return };
     let bearer = |call: &super::support::Call| call.header("authorization").unwrap_or_default();
     let provider = Upstream::by(move |call| match bearer(call).as_str() {
-        "Bearer sk-pool-dead" => status(401, r#"{"error":{"message":"no","type":"invalid_request_error","code":"invalid_api_key"}}"#, ""),
+        "Bearer sk-pool-dead" => status(401, "invalid_api_key", ""),
         _ => answer("served"),
     });
     let keys = "keys = [{ value = \"sk-pool-dead\", name = \"dead\", weight = 1000 }, { value = \"sk-pool-good\", name = \"good\" }]";
