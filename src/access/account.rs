@@ -60,6 +60,9 @@ pub enum Kind {
     Budget(Broke),
 }
 
+/// A minute's limit may be overdrawn by what comes in so long, one part in twenty, where others decided.
+const OVERDRAWN: Duration = Duration::from_secs(3);
+
 /// Why a call isn't let in, and when it is worth asking again; None: only the operator or the calendar helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -144,11 +147,7 @@ impl Account {
     /// The limit that it came up against: of several, the one that holds longest.
     pub fn admit(&mut self, ask: Amounts, now: Now) -> Result<Amounts, Refusal> {
         self.has_money(ask, now)?;
-        let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now.moment).err());
-        let waits = [(full(&self.requests, 1), Kind::Requests), (full(&self.tokens, ask.tokens), Kind::Tokens)];
-        if let Some((until, kind)) = waits.into_iter().filter_map(|(until, kind)| Some((until?, kind))).max_by_key(|(until, _)| *until) {
-            return Err(Refusal { kind, wait: Some(until.since(now.moment)) });
-        }
+        self.has_time(ask, Duration::ZERO, now)?;
         self.has_place()?;
         self.at_once += 1;
         let take = |bucket: &mut Option<Bucket>, cost| bucket.as_mut().map_or(0, |bucket| bucket.take(cost, now.moment).unwrap_or(0));
@@ -162,11 +161,12 @@ impl Account {
     /// left of a minute, so that this account is near theirs should it have to decide.
     ///
     /// # Errors
-    /// The number at once or the budget, where what this account knows of alone leaves no room: what it let in without asking
-    /// them they don't know of.
+    /// The limit that leaves no room by what this account knows: of what it let in without asking them they don't know. A
+    /// minute's may be overdrawn a little, as their clock is another.
     pub fn follow(&mut self, ask: Amounts, spent: u64, now: Now) -> Result<Amounts, Refusal> {
         self.hear(spent, now.wall);
         self.has_money(ask, now)?;
+        self.has_time(ask, OVERDRAWN, now)?;
         self.has_place()?;
         self.at_once += 1;
         if let Some(bucket) = &mut self.requests {
@@ -186,6 +186,15 @@ impl Account {
         let Some(purse) = &mut self.purse else { return Ok(()) };
         let room = purse.room(ask.nanos, now.wall);
         room.map_err(|broke| Refusal { kind: Kind::Budget(broke), wait: (broke == Broke::Reserved).then_some(SOON) })
+    }
+
+    fn has_time(&self, ask: Amounts, overdrawn: Duration, now: Now) -> Result<(), Refusal> {
+        let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now.moment).err());
+        let waits = [(full(&self.requests, 1), Kind::Requests), (full(&self.tokens, ask.tokens), Kind::Tokens)];
+        match waits.into_iter().filter_map(|(until, kind)| Some((until?.since(now.moment), kind))).max_by_key(|(wait, _)| *wait) {
+            Some((wait, kind)) if wait > overdrawn => Err(Refusal { kind, wait: Some(wait) }),
+            _ => Ok(()),
+        }
     }
 
     fn has_place(&self) -> Result<(), Refusal> {

@@ -116,9 +116,9 @@ impl Metrics {
             shared_up,
             shared_away: AtomicU64::new(0),
             shared_fallbacks: book.counter(names::SHARED_FALLBACKS),
-            book,
             news_told: book.counter(names::NEWS_TOLD),
             news_heard: book.counter(names::NEWS_HEARD),
+            book,
         }
     }
 

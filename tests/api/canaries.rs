@@ -199,7 +199,8 @@ fn fifty_planted_secrets_come_out_nowhere() {
         let secret = planted.new(of);
         for path in ["/v1/chat/completions", "/v1/messages"] {
             let reply = ask(path, &body.replace("SECRET", &secret));
-            planted.none_in("an error", &reply.text(), &[&plainly]);
+            // What is wrong with a field is told to whoever sent it, with what was sent.
+            planted.none_in("an error", &reply.text(), &[&plainly, &secret]);
         }
     }
     let secret = planted.new("a-large-prompt");

@@ -10,7 +10,7 @@ use stagedoor::telemetry::names;
 
 use super::support::faults::{SHORT, alone, closed_port, healthy, provider_at, spared};
 use super::support::{
-    Call, Client, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chat_body, chunk, event, plain, status, stream_body,
+    Call, Client, Redis, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chat_body, chunk, event, plain, status, stream_body,
 };
 use super::{actors, durability, faults_connect, hedging, probes};
 
@@ -258,6 +258,28 @@ fn kept(seen: &mut BTreeSet<&'static str>) {
     seen.extend(Scrape::of(&app).moved_since(&before));
 }
 
+const NEWS: [&str; 2] = ["stagedoor_shared_news_told", "stagedoor_shared_news_heard"];
+
+/// What gateways tell each other.
+fn news(seen: &mut BTreeSet<&'static str>) {
+    let Some(redis) = Redis::start() else {
+        seen.extend(NEWS);
+        return;
+    };
+    let upstream = Upstream::answering(answer("hi"));
+    let text = format!("[shared]\nurl = \"{}\"\n[store]\nurl = \"sqlite://s.db\"\n{}", redis.url(), upstream.provider("p"));
+    let app = TestApp::administered(&text);
+    let before = Scrape::of(&app);
+    app.until("it listens", |_| redis.order("PUBSUB NUMSUB stagedoor:news").contains("\r\n:1\r\n"));
+    assert_eq!(app.admin("/admin/keys", r#"{"name": "team"}"#).status, 201);
+    redis.call(&["PUBLISH", "stagedoor:news", r#"{"from": "another", "keys": true}"#]);
+    app.until("both is counted", |app| {
+        let now = Scrape::of(app);
+        NEWS.iter().all(|name| now.value(&format!("{name}_total")) == 1.0)
+    });
+    seen.extend(Scrape::of(&app).moved_since(&before));
+}
+
 /// Actors that die, and one that is told more than it can hold.
 fn house(seen: &mut BTreeSet<&'static str>) {
     let dead = provider_at("p", &format!("http://{}/v1", closed_port()), "");
@@ -283,7 +305,7 @@ fn house(seen: &mut BTreeSet<&'static str>) {
 fn every_metric_is_moved_by_its_traffic_and_by_no_more_than_that() {
     let mut seen = BTreeSet::new();
     traffic(&mut seen);
-    for scenario in [streams, calls, kept, house] {
+    for scenario in [streams, calls, kept, house, news] {
         scenario(&mut seen);
     }
     let still: Vec<_> = names::ALL.iter().map(|name| name.name).filter(|name| !seen.contains(name)).collect();

@@ -70,18 +70,23 @@ pub(super) async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: 
     let Some(spot) = prepared.cache.clone() else { return fresh(worker, prepared, record).await };
     let mut failed_before = false;
     loop {
-        if let Some(stored) = spot.find().await {
+        if let Some(stored) = spot.near() {
             return given(worker, &prepared, &stored, Cached::Hit, record);
         }
         if !spot.joins || prepared.resume.is_some() {
+            if let Some(stored) = spot.find().await {
+                return given(worker, &prepared, &stored, Cached::Hit, record);
+            }
             record.cache = Some(Cached::Miss);
             return fresh(worker, prepared, record).await;
         }
         let seat = match worker.gateway.flights.enter(spot.key()) {
             Role::Follow(seat) => seat,
             Role::Lead(lead, seat) => {
-                // The call that was under way when it looked may have ended since.
-                if let Some(stored) = spot.near() {
+                // The call that was under way when it looked may have ended since; and for all that are alike one looks where
+                // gateways share their answers.
+                if let Some(stored) = spot.find().await {
+                    lead.found(&stored);
                     return given(worker, &prepared, &stored, Cached::Hit, record);
                 }
                 record.cache = Some(Cached::Miss);

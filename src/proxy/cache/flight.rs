@@ -186,6 +186,11 @@ impl Lead {
         self.flight.lock().seats.iter().any(|seat| seat.number == 0)
     }
 
+    /// There was an answer already.
+    pub fn found(&self, stored: &Arc<Stored>) {
+        self.became(Joined::Whole(Arc::clone(stored)));
+    }
+
     /// It has an answer: a whole one, which ends it, or a stream.
     pub(super) fn became(&self, joined: Joined) {
         let ends = !matches!(joined, Joined::Flowing(_));

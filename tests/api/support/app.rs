@@ -68,6 +68,8 @@ impl TestApp {
             if let Some((url, apps)) = shared {
                 // What one gateway of the scenario did is none of the next one's.
                 env.insert("STAGEDOOR__SHARED__URL".into(), format!("{url}/{apps}"));
+                // What a call did use is told to Redis behind its answer: on one connection before the next call asks.
+                env.insert("STAGEDOOR__SERVER__WORKERS".into(), "1".into());
                 *apps += 1;
             }
         });
