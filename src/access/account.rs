@@ -60,8 +60,8 @@ pub enum Kind {
     Budget(Broke),
 }
 
-/// A minute's limit may be overdrawn by what comes in so long, one part in twenty, where others decided.
-const OVERDRAWN: Duration = Duration::from_secs(3);
+/// A minute's limit may be overdrawn by what comes in so long where others decided: their answer takes its time.
+const OVERDRAWN: Duration = Duration::from_secs(1);
 
 /// Why a call isn't let in, and when it is worth asking again; None: only the operator or the calendar helps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

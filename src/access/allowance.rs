@@ -204,7 +204,7 @@ mod tests {
         let account = all.of(&key(20, 100), NOW).unwrap();
         let minute = all.of(&VirtualKey { id: "minute".into(), concurrency: 0, ..key(20, 0) }, NOW).unwrap();
         let let_in = (0..40).filter(|_| minute.follow(Amounts::default(), 0, NOW).is_ok()).count();
-        assert!((20..=21).contains(&let_in), "a minute's worth, and one part in twenty: {let_in}");
+        assert!((20..=21).contains(&let_in), "a minute's worth, and next to nothing more: {let_in}");
         let ask = Amounts { tokens: 0, nanos: 30 };
         let (one, two) = (account.follow(ask, 40, NOW).unwrap(), account.follow(ask, 30, NOW).unwrap());
         assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((40, 0)), (40, 0)));

@@ -102,7 +102,18 @@ impl Link {
         };
         let link = Rc::new(link);
         actix_rt::spawn(renew(Rc::downgrade(&link)));
+        let own = Rc::clone(&link);
+        actix_rt::spawn(async move { own.prepare().await });
         Some(link)
+    }
+
+    /// Has Redis know the scripts: else the first of each takes two round trips more, and what a call did use is told after the
+    /// next one has asked.
+    async fn prepare(&self) {
+        for script in [&self.admit, &self.settle, &self.renew] {
+            // Where it can't be reached they are sent with the first question.
+            let _ = script.prepare_invoke().load_async(&mut self.limits.connection()).await;
+        }
     }
 
     /// Whether it leads there.

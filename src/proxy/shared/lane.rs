@@ -92,6 +92,8 @@ pub(super) async fn recover(link: Weak<Link>, lane: fn(&Link) -> &Lane) {
         let mut connection = lane.connection();
         let ping = async { redis::cmd("PING").query_async::<String>(&mut connection).await };
         if let Some(Ok(_)) = in_time(ping).await {
+            // It may have been started anew.
+            let _ = in_time(link.prepare()).await;
             lane.answered();
             lane.away.set(false);
             link.metrics.shared(true);
