@@ -15,7 +15,7 @@ struct Planted(Vec<String>);
 
 impl Planted {
     /// Another one.
-    fn new(&mut self, of: &str) -> String {
+    fn plant(&mut self, of: &str) -> String {
         let secret = format!("sk-canary-{:02}-of-{of}-0123456789abcdef", self.0.len());
         self.0.push(secret.clone());
         secret
@@ -87,16 +87,16 @@ fn speaking(said: [String; 9]) -> Upstream {
 fn fifty_planted_secrets_come_out_nowhere() {
     let mut planted = Planted::default();
     let said = ["an-answer", "a-streams-word", "a-thought", "a-500", "a-401", "a-429", "a-400", "an-upstreams-cookie", "an-organisation"]
-        .map(|of| planted.new(of));
+        .map(|of| planted.plant(of));
     let faulted = said[6].clone();
     let (plainly, streamed, reasoned) = (said[0].clone(), said[1].clone(), said[2].clone());
     let upstream = speaking(said);
     let [pool, pool_env, pool_file, pool_more, pool_dying, header] =
         ["a-pool-key", "a-pool-key-by-env", "a-pool-key-by-file", "another-providers-key", "a-key-that-is-refused", "a-header"]
-            .map(|of| planted.new(of));
+            .map(|of| planted.plant(of));
     let [caller, caller_env, caller_file, ended] =
-        ["a-callers-key", "a-callers-key-by-env", "a-callers-key-by-file", "an-ended-key"].map(|of| planted.new(of));
-    let [admin, password, dotenv] = ["the-operator", "a-redis-password", "a-dotenv-line"].map(|of| planted.new(of));
+        ["a-callers-key", "a-callers-key-by-env", "a-callers-key-by-file", "an-ended-key"].map(|of| planted.plant(of));
+    let [admin, password, dotenv] = ["the-operator", "a-redis-password", "a-dotenv-line"].map(|of| planted.plant(of));
     let settings = format!(
         "[telemetry]\nlog = \"json\"\n[store]\nurl = \"sqlite://s.db\"\n[shared]\nurl = \"redis://:{password}@{}\"\n[cache]\nmode = \"exact\"\n\
          [admin]\nkey = {{ env = \"CANARY_ADMIN\" }}\n[retry]\nbackoff = \"1ms\"\nwait = \"0s\"\n[stream]\nrecovery = \"continue\"\n[breaker]\nconsecutive_failures = 50\nfailure_ratio = 1.0\n\
@@ -142,7 +142,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
         ("proxy-authorization", "a-proxys-login", "Basic "),
         ("cookie", "a-callers-cookie", "session="),
     ] {
-        let secret = planted.new(of);
+        let secret = planted.plant(of);
         for path in ["/v1/chat/completions", "/v1/messages", "/admin/keys", "/v1/nothing"] {
             let reply = client.post(path, &[(name, &format!("{scheme}{secret}"))], r#"{"model":"m"}"#);
             assert!(matches!(reply.status, 401 | 404 | 405), "{} {path}", reply.status);
@@ -152,7 +152,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
     let ended_reply = client.post("/v1/chat/completions", &[("authorization", &bearer(&ended))], "{}");
     assert_eq!(ended_reply.status, 401);
     for of in ["a-query", "a-fragment"] {
-        let secret = planted.new(of);
+        let secret = planted.plant(of);
         planted.none_in("an answer", &client.get(&format!("/v1/models?key={secret}")).text(), &[]);
         planted.none_in("an answer", &client.get(&format!("/health?token={secret}&api_key={secret}")).text(), &[]);
     }
@@ -164,7 +164,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
         ask("/v1/chat/completions", &format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"{secret}"}}]{more}}}"#))
     };
     let mut good = |of: &str, more: &str| {
-        let secret = planted.new(of);
+        let secret = planted.plant(of);
         (chat(&format!("{secret} {of}"), more), secret)
     };
     let replies: Vec<(Reply, String, u16)> = vec![
@@ -196,17 +196,17 @@ fn fifty_planted_secrets_come_out_nowhere() {
         ("no-model", r#"{"messages":[{"role":"user","content":"SECRET"}],"metadata":{"a":"SECRET"}}"#),
         ("a-tool", r#"{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"SECRET"}}]}"#),
     ] {
-        let secret = planted.new(of);
+        let secret = planted.plant(of);
         for path in ["/v1/chat/completions", "/v1/messages"] {
             let reply = ask(path, &body.replace("SECRET", &secret));
             // What is wrong with a field is told to whoever sent it, with what was sent.
             planted.none_in("an error", &reply.text(), &[&plainly, &secret]);
         }
     }
-    let secret = planted.new("a-large-prompt");
+    let secret = planted.plant("a-large-prompt");
     let large = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"{secret}{}"}}]}}"#, "x".repeat(2 << 20));
     assert_eq!(ask("/v1/chat/completions", &large).status, 200);
-    let idempotent = planted.new("a-requests-name");
+    let idempotent = planted.plant("a-requests-name");
     let named = [("authorization", bearer(&caller)), ("idempotency-key", idempotent.clone())];
     let named: Vec<_> = named.iter().map(|(name, value)| (*name, value.as_str())).collect();
     for body in [r#"{"model":"m","messages":[]}"#, r#"{"model":"m","messages":[{}]}"#] {
@@ -225,7 +225,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
         planted.known(key["key"].as_str().unwrap());
         assert_eq!(client.call("GET", "/v1/models", &[("authorization", &bearer(key["key"].as_str().unwrap()))], "").status, 200);
     }
-    let typo = planted.new("a-misplaced-field");
+    let typo = planted.plant("a-misplaced-field");
     let mistaken = operate("POST", "/admin/keys", &format!(r#"{{"name":"x","key":"{typo}","rpm":"{typo}"}}"#));
     assert_eq!(mistaken.status, 400);
     let locked = Locked::on(&gateway.folder().join("s.db"));
@@ -285,7 +285,7 @@ fn fifty_planted_secrets_come_out_nowhere() {
 
     // Complaints about settings, each of which has a secret where something else belongs.
     let [store, shared, url, port, key, unknown] =
-        ["a-stores-password", "a-bad-redis", "a-url", "a-port", "a-short-key", "an-unknown-setting"].map(|of| planted.new(of));
+        ["a-stores-password", "a-bad-redis", "a-url", "a-port", "a-short-key", "an-unknown-setting"].map(|of| planted.plant(of));
     for bad in [
         format!("[store]\nurl = \"postgres://u:{store}@127.0.0.1:1/db\"\n"),
         format!("[store]\nurl = \"mysql://u:{store}@127.0.0.1/db\"\n"),
