@@ -60,6 +60,7 @@ on_redis! {
         where_the_first_fails_one_of_the_others_asks_and_not_all,
         row_70_a_name_stands_for_one_request,
         row_70_what_failed_or_was_left_may_be_asked_again_and_streams_have_no_names,
+        a_stored_answer_says_that_it_cost_nothing_where_usage_tells_costs,
         the_ledger_says_what_the_cache_had_to_do_with_a_request_and_the_rows_add_up,
     } but {
         a_reload_keeps_what_is_stored_and_obeys_the_new_terms: "another bound is no other store where Redis has its own",
