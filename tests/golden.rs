@@ -11,6 +11,7 @@ use stagedoor::dialect::anthropic::ANTHROPIC;
 use stagedoor::dialect::chat::Thinking;
 use stagedoor::dialect::gemini::GEMINI;
 use stagedoor::dialect::openai::OPENAI;
+use stagedoor::dialect::responses::RESPONSES;
 use stagedoor::dialect::scan::error_parts;
 use stagedoor::dialect::seam::Seam;
 
@@ -18,7 +19,7 @@ use stagedoor::dialect::seam::Seam;
 const NOW: u64 = 1_700_000_000;
 
 /// The folders: what is read, what is written, and for which model.
-fn dialects() -> [(&'static str, &'static Seam, &'static Seam, &'static str); 7] {
+fn dialects() -> [(&'static str, &'static Seam, &'static Seam, &'static str); 13] {
     [
         ("azure", &OPENAI, &ANTHROPIC, "claude-sonnet-4-5"),
         ("openai", &OPENAI, &ANTHROPIC, "claude-sonnet-4-5"),
@@ -27,6 +28,12 @@ fn dialects() -> [(&'static str, &'static Seam, &'static Seam, &'static str); 7]
         ("gemini_to_anthropic", &GEMINI, &ANTHROPIC, "claude-sonnet-4-5"),
         ("to_gemini", &OPENAI, &GEMINI, "gemini-3.8-flash"),
         ("anthropic_to_gemini", &ANTHROPIC, &GEMINI, "gemini-3.8-flash"),
+        ("responses", &RESPONSES, &OPENAI, "gpt-4o"),
+        ("responses_to_anthropic", &RESPONSES, &ANTHROPIC, "claude-sonnet-4-5"),
+        ("responses_to_gemini", &RESPONSES, &GEMINI, "gemini-3.8-flash"),
+        ("to_responses", &OPENAI, &RESPONSES, "gpt-5.2"),
+        ("anthropic_to_responses", &ANTHROPIC, &RESPONSES, "gpt-5.2"),
+        ("gemini_to_responses", &GEMINI, &RESPONSES, "gpt-5.2"),
     ]
 }
 
@@ -62,7 +69,8 @@ fn told(fixture: &Value, from: &Seam, to: &Seam, model: &str) -> Map<String, Val
         }
         "answer" => {
             let answer = from.read_answer(input.as_bytes()).unwrap();
-            told.insert("out".into(), serde_json::from_slice(&to.write_answer(&answer, NOW)).unwrap());
+            let asked = fixture["request"].to_string();
+            told.insert("out".into(), serde_json::from_slice(&to.write_answer_to(asked.as_bytes(), &answer, NOW)).unwrap());
         }
         "stream" => {
             let (mut reader, mut writer, mut out) = (from.stream_reader(), to.stream_writer(NOW), Vec::new());
@@ -131,8 +139,9 @@ fn a_request_in_its_own_dialect_loses_nothing() {
             }
             // One that takes what is asked.
             request.model = match (name, request.effort) {
-                ("openai" | "azure" | "to_gemini", None) => "gpt-4o",
-                ("openai" | "azure" | "to_gemini", Some(_)) => "gpt-5.2",
+                ("openai" | "azure" | "to_gemini" | "to_responses", None) => "gpt-4o",
+                ("openai" | "azure" | "to_gemini" | "to_responses", Some(_)) => "gpt-5.2",
+                (name, _) if name.starts_with("responses") => "gpt-5.2",
                 ("gemini" | "gemini_to_anthropic", _) => "gemini-3.8-flash",
                 (_, None) => "claude-sonnet-4-5",
                 (_, Some(_)) => "claude-opus-4-8",

@@ -27,7 +27,8 @@ impl Azure {
         Self { base, by_deployment, query: version.map(|version| format!("?api-version={version}")).unwrap_or_default() }
     }
 
-    /// The URL of an endpoint (`/chat/completions`) for a deployment; with an empty name for none in particular (`/models`).
+    /// The URL of an endpoint (`/chat/completions`) for a deployment; with an empty name for none in particular (`/models`), or for
+    /// one that the body names (`/responses`).
     pub fn url(&self, deployment: &str, path: &str) -> String {
         let mut url = self.base.clone();
         if self.by_deployment && !deployment.is_empty() {

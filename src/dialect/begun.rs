@@ -27,7 +27,8 @@ impl Begun {
     /// Nothing yet.
     pub fn new(wire: Wire) -> Self {
         match wire {
-            Wire::OpenAi => Self::OpenAi(openai::stitch::Begun::default()),
+            // Of Responses nothing is kept: they aren't gone on with.
+            Wire::OpenAi | Wire::Responses => Self::OpenAi(openai::stitch::Begun::default()),
             Wire::Anthropic => Self::Anthropic(anthropic::stitch::Begun::default()),
             Wire::Gemini => Self::Gemini(gemini::stitch::Begun::default()),
         }

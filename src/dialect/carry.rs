@@ -69,7 +69,7 @@ pub fn carried(body: &Bytes, scan: &Scan, carried: &Carried<'_>) -> Option<Bytes
 /// What the model's turns are called.
 fn assistant(wire: Wire) -> &'static str {
     match wire {
-        Wire::OpenAi | Wire::Anthropic => "assistant",
+        Wire::OpenAi | Wire::Anthropic | Wire::Responses => "assistant",
         Wire::Gemini => "model",
     }
 }
@@ -81,7 +81,7 @@ fn message(wire: Wire, way: Way, text: &str) -> String {
     };
     let prefix = if way == Way::Prefix { r#","prefix":true"# } else { "" };
     match wire {
-        Wire::OpenAi | Wire::Anthropic => format!(r#",{{"role":"{role}","content":{text}{prefix}}}"#),
+        Wire::OpenAi | Wire::Anthropic | Wire::Responses => format!(r#",{{"role":"{role}","content":{text}{prefix}}}"#),
         Wire::Gemini => format!(r#",{{"role":"{role}","parts":[{{"text":{text}}}]}}"#),
     }
 }

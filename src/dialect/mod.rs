@@ -15,6 +15,8 @@ mod node;
 mod onward;
 pub mod openai;
 mod quota;
+pub mod responses;
+mod retold;
 mod retry_after;
 pub mod scan;
 pub mod seam;

@@ -18,6 +18,15 @@ pub struct Seam {
     pub(super) stream_reader: fn() -> Box<dyn StreamReader>,
     pub(super) stream_writer: fn(u64) -> Box<dyn StreamWriter>,
     pub(super) write_refusal: fn(u16, &ErrorParts) -> Bytes,
+    /// Of a dialect whose answers repeat what was asked: how they are written with it.
+    pub(super) repeating: Option<Repeating>,
+}
+
+/// The writers of answers that repeat their request, whose body comes first.
+#[derive(Debug)]
+pub(super) struct Repeating {
+    pub(super) write_answer: fn(&[u8], &Answer<'_>, u64) -> Bytes,
+    pub(super) stream_writer: fn(&[u8], u64) -> Box<dyn StreamWriter>,
 }
 
 impl Seam {
@@ -50,6 +59,14 @@ impl Seam {
         (self.write_answer)(answer, now)
     }
 
+    /// The same, of a dialect whose answers repeat what was asked: `request` is its caller's.
+    pub fn write_answer_to(&self, request: &[u8], answer: &Answer<'_>, now: u64) -> Bytes {
+        match &self.repeating {
+            Some(repeating) => (repeating.write_answer)(request, answer, now),
+            None => self.write_answer(answer, now),
+        }
+    }
+
     /// A reader of one streamed answer.
     pub fn stream_reader(&self) -> Box<dyn StreamReader> {
         (self.stream_reader)()
@@ -58,6 +75,14 @@ impl Seam {
     /// A writer of one streamed answer. `now`: as above.
     pub fn stream_writer(&self, now: u64) -> Box<dyn StreamWriter> {
         (self.stream_writer)(now)
+    }
+
+    /// The same, of a dialect whose answers repeat what was asked: `request` is its caller's.
+    pub fn stream_writer_to(&self, request: &[u8], now: u64) -> Box<dyn StreamWriter> {
+        match &self.repeating {
+            Some(repeating) => (repeating.stream_writer)(request, now),
+            None => self.stream_writer(now),
+        }
     }
 
     /// Writes a vendor's refusal of a request, which came with `status`.

@@ -38,7 +38,7 @@ pub(super) fn number() -> BoxedStrategy<Words<'static>> {
 
 fn cache(wire: Wire) -> BoxedStrategy<Option<Cache>> {
     match wire {
-        Wire::Anthropic | Wire::Gemini => option::of(prop_oneof![Just(Cache::Short), Just(Cache::Hour)]).boxed(),
+        Wire::Anthropic | Wire::Gemini | Wire::Responses => option::of(prop_oneof![Just(Cache::Short), Just(Cache::Hour)]).boxed(),
         Wire::OpenAi => Just(None).boxed(),
     }
 }
@@ -70,7 +70,7 @@ fn user_part(wire: Wire) -> BoxedStrategy<Part<'static>> {
             (word(), word()).prop_map(|(format, data)| Part::Audio { format, data }),
         ]
         .boxed(),
-        Wire::Anthropic | Wire::Gemini => {
+        Wire::Anthropic | Wire::Gemini | Wire::Responses => {
             let source = prop_oneof![
                 source("application/pdf"),
                 words().prop_map(move |id| Source::Stored { of: wire, id }),
@@ -93,7 +93,7 @@ fn message(wire: Wire) -> BoxedStrategy<Message<'static>> {
     let call = (word(), word(), object(), cache(wire)).prop_map(|(id, name, arguments, cache)| Part::Call { id, name, arguments, cache });
     let thoughts = match wire {
         Wire::OpenAi => Just(Vec::new()).boxed(),
-        Wire::Anthropic | Wire::Gemini => prop::collection::vec(
+        Wire::Anthropic | Wire::Gemini | Wire::Responses => prop::collection::vec(
             prop_oneof![
                 (words(), words()).prop_map(|(text, proof)| Part::Thinking { text, signature: Some(proof) }),
                 words().prop_map(Part::Redacted)
@@ -154,7 +154,7 @@ fn format(wire: Wire) -> BoxedStrategy<Option<Format<'static>>> {
                 .prop_map(|(name, description, schema, strict)| { Format::Schema { name: Some(name), description, schema, strict } }),
         ])
         .boxed(),
-        Wire::Anthropic | Wire::Gemini => {
+        Wire::Anthropic | Wire::Gemini | Wire::Responses => {
             option::of(object().prop_map(|schema| Format::Schema { name: None, description: None, schema, strict: Some(true) })).boxed()
         }
     }
@@ -178,13 +178,13 @@ fn rest(wire: Wire) -> BoxedStrategy<Request<'static>> {
                     (request.temperature, request.top_p) = (temperature, top_p);
                 }
                 // It takes one of them, and none while it thinks.
-                Wire::Anthropic | Wire::Gemini if thinks => {
+                Wire::Anthropic | Wire::Gemini | Wire::Responses if thinks => {
                     request.model = "claude-sonnet-4-6".into();
                     request.max_tokens = max_tokens.or(Some(9));
                     (request.thinking, request.effort) = (Some(Thinking::Off), effort);
                     request.temperature = temperature.filter(|text| text != "1.10");
                 }
-                Wire::Anthropic | Wire::Gemini => {
+                Wire::Anthropic | Wire::Gemini | Wire::Responses => {
                     request.model = "claude-haiku-4-5".into();
                     request.max_tokens = Some(9_000);
                     request.thinking = Some(Thinking::Budget(2_000));
@@ -216,7 +216,7 @@ fn spent(wire: Wire) -> BoxedStrategy<Usage> {
         .prop_map(move |(input, output, cached, cache_write, reasoning)| {
             let (cached, cache_write) = match wire {
                 Wire::OpenAi => (cached.min(input), cache_write.min(input - cached.min(input))),
-                Wire::Anthropic | Wire::Gemini => (cached, cache_write),
+                Wire::Anthropic | Wire::Gemini | Wire::Responses => (cached, cache_write),
             };
             let input = if wire == Wire::Anthropic { input + cached + cache_write } else { input };
             Usage { input, output, cached, cache_write, reasoning: reasoning.min(output), ..Usage::default() }

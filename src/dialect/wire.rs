@@ -6,6 +6,7 @@ use super::anthropic::{self, ANTHROPIC};
 use super::gemini::{self, GEMINI};
 use super::openai::frame::Seen;
 use super::openai::{self, OPENAI};
+use super::responses::{self, RESPONSES};
 use super::scan::Answer;
 use super::seam::Seam;
 
@@ -19,6 +20,8 @@ pub enum Wire {
     Anthropic,
     /// Google's generateContent.
     Gemini,
+    /// OpenAI's Responses.
+    Responses,
 }
 
 impl Wire {
@@ -28,6 +31,7 @@ impl Wire {
             Wire::OpenAi => &OPENAI,
             Wire::Anthropic => &ANTHROPIC,
             Wire::Gemini => &GEMINI,
+            Wire::Responses => &RESPONSES,
         }
     }
 
@@ -36,7 +40,8 @@ impl Wire {
         match self {
             Wire::OpenAi => b"data: [DONE]\n\n",
             Wire::Anthropic => anthropic::TERMINAL,
-            Wire::Gemini => b"",
+            // Responses' holds the whole answer: none is made up.
+            Wire::Gemini | Wire::Responses => b"",
         }
     }
 
@@ -44,7 +49,7 @@ impl Wire {
     /// Gemini's, which take a comment for an answer, a blank line.
     pub fn heartbeat(self) -> &'static [u8] {
         match self {
-            Wire::OpenAi => b": stagedoor is waiting\n\n",
+            Wire::OpenAi | Wire::Responses => b": stagedoor is waiting\n\n",
             Wire::Anthropic => anthropic::PING,
             Wire::Gemini => b"\n",
         }
@@ -56,6 +61,7 @@ impl Wire {
             Wire::OpenAi => openai::frame::classify(data),
             Wire::Anthropic => anthropic::frame::classify(data),
             Wire::Gemini => gemini::frame::classify(data),
+            Wire::Responses => responses::frame::classify(data),
         }
     }
 
@@ -65,6 +71,7 @@ impl Wire {
             Wire::OpenAi => seen.choices,
             Wire::Anthropic => seen.content,
             Wire::Gemini => seen.candidates,
+            Wire::Responses => seen.output,
         }
     }
 
@@ -74,6 +81,7 @@ impl Wire {
             Wire::OpenAi => openai::unstream::events(answer),
             Wire::Anthropic => anthropic::unstream::events(answer),
             Wire::Gemini => gemini::unstream::events(answer),
+            Wire::Responses => responses::unstream::events(answer),
         }
     }
 
@@ -83,6 +91,7 @@ impl Wire {
             Wire::OpenAi => openai::unstream::tokens(answer, count),
             Wire::Anthropic => anthropic::unstream::tokens(answer, count),
             Wire::Gemini => gemini::unstream::tokens(answer, count),
+            Wire::Responses => responses::unstream::tokens(answer, count),
         }
     }
 }

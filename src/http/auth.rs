@@ -261,6 +261,7 @@ fn spoken(path: &str) -> Wire {
     let path = path.strip_prefix("/v1").unwrap_or(path);
     match path {
         "/messages" | "/messages/count_tokens" => Wire::Anthropic,
+        "/responses" => Wire::Responses,
         _ if path.starts_with("beta/") => Wire::Gemini,
         // Google's own names of what is asked of a model.
         _ if path.starts_with("/models/") && path.contains(':') => Wire::Gemini,
@@ -271,7 +272,7 @@ fn spoken(path: &str) -> Wire {
 /// The key of the header by which a dialect's own SDKs send it, where no other was sent.
 fn api_key(request: &HttpRequest) -> Option<&[u8]> {
     let name = match spoken(request.path()) {
-        Wire::OpenAi => return None,
+        Wire::OpenAi | Wire::Responses => return None,
         Wire::Anthropic => &X_API_KEY,
         Wire::Gemini => &X_GOOG_API_KEY,
     };

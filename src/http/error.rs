@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::respond::identify_in;
 use crate::access::{Broke, Kind};
 use crate::base::Dollars;
-use crate::dialect::scan::{Refusal, answer};
-use crate::dialect::{self, anthropic, gemini};
+use crate::dialect::scan::{Refusal, answer, error_parts};
+use crate::dialect::{self, anthropic, gemini, responses};
 use crate::proxy::{Fault, Turned, Twice, Unreadable};
 use crate::store::Failed;
 
@@ -420,7 +420,7 @@ impl Error {
                 response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
             }
             None => response.content_type("application/json").body(match wire {
-                dialect::Wire::OpenAi => self.json().into(),
+                dialect::Wire::OpenAi | dialect::Wire::Responses => self.json().into(),
                 dialect::Wire::Anthropic => self.anthropic(),
                 dialect::Wire::Gemini => self.gemini(),
             }),
@@ -470,7 +470,7 @@ pub(super) fn gemini_fault_event(fault: &Fault) -> Bytes {
 }
 
 /// A stream that broke after its first content, to a caller of Gemini's dialect.
-pub(super) fn gemini_broken_event(message: &str, timeout: bool) -> Bytes {
+pub(super) fn gemini_broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
     gemini_event(&Error::broken(message, timeout))
 }
 
@@ -480,8 +480,29 @@ pub(super) fn anthropic_fault_event(fault: &Fault) -> Bytes {
 }
 
 /// A stream that broke after its first content, to a caller of Anthropic's dialect.
-pub(super) fn anthropic_broken_event(message: &str, timeout: bool) -> Bytes {
+pub(super) fn anthropic_broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
     anthropic_event(&Error::broken(message, timeout))
+}
+
+/// The event that ends a stream of Responses with an error, as the one of this number.
+fn responses_event(error: &Error, number: u64) -> Bytes {
+    let said = error.0.passed.as_ref().map(|(_, body)| error_parts(body));
+    let message = match &said {
+        Some(said) => said.message.as_deref().unwrap_or("The upstream refused the request."),
+        None => cut(&error.0.message, LONGEST_MESSAGE),
+    };
+    let code = said.as_ref().map_or(error.0.code, |said| said.code.as_deref().unwrap_or("request_refused"));
+    responses::error_event(error.0.kind, code, message, number)
+}
+
+/// A fault inside a stream that has begun, to a caller of Responses: nothing but heartbeats went before it.
+pub(super) fn responses_fault_event(fault: &Fault) -> Bytes {
+    responses_event(&Error::fault(fault), 0)
+}
+
+/// A stream that broke after its first content, to a caller of Responses.
+pub(super) fn responses_broken_event(message: &str, timeout: bool, number: u64) -> Bytes {
+    responses_event(&Error::broken(message, timeout), number)
 }
 
 /// JSON without its line ends: they only stand between tokens, and an event's data has one line.
@@ -495,7 +516,7 @@ pub(super) fn fault_event(fault: &Fault) -> Bytes {
 }
 
 /// A stream that broke after its first content.
-pub(super) fn broken_event(message: &str, timeout: bool) -> Bytes {
+pub(super) fn broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
     Error::broken(message, timeout).event()
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::auth::{Caller, Visitor};
 use super::error::Error;
-use super::inference::{chat, gemini, messages, models, streams};
+use super::inference::{chat, gemini, messages, models, responses, streams};
 use super::{admin, dashboard, health, metrics, respond, route, session};
 use crate::dialect::endpoint::Endpoint;
 
@@ -77,6 +77,9 @@ fn serving(app: &mut web::ServiceConfig) {
     for path in both("/chat/completions") {
         app.service(resource(&path).route(web::post().to(chat::chat)));
     }
+    for path in both("/responses") {
+        app.service(resource(&path).route(web::post().to(responses::responses)));
+    }
     for path in both("/messages") {
         app.service(resource(&path).route(web::post().to(messages::messages)));
     }
@@ -118,7 +121,7 @@ async fn front(visitor: Visitor) -> HttpResponse {
     let mut answer = json!({
         "name": "stagedoor",
         "version": env!("CARGO_PKG_VERSION"),
-        "links": { "chat": "/v1/chat/completions", "messages": "/v1/messages", "gemini": "/v1beta/models", "embeddings": "/v1/embeddings", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
+        "links": { "chat": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages", "gemini": "/v1beta/models", "embeddings": "/v1/embeddings", "models": "/v1/models", "route": "/v1/route?model=NAME", "health": "/health" },
     });
     if visitor.worker.edition.settings.admin.listen.is_empty() {
         answer["links"]["metrics"] = "/metrics".into();

@@ -44,6 +44,8 @@ use crate::stream::Input;
 const MOST_OF_A_REFUSAL: usize = 1 << 20;
 /// A larger answer is scanned off the worker's thread.
 const LARGE: usize = 1 << 20;
+/// Where Responses are asked for, of those who speak them.
+const RESPONSES: &str = "/responses";
 /// A refusal's body has this long.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
@@ -178,7 +180,9 @@ impl<'a> Attempt<'a> {
             _ if form.is_some() => Bytes::new(),
             (Some(leg), _) => leg.body.clone(),
             (None, Some(foreign)) => foreign.body.clone(),
-            (None, None) if scan.stream && upstream.tells_usage() => rewritten_with_usage(&request.body, scan, model),
+            (None, None) if scan.stream && request.wire == Wire::OpenAi && upstream.tells_usage() => {
+                rewritten_with_usage(&request.body, scan, model)
+            }
             (None, None) => rewritten(&request.body, scan, model),
         };
         let base = self.leg.as_ref().and_then(|leg| leg.path.clone());
@@ -186,12 +190,16 @@ impl<'a> Attempt<'a> {
         // Made for one call.
         let own = self.foreign.as_mut().map(|foreign| std::mem::take(&mut foreign.headers));
         let headers = own.as_ref().unwrap_or(&request.headers);
+        let native = request.wire == Wire::Responses && self.foreign.is_none();
         let path = match request.asked {
+            Asked::Chat if native => Cow::Borrowed(RESPONSES),
             Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
             // Of other targets it isn't asked: see `foreign`.
             Asked::Tokens => upstream.dialect().count_path(model).unwrap_or_default(),
             Asked::Passed(endpoint) => Cow::Borrowed(endpoint.row().path),
         };
+        // There Azure names no deployment in its path.
+        let model = if native { "" } else { model };
         let call = Call { path: &path, model, base, body, form, key, headers, connect: timeouts.connect };
         let (at, late) = if request.scan.stream && timeouts.first_token < timeouts.first_byte {
             (timeouts.first_token, Failure::FirstTokenTimeout)
@@ -309,7 +317,7 @@ impl<'a> Attempt<'a> {
     async fn translated(&self, response: &Response, body: &Bytes) -> Result<Option<(Bytes, Option<Usage>)>, Failing> {
         let Some(foreign) = self.foreign.as_ref().filter(|_| !body.is_empty()) else { return Ok(None) };
         let unreadable = if response.head.is_html() { Failure::ContentType } else { Failure::Malformed };
-        foreign.answer(body).await.map_err(|_| unreadable.into())
+        foreign.answer(&self.request.body, body).await.map_err(|_| unreadable.into())
     }
 
     /// What the target's tokens cost, to be kept.
@@ -403,7 +411,7 @@ impl<'a> Attempt<'a> {
                         None => reader.feed(piece, self.codes()),
                         Some(foreign) => {
                             let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
-                            response.body = foreign.stream(piece, rest, self.worker.edition.settings.server.max_event);
+                            response.body = foreign.stream(self.request, piece, rest, self.worker.edition.settings.server.max_event);
                             continue;
                         }
                     }
@@ -495,7 +503,9 @@ impl<'a> Attempt<'a> {
     /// What is said is kept only where somebody else could go on with it.
     fn tale(&self) -> Option<Box<Tale>> {
         let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
-        let kept = self.request.recovery && self.request.asked == Asked::Chat && others.any(|(.., target)| target.goes_on);
+        // Of Responses an item that is open can't be gone on with.
+        let joins = self.request.asked == Asked::Chat && self.request.wire != Wire::Responses;
+        let kept = self.request.recovery && joins && others.any(|(.., target)| target.goes_on);
         kept.then(|| Box::new(Tale::new(&self.request.scan, self.request.wire)))
     }
 

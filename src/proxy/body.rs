@@ -34,8 +34,9 @@ pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>
 /// How a fault looks on the caller's wire, inside a stream that has begun: the error event.
 pub type FaultEvent = fn(&Fault) -> Bytes;
 
-/// Why a stream that has begun ends without its terminal event: a message, whether a clock ended it; the error event.
-pub type BrokenEvent = fn(&str, bool) -> Bytes;
+/// Why a stream that has begun ends without its terminal event: a message, whether a clock ended it, the event's number; the error
+/// event.
+pub type BrokenEvent = fn(&str, bool, u64) -> Bytes;
 
 /// What broke first: the one failure that the caller is told of, should nothing go on.
 struct First {
@@ -277,6 +278,11 @@ impl StreamBody {
         self.sent(Bytes::from_static(heartbeat))
     }
 
+    /// The number of the next event, of a dialect that numbers them.
+    fn number(&self) -> u64 {
+        if let State::Live(live) = &self.state { live.events() } else { 0 }
+    }
+
     fn is_numbered(&self) -> bool {
         match &self.state {
             State::Live(live) => live.numbered(),
@@ -334,7 +340,7 @@ impl StreamBody {
     /// Nobody goes on: the caller is told of what broke first.
     fn broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
-        let event = (self.broken_event)(&message, timeout);
+        let event = (self.broken_event)(&message, timeout, self.number());
         let kind = if timeout { "upstream_timeout" } else { "stream_interrupted" };
         self.finish(Wrong { kind, text: &message }, Some(event), cx)
     }
@@ -366,8 +372,9 @@ impl StreamBody {
         if matches!(self.state, State::Over) {
             return Poll::Ready(None);
         }
+        let number = self.number();
         self.over(200, Wrong { kind: "shutting_down", text: "the gateway stopped" });
-        Poll::Ready(Some((self.broken_event)("the gateway is shutting down; ask again", false)))
+        Poll::Ready(Some((self.broken_event)("the gateway is shutting down; ask again", false, number)))
     }
 }
 

@@ -171,6 +171,8 @@ pub struct Upstream {
     transport: Transport,
     /// What it speaks.
     dialect: Dialect,
+    /// Whether it speaks Responses besides.
+    responses: bool,
     /// It refused the question for a stream's usage, or needn't be asked.
     keeps_usage: Cell<bool>,
 }
@@ -222,7 +224,7 @@ pub(super) const MODELS: &str = "/models";
 impl Upstream {
     /// The simulated one.
     pub fn simulated(simulator: Simulator) -> Self {
-        Self { transport: Transport::Simulated(simulator), dialect: Dialect::Rehearsal, keeps_usage: Cell::default() }
+        Self { transport: Transport::Simulated(simulator), dialect: Dialect::Rehearsal, responses: false, keeps_usage: Cell::default() }
     }
 
     /// What it speaks.
@@ -235,6 +237,11 @@ impl Upstream {
         if let Transport::Http(http) = &self.transport {
             http.pool.tidy();
         }
+    }
+
+    /// Whether it speaks what this caller does.
+    pub(super) fn speaks(&self, caller: Wire) -> bool {
+        self.dialect.wire() == caller || caller == Wire::Responses && self.responses
     }
 
     /// Whether it may be asked for a stream's usage.
@@ -290,7 +297,7 @@ impl Upstream {
         };
         // Only OpenAI's has to be asked.
         let keeps_usage = Cell::new(dialect.wire() != Wire::OpenAi || !provider.asks_usage);
-        Ok(Self { transport: Transport::Http(Box::new(http)), dialect, keeps_usage })
+        Ok(Self { transport: Transport::Http(Box::new(http)), dialect, responses: provider.responses, keeps_usage })
     }
 
     /// Makes a call; returns when the answer's head is there. The second value is how often a closed connection was reused.

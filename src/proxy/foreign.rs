@@ -98,13 +98,14 @@ impl Asking {
     }
 }
 
-fn told(caller: Wire, target: Wire, now: u64, body: &[u8]) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
+/// `request`: the caller's own, for dialects whose answers repeat it.
+fn told(caller: Wire, target: Wire, now: u64, (request, body): (&[u8], &[u8])) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
     let says_error = memchr::memmem::find(body, b"\"error\"").is_some();
     if says_error && answer(body).is_ok_and(|seen| seen.error.is_some()) {
         return Ok(None);
     }
     let answer = target.seam().read_answer(body)?;
-    Ok(Some((caller.seam().write_answer(&answer, now), answer.spent)))
+    Ok(Some((caller.seam().write_answer_to(request, &answer, now), answer.spent)))
 }
 
 /// Does work on a thread for such; None where that panicked.
@@ -125,7 +126,7 @@ impl Foreign {
     ) -> Result<Option<Box<Self>>, Unfit> {
         let Some(upstream) = worker.upstream(target.provider.place) else { return Ok(None) };
         let (caller, dialect) = (request.wire, upstream.dialect().wire());
-        if dialect == caller {
+        if upstream.speaks(caller) {
             return Ok(None);
         }
         match request.asked {
@@ -154,13 +155,13 @@ impl Foreign {
     ///
     /// # Errors
     /// Where it is neither.
-    pub(super) async fn answer(&self, body: &Bytes) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
+    pub(super) async fn answer(&self, request: &Bytes, body: &Bytes) -> Result<Option<(Bytes, Option<Usage>)>, Misread> {
         let (caller, target, now) = (self.caller, self.target, self.now);
         if body.len() <= LARGE {
-            return told(caller, target, now, body);
+            return told(caller, target, now, (request, body));
         }
-        let body = body.clone();
-        apart(move || told(caller, target, now, &body)).await.unwrap_or(Err(Misread))
+        let (request, body) = (request.clone(), body.clone());
+        apart(move || told(caller, target, now, (&request, &body))).await.unwrap_or(Err(Misread))
     }
 
     /// A refusal in the caller's dialect.
@@ -169,10 +170,10 @@ impl Foreign {
     }
 
     /// A streamed answer in the caller's dialect, of which `first` has come.
-    pub(super) fn stream(&self, first: Bytes, rest: Incoming, max_event: usize) -> Incoming {
+    pub(super) fn stream(&self, request: &Prepared, first: Bytes, rest: Incoming, max_event: usize) -> Incoming {
         let mut parser = Parser::new(max_event);
         parser.push(first);
-        let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer(self.now));
+        let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer_to(&request.body, self.now));
         Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None, open: Some(self.choices) })
     }
 }

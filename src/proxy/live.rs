@@ -120,6 +120,11 @@ impl Live {
         self.reader.keeps_tale()
     }
 
+    /// The number of the next event, where they are numbered.
+    pub(super) fn events(&self) -> u64 {
+        self.reader.events()
+    }
+
     /// Whether events with an `id` went out.
     pub(super) fn numbered(&self) -> bool {
         self.reader.numbered()

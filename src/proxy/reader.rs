@@ -73,6 +73,8 @@ pub(super) struct Reader {
     stirs: bool,
     /// An event with an `id` came.
     numbered: bool,
+    /// Events with data so far, but for an error.
+    events: u64,
     /// Events that were not JSON.
     pub(super) dropped: u64,
     /// Events with content since this was last set to none.
@@ -102,6 +104,7 @@ impl Reader {
             lively: false,
             stirs: false,
             numbered,
+            events: 0,
             dropped: 0,
             said: 0,
         }
@@ -130,6 +133,11 @@ impl Reader {
     /// Bytes that wait to go out.
     pub(super) fn waiting(&self) -> usize {
         self.out.len()
+    }
+
+    /// How many events came: the number of the next, where they are numbered from 0.
+    pub(super) fn events(&self) -> u64 {
+        self.events
     }
 
     /// Takes what may go out.
@@ -248,6 +256,7 @@ impl Reader {
         self.said += u32::from(matches!(input, Input::Content { spoke, .. } if spoke != 0));
         let words = seen.text.clone().filter(|_| matches!(input, Input::Content { .. })).map(|span| words(&data, span));
         self.count(input, &data, &seen, words.as_deref());
+        self.events += u64::from(input != Input::Error);
         match input {
             Input::Idle | Input::Content { .. } if self.how.stitch.is_some() => self.stitch(input, &data, &seen, codes),
             Input::Idle if self.how.hide_usage && seen.usage.is_some() && seen.choices == 0 => {
@@ -259,7 +268,11 @@ impl Reader {
                 Progress::More => self.step(input, event, Some(&data), codes),
                 other => other,
             },
-            _ => self.step(input, event, Some(&data), codes),
+            // Of Responses the error stands within the response that it ended.
+            _ => match seen.error.filter(|_| self.how.wire == Wire::Responses) {
+                Some(error) => self.step(input, event, Some(&data.slice(error)), codes),
+                None => self.step(input, event, Some(&data), codes),
+            },
         }
     }
 
@@ -277,7 +290,7 @@ impl Reader {
         }
         if let Some(usage) = &seen.usage {
             match self.how.wire {
-                Wire::OpenAi => self.how.tally.usage(&data[usage.clone()]),
+                Wire::OpenAi | Wire::Responses => self.how.tally.usage(&data[usage.clone()]),
                 Wire::Anthropic => self.how.tally.more_usage(&data[usage.clone()]),
                 Wire::Gemini => self.how.tally.said(gemini::usage(&data[usage.clone()])),
             }

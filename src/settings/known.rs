@@ -38,6 +38,8 @@ pub(super) struct Known {
     #[serde(default = "yes")]
     asks_usage: bool,
     #[serde(default)]
+    responses: bool,
+    #[serde(default)]
     continuation: Vec<Row>,
 }
 
@@ -96,6 +98,11 @@ impl Known {
     /// What its own codes stand for.
     pub(super) fn codes(&self) -> &BTreeMap<String, String> {
         &self.codes
+    }
+
+    /// Whether it speaks Responses itself.
+    pub(super) fn responses(&self) -> bool {
+        self.responses
     }
 
     /// Whether it takes the question for a stream's usage.

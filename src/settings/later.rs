@@ -24,7 +24,6 @@ pub(super) const LATER: &[(&str, Until, &str)] = &[
     ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
     ("telemetry.slow_request", Until::NoEffect, "slow requests get no line of their own"),
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
-    ("providers.*.responses", Until::NoEffect, "/v1/responses is not served"),
 ];
 
 /// `[server.tls]`: refused by being there.

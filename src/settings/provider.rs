@@ -85,6 +85,7 @@ pub(super) fn rehearsal(above: &Above) -> Provider {
         auth: AuthScheme::Bearer,
         api_version: None,
         asks_usage: true,
+        responses: false,
         ca_file: None,
         breaker: above.breaker.thresholds.clone(),
         when_all_open: above.breaker.when_all_open,
@@ -134,6 +135,7 @@ fn provider(name: &str, mut s: Section<'_>, vault: &Vault<'_>, above: &Above) ->
         auth: s.choice("auth", AuthScheme::NAMES, known.and_then(Known::auth).unwrap_or_else(|| usual_auth(dialect))),
         api_version: api_version(&mut s, dialect),
         asks_usage: known.is_none_or(Known::asks_usage),
+        responses: responses(&mut s, dialect, known),
         ca_file: ca_file(&mut s, vault),
         when_all_open: breaker.when_all_open,
         key_quarantine: breaker.key_quarantine,
@@ -202,6 +204,17 @@ fn api_version(s: &mut Section<'_>, dialect: Dialect) -> Option<String> {
         s.problem("api_version", "must be one of Azure's API versions, such as \"2024-10-21\"");
     }
     Some(version)
+}
+
+/// `responses`, which only those have that speak as OpenAI does.
+fn responses(s: &mut Section<'_>, dialect: Dialect, known: Option<&Known>) -> bool {
+    let may = matches!(dialect, Dialect::OpenAi | Dialect::Azure);
+    let written = s.has("responses");
+    let responses = s.flag("responses", may && known.is_some_and(Known::responses));
+    if written && responses && !may {
+        s.warn("responses", "belongs to dialect = \"openai\" and \"azure\" and has no effect here");
+    }
+    responses && may
 }
 
 /// The key pool, and what the keys that aren't there would need.
@@ -289,7 +302,6 @@ fn check_outcome(s: &Section<'_>, outcome: &str, path: &Path) {
 /// Keys whose feature comes later: checked, not kept.
 fn ahead_of_the_code(s: &mut Section<'_>) {
     s.flag("http2", false);
-    s.flag("responses", false);
 }
 
 fn is_name(name: &str) -> bool {

@@ -231,6 +231,8 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// Whether it takes the question for a stream's usage.
     pub asks_usage: bool,
+    /// Whether it speaks Responses itself.
+    pub responses: bool,
     /// More trust anchors, PEM.
     pub ca_file: Option<PathBuf>,
     /// Its breakers' thresholds, overrides merged in.
@@ -327,13 +329,14 @@ impl Dialect {
             Wire::OpenAi => Cow::Borrowed("/chat/completions"),
             Wire::Anthropic => Cow::Borrowed("/messages"),
             Wire::Gemini => Cow::Owned(gemini::path(model, stream)),
+            Wire::Responses => Cow::Borrowed("/responses"),
         }
     }
 
     /// The path where a request's tokens are counted; None where they aren't.
     pub fn count_path(self, model: &str) -> Option<Cow<'static, str>> {
         match self.wire() {
-            Wire::OpenAi => None,
+            Wire::OpenAi | Wire::Responses => None,
             Wire::Anthropic => Some(Cow::Borrowed("/messages/count_tokens")),
             Wire::Gemini => Some(Cow::Owned(gemini::count_path(model))),
         }

@@ -47,7 +47,7 @@ const JSON: [(&str, &str, &str); 5] = [
     ),
     (
         "/v1/images/generations",
-        r#"{"model":"m","prompt":"a cat","n":2}"#,
+        r#"{"model":"m","prompt":"a cat","n":2,"response_format":"b64_json"}"#,
         r#"{"created":1,"data":[{"b64_json":"AAAA"}],"usage":{"input_tokens":3,"output_tokens":50,"total_tokens":53}}"#,
     ),
 ];
@@ -72,7 +72,7 @@ fn transcribe(app: &TestApp, body: &str) -> Reply {
     app.client().post("/v1/audio/transcriptions", &[("content-type", FORM)], body)
 }
 
-const SPEECH: &str = r#"{"model":"m","input":"Hello there","voice":"alloy"}"#;
+const SPEECH: &str = r#"{"model":"m","input":"Hello there","voice":"alloy","response_format":"mp3"}"#;
 
 fn speak(app: &TestApp) -> Reply {
     app.client().post("/v1/audio/speech", &[], SPEECH)

@@ -45,6 +45,7 @@ mod probes;
 mod process;
 mod recovery;
 mod reload;
+mod responses;
 mod resume;
 mod retries;
 mod route;

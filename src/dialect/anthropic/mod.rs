@@ -38,4 +38,5 @@ pub static ANTHROPIC: Seam = Seam {
     stream_reader: || Box::new(stream::Reader::default()),
     stream_writer: |_| Box::new(stream::Writer::default()),
     write_refusal: answer::refusal,
+    repeating: None,
 };

@@ -42,6 +42,7 @@ pub static GEMINI: Seam = Seam {
     stream_reader: || Box::new(stream::Reader::default()),
     stream_writer: |_| Box::new(stream::Writer::default()),
     write_refusal: answer::refusal,
+    repeating: None,
 };
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod types;
 pub mod unstream;
 mod write;
 
+pub(super) use read::located;
+
 /// Chat Completions.
 pub static OPENAI: Seam = Seam {
     read_request: read::request,
@@ -22,4 +24,5 @@ pub static OPENAI: Seam = Seam {
     stream_reader: || Box::new(stream::Reader::default()),
     stream_writer: |now| Box::new(stream::Writer::new(now)),
     write_refusal: |_, parts| answer::refusal(parts),
+    repeating: None,
 };

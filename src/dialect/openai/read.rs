@@ -256,7 +256,7 @@ fn part(node: Node<'_>) -> Result<Part<'_>, Unfit> {
 }
 
 /// A `data:` URL's content, or where another URL points.
-fn located(url: Words<'_>) -> Source<'_> {
+pub(in crate::dialect) fn located(url: Words<'_>) -> Source<'_> {
     let cut = url.strip_prefix("data:").and_then(|rest| {
         let (media, data) = rest.split_once(";base64,")?;
         Some((5..5 + media.len(), url.len() - data.len()..url.len()))

@@ -17,7 +17,7 @@ const MAX_N: u64 = 128;
 
 /// Reads a chat request: it must have a model and messages.
 pub fn request(body: &[u8]) -> Result<Scan, Refusal> {
-    let scan = passthrough(body)?;
+    let scan = read(body, false)?;
     if scan.messages.is_none() {
         return Err(Refusal::missing("missing_messages", "messages", "the conversation as a list of messages"));
     }
@@ -26,6 +26,11 @@ pub fn request(body: &[u8]) -> Result<Scan, Refusal> {
 
 /// Reads a request of a path whose body passes through: it must have a model; what else it has is checked alike.
 pub fn passthrough(body: &[u8]) -> Result<Scan, Refusal> {
+    read(body, true)
+}
+
+/// `any`: of any endpoint, where a field of this name may be something else (`response_format` a word).
+fn read(body: &[u8], any: bool) -> Result<Scan, Refusal> {
     if let Err(wrong) = std::str::from_utf8(body) {
         return Err(Refusal::json(format_args!("it is not UTF-8 at byte {}", wrong.valid_up_to())));
     }
@@ -36,7 +41,7 @@ pub fn passthrough(body: &[u8]) -> Result<Scan, Refusal> {
     if walk.peek().is_some_and(|first| first != b'{') {
         return Err(Refusal::json(format_args!("it is not an object at byte {}", walk.at())));
     }
-    let mut reader = Reader { body, seen: 0, max_completion_tokens: None, warm: false, scan: Scan::blank(walk.at() + 1), walk };
+    let mut reader = Reader { body, seen: 0, max_completion_tokens: None, warm: false, any, scan: Scan::blank(walk.at() + 1), walk };
     reader.top()?;
     if reader.seen & bit(Field::Model) == 0 {
         return Err(Refusal::missing("missing_model", "model", "the name of the model that is to answer"));
@@ -57,6 +62,7 @@ enum Field {
     N,
     MaxTokens,
     MaxCompletionTokens,
+    MaxOutputTokens,
     ResponseFormat,
 }
 
@@ -72,6 +78,8 @@ struct Reader<'a> {
     max_completion_tokens: Option<u64>,
     /// Whether a temperature other than 0 came.
     warm: bool,
+    /// Whether it is of any endpoint.
+    any: bool,
     scan: Scan,
 }
 
@@ -121,18 +129,29 @@ impl Reader<'_> {
                 self.scan.max_tokens = self.once(Field::MaxTokens, "max_tokens", key)?.integer("max_tokens", 0, MAX_TOKENS)?;
                 Ok(())
             }
+            // Of Responses.
+            b"max_output_tokens" => {
+                let field = self.once(Field::MaxOutputTokens, "max_output_tokens", key)?;
+                field.max_completion_tokens = field.integer("max_output_tokens", 0, MAX_TOKENS)?;
+                Ok(())
+            }
             b"max_completion_tokens" => {
                 let field = self.once(Field::MaxCompletionTokens, "max_completion_tokens", key)?;
                 field.max_completion_tokens = field.integer("max_completion_tokens", 0, MAX_TOKENS)?;
                 Ok(())
             }
+            b"response_format" if self.any && self.walk.peek() == Some(b'"') => {
+                self.once(Field::ResponseFormat, "response_format", key)?.pass()
+            }
             b"response_format" => self.once(Field::ResponseFormat, "response_format", key)?.response_format(),
             b"messages" => self.messages(),
             // Anthropic's instructions and its schema stand here.
-            b"system" => self.content(),
+            b"system" | b"instructions" => self.content(),
             // What other endpoints are asked with.
             b"input" | b"prompt" | b"query" | b"documents" => self.said(),
             b"output_config" => self.output_config(),
+            // Of Responses.
+            b"text" => self.text_config(),
             b"temperature" => self.temperature(),
             b"functions" if self.walk.peek() == Some(b'[') => self.list_of_tools(),
             b"logprobs" => {
@@ -270,6 +289,13 @@ impl Reader<'_> {
             let is_format = &*reader.walk.name(key) == b"format";
             reader.scan.needs.json_schema |= is_format && reader.walk.peek() == Some(b'{');
             reader.pass()
+        })
+    }
+
+    fn text_config(&mut self) -> Result<(), Refusal> {
+        self.members(|reader, key| match &*reader.walk.name(key) {
+            b"format" if reader.walk.peek() == Some(b'{') => reader.response_format(),
+            _ => reader.pass(),
         })
     }
 

@@ -19,7 +19,7 @@ use super::super::auth::{Caller, Visitor};
 use super::super::body::unread;
 use super::super::error::{
     Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, gemini_broken_event, gemini_fault_event,
-    unreadable_event,
+    responses_broken_event, responses_fault_event, unreadable_event,
 };
 use super::super::respond::{Standings, describe, identify, identify_in, limits};
 use super::cached;
@@ -333,6 +333,7 @@ fn events(wire: dialect::Wire) -> (FaultEvent, BrokenEvent) {
         dialect::Wire::OpenAi => (fault_event, broken_event),
         dialect::Wire::Anthropic => (anthropic_fault_event, anthropic_broken_event),
         dialect::Wire::Gemini => (gemini_fault_event, gemini_broken_event),
+        dialect::Wire::Responses => (responses_fault_event, responses_broken_event),
     }
 }
 

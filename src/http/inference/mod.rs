@@ -6,6 +6,7 @@ pub(super) mod gemini;
 pub(super) mod messages;
 pub(super) mod models;
 mod reading;
+pub(super) mod responses;
 pub(super) mod streams;
 mod wishes;
 

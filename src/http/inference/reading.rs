@@ -42,6 +42,7 @@ pub(super) async fn read(
     let named = if wire == Wire::Gemini { gemini::named(request) } else { None };
     let mut scan = scanned(&body, move |body| match (named, asked) {
         (Some(named), _) => scan::generate(body, named, asked == Asked::Tokens),
+        (None, Asked::Chat) if wire == Wire::Responses => scan::passthrough(body),
         (None, Asked::Chat | Asked::Tokens) => scan::request(body),
         (None, Asked::Passed(_)) => scan::passthrough(body),
     })

@@ -164,6 +164,6 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.shelf.forget(&self.kept);
         // Only a pump that died has readers yet: they are told, rather than left waiting.
-        self.kept.end(|| Some((self.broken)("the gateway failed on this stream", false)));
+        self.kept.end(|| Some((self.broken)("the gateway failed on this stream", false, 0)));
     }
 }

@@ -1,0 +1,57 @@
+//! What a response repeats of its request, as its readers expect: settings as they were written, and what nobody wrote as null or
+//! by OpenAI's default.
+
+use crate::dialect::draft::Draft;
+use crate::dialect::node::{Members, Node};
+
+/// The repeated members, each with what stands there where the request has none.
+/// <https://platform.openai.com/docs/api-reference/responses/object>
+const MEMBERS: &[(&str, &str)] = &[
+    ("instructions", "null"),
+    ("max_output_tokens", "null"),
+    ("max_tool_calls", "null"),
+    ("metadata", "{}"),
+    ("parallel_tool_calls", "true"),
+    ("prompt_cache_key", "null"),
+    ("reasoning", r#"{"effort":null,"summary":null}"#),
+    ("safety_identifier", "null"),
+    ("temperature", "null"),
+    ("text", r#"{"format":{"type":"text"}}"#),
+    ("tool_choice", r#""auto""#),
+    ("tools", "[]"),
+    ("top_p", "null"),
+    ("truncation", r#""disabled""#),
+    ("user", "null"),
+];
+
+/// See the module's text: members, without the object around them.
+#[derive(Clone, Debug)]
+pub(super) struct Echo(String);
+
+impl Default for Echo {
+    fn default() -> Self {
+        Self::from(Members::default())
+    }
+}
+
+impl Echo {
+    /// Of a request's body; of what isn't one, the defaults.
+    pub(super) fn of(request: &[u8]) -> Self {
+        Self::from(Node::whole(request).and_then(Node::members).unwrap_or_default())
+    }
+
+    fn from(mut request: Members<'_>) -> Self {
+        let mut text = String::from(r#""background":false,"previous_response_id":null,"service_tier":"default","store":false"#);
+        for (name, usual) in MEMBERS {
+            // An event's data has one line, and line ends stand only between tokens.
+            let value = request.take(name).map_or((*usual).to_owned(), |node| node.raw().replace(['\r', '\n'], " "));
+            text.push_str(&format!(",\"{name}\":{value}"));
+        }
+        Self(text)
+    }
+
+    /// Writes the members into an object.
+    pub(super) fn write(&self, d: &mut Draft) {
+        d.raw(&self.0);
+    }
+}
