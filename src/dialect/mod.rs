@@ -6,6 +6,7 @@ mod begun;
 pub mod carry;
 pub mod chat;
 mod draft;
+pub mod echo;
 pub mod endpoint;
 mod escape;
 pub mod fault;
