@@ -102,7 +102,7 @@ pub fn answer(body: &[u8]) -> Result<Answer, NotJson> {
 impl Answer {
     /// One that the gateway wrote itself: it is what its dialect says.
     pub fn written(usage: Option<Usage>) -> Self {
-        Self { choices: true, content: true, candidates: true, usage, ..Self::default() }
+        Self { choices: true, content: true, candidates: true, output: true, usage, ..Self::default() }
     }
 
     fn member(&mut self, walk: &mut Walk<'_>, key: Str) -> Result<(), Fault> {
