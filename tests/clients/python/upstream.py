@@ -122,8 +122,9 @@ def claude(stage, body):
     results = [block for block in body["messages"][-1]["content"] if isinstance(block, dict) and block["type"] == "tool_result"]
     structured = (body.get("output_config") or {}).get("format")
     if body.get("tools") and not results:
-        block = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": json.loads(TOOL_ARGUMENTS)}
-        pieces = [{"type": "input_json_delta", "partial_json": TOOL_ARGUMENTS[i : i + 5]} for i in range(0, len(TOOL_ARGUMENTS), 5)]
+        given = arguments_for(body["tools"][0])
+        block = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": json.loads(given)}
+        pieces = [{"type": "input_json_delta", "partial_json": given[i : i + 5]} for i in range(0, len(given), 5)]
         empty, reason = block | {"input": {}}, "tool_use"
     else:
         block = {"type": "text", "text": STRUCTURED if structured else TEXT}
@@ -143,7 +144,7 @@ def claude(stage, body):
         stage.named_event({"type": "content_block_delta", "index": 0, "delta": piece})
     stage.named_event({"type": "content_block_stop", "index": 0})
     delta = {"stop_reason": reason, "stop_sequence": None}
-    stage.named_event({"type": "message_delta", "delta": delta, "usage": {"output_tokens": len(WORDS)}})
+    stage.named_event({"type": "message_delta", "delta": delta, "usage": usage})
     stage.named_event({"type": "message_stop"})
     stage.wfile.write(b"0\r\n\r\n")
 
@@ -273,11 +274,16 @@ def said(body):
     """The message and the finish reason for a request."""
     wants_tool = body.get("tools") and body["messages"][-1]["role"] != "tool"
     if wants_tool:
-        function = {"name": body["tools"][0]["function"]["name"], "arguments": TOOL_ARGUMENTS}
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": arguments_for(body["tools"][0])}
         call = {"id": "call_1", "type": "function", "function": function}
         return {"role": "assistant", "content": None, "tool_calls": [call]}, "tool_calls"
     structured = (body.get("response_format") or {}).get("type") == "json_schema"
     return {"role": "assistant", "content": STRUCTURED if structured else TEXT, "refusal": None}, "stop"
+
+
+def arguments_for(tool):
+    """What a tool is called with: those whose schema is the structured answer's get that."""
+    return STRUCTURED if '"seats"' in json.dumps(tool) else TOOL_ARGUMENTS
 
 
 def deltas(message):
