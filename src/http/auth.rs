@@ -8,7 +8,7 @@ use std::sync::Arc;
 use actix::Addr;
 use actix_web::dev::Payload;
 use actix_web::error::InternalError;
-use actix_web::http::header;
+use actix_web::http::{Method, header};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::{Either, LocalBoxFuture};
 
@@ -81,7 +81,7 @@ impl Visitor {
         let callers_id = own.is_some();
         let id = own.and_then(|id| id.to_str().ok()).map_or_else(|| worker.request_id(), str::to_owned);
         let started = worker.gateway.clock.now();
-        let wire = spoken(request.path());
+        let wire = spoken(request);
         Self { worker, id, callers_id, started, wire }
     }
 
@@ -256,22 +256,29 @@ impl FromRequest for Scraper {
     }
 }
 
-/// The dialect of a path: in its words a caller there is refused.
-fn spoken(path: &str) -> Wire {
+/// The dialect of a request, by its path: in its words a caller there is refused.
+fn spoken(request: &HttpRequest) -> Wire {
+    let path = request.path();
     let path = path.strip_prefix("/v1").unwrap_or(path);
     match path {
         "/messages" | "/messages/count_tokens" => Wire::Anthropic,
         "/responses" => Wire::Responses,
         _ if path.starts_with("beta/") => Wire::Gemini,
-        // Google's own names of what is asked of a model.
-        _ if path.starts_with("/models/") && path.contains(':') => Wire::Gemini,
+        // What is asked of a model by its path is Google's alone.
+        _ if path.starts_with("/models/") && request.method() == Method::POST => Wire::Gemini,
+        // The list of models stands at the same path as OpenAI's: only the key's header tells whose SDK asks.
+        _ if path == "/models" || path.starts_with("/models/") => {
+            let headers = request.headers();
+            let googles = headers.contains_key(&X_GOOG_API_KEY) && !headers.contains_key(header::AUTHORIZATION);
+            if googles { Wire::Gemini } else { Wire::OpenAi }
+        }
         _ => Wire::OpenAi,
     }
 }
 
 /// The key of the header by which a dialect's own SDKs send it, where no other was sent.
 fn api_key(request: &HttpRequest) -> Option<&[u8]> {
-    let name = match spoken(request.path()) {
+    let name = match spoken(request) {
         Wire::OpenAi | Wire::Responses => return None,
         Wire::Anthropic => &X_API_KEY,
         Wire::Gemini => &X_GOOG_API_KEY,

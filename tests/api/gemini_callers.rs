@@ -223,6 +223,11 @@ fn models_are_listed_as_google_lists_them() {
     assert_eq!(app.client().get("/v1beta/models/m").json(), expected);
     assert_eq!(app.client().get("/v1beta/models/x").json()["error"]["status"], "NOT_FOUND");
     assert_eq!(app.client().get("/v1/models").json()["data"][0]["id"], "m", "and as OpenAI does elsewhere");
+    // Google's newer SDKs ask under /v1: their key's header tells them from OpenAI's.
+    let googles = |path: &str| app.client().call("GET", path, &[("x-goog-api-key", "any")], "").json();
+    assert_eq!((googles("/v1/models"), googles("/v1/models/m")), (json!({"models": [expected]}), expected));
+    assert_eq!(googles("/v1/models/x")["error"]["status"], "NOT_FOUND");
+    assert_eq!(app.client().get("/v1/models/x:8b").json()["error"]["code"], "model_not_found");
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn an_answer_of_openais_is_anthropics_to_the_caller() {
     let reply = ask(&app, &hello().to_string());
     let told = reply.json();
     assert_eq!((reply.status, &told["type"], &told["role"], &told["model"]), (200, &json!("message"), &json!("assistant"), &json!("up")));
-    assert_eq!(told["content"], json!([{"type": "text", "text": "Hi", "citations": null}]));
+    assert_eq!(told["content"], json!([{"type": "text", "text": "Hi"}]));
     assert_eq!((&told["stop_reason"], &told["stop_sequence"]), (&json!("end_turn"), &Value::Null));
     assert_eq!((&told["usage"]["input_tokens"], &told["usage"]["output_tokens"]), (&json!(1), &json!(1)));
     let sent = upstream.calls()[0].json();

@@ -40,7 +40,7 @@ pub(super) fn ended(finish: Finish, called: bool, refused: bool) -> Finish {
 fn block(d: &mut Draft, part: &Part<'_>) {
     match part {
         Part::Text { text, .. } | Part::Refusal(text) => {
-            d.object(|d| _ = d.key("type").text("text").key("text").text(text).key("citations").null());
+            d.object(|d| _ = d.key("type").text("text").key("text").text(text));
         }
         Part::Call { id, name, arguments, .. } => {
             d.object(|d| {

@@ -18,8 +18,16 @@ use crate::dialect::seam::{Misread, StreamReader, StreamWriter};
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     spent: SpentSoFar,
-    /// The calls' blocks, by their index in the message.
-    calls: Vec<u64>,
+    calls: Vec<Call>,
+}
+
+/// A block that calls a tool.
+#[derive(Debug)]
+struct Call {
+    /// Its index in the message.
+    block: u64,
+    /// Whether anything was said of its arguments.
+    told: bool,
 }
 
 impl StreamReader for Reader {
@@ -37,6 +45,7 @@ impl StreamReader for Reader {
             }
             Some("content_block_start") => self.block(m, tell),
             Some("content_block_delta") => self.delta(m, tell),
+            Some("content_block_stop") => self.close(m.count("index").unwrap_or_default(), tell),
             Some("message_delta") => {
                 m.take("usage").into_iter().for_each(|usage| self.spent.note(usage));
                 let mut delta = m.object("delta").unwrap_or_default();
@@ -72,11 +81,12 @@ impl Reader {
             }
             Some("tool_use") => {
                 let call = self.calls.len() as u32;
-                self.calls.push(index);
                 let (id, name) = (block.text("id").unwrap_or_default(), block.text("name").unwrap_or_default());
                 tell(Delta::Call { choice: 0, call, id, name });
                 // Some that speak this dialect send the whole input at once.
-                if let Some(input) = block.take("input").filter(|input| input.raw().len() > 2) {
+                let input = block.take("input").filter(|input| input.raw().len() > 2);
+                self.calls.push(Call { block: index, told: input.is_some() });
+                if let Some(input) = input {
                     tell(Delta::Arguments { choice: 0, call, json: Cow::Borrowed(input.raw()) });
                 }
             }
@@ -97,12 +107,21 @@ impl Reader {
                 said(&mut delta, "signature").into_iter().for_each(|text| tell(Delta::Signature { choice: 0, text }));
             }
             Some("input_json_delta") => {
-                let call = self.calls.iter().position(|known| *known == index);
+                let call = self.calls.iter().position(|known| known.block == index);
                 if let (Some(call), Some(json)) = (call, said(&mut delta, "partial_json")) {
+                    self.calls[call].told = true;
                     tell(Delta::Arguments { choice: 0, call: call as u32, json });
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A call without arguments has an empty object of them, of which nothing is said in its deltas.
+    fn close<'d>(&mut self, index: u64, tell: &mut dyn FnMut(Delta<'d>)) {
+        if let Some(call) = self.calls.iter().position(|known| known.block == index && !known.told) {
+            self.calls[call].told = true;
+            tell(Delta::Arguments { choice: 0, call: call as u32, json: Cow::Borrowed("{}") });
         }
     }
 }
@@ -255,4 +274,40 @@ pub(super) fn event(out: &mut Vec<u8>, name: &str, rest: impl FnOnce(&mut Draft)
 
 fn thinking_block(d: &mut Draft) {
     d.key("type").text("thinking").key("thinking").text("").key("signature").text("");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn arguments(events: &[Value]) -> Vec<String> {
+        let (mut reader, mut said) = (Reader::default(), Vec::new());
+        for event in events {
+            let data = event.to_string();
+            let mut tell = |delta: Delta<'_>| {
+                if let Delta::Arguments { call, json, .. } = delta {
+                    said.push(format!("{call} {json}"));
+                }
+            };
+            reader.read(data.as_bytes(), &mut tell).unwrap();
+        }
+        said
+    }
+
+    #[test]
+    fn a_call_without_arguments_has_none_and_not_nothing() {
+        let begin = |index: u64, input: Value| {
+            let block = json!({"type": "tool_use", "id": "t", "name": "now", "input": input});
+            json!({"type": "content_block_start", "index": index, "content_block": block})
+        };
+        let piece = |index: u64, text: &str| json!({"type": "content_block_delta", "index": index, "delta": {"type": "input_json_delta", "partial_json": text}});
+        let end = |index: u64| json!({"type": "content_block_stop", "index": index});
+        assert_eq!(arguments(&[begin(1, json!({})), end(1), end(1)]), ["0 {}"]);
+        assert_eq!(arguments(&[begin(1, json!({})), piece(1, ""), end(1)]), ["0 {}"]);
+        assert_eq!(arguments(&[begin(0, json!({})), piece(0, "{\"a\":1}"), end(0), begin(1, json!({})), end(1)]), ["0 {\"a\":1}", "1 {}"]);
+        assert_eq!(arguments(&[begin(0, json!({"a": 1})), end(0)]), ["0 {\"a\":1}"]);
+        assert!(arguments(&[end(0)]).is_empty());
+    }
 }

@@ -242,7 +242,11 @@ impl<'r> Writer<'r> {
         request.tools.iter().for_each(|tool| self.tool(tool));
         self.d.end(b']').end(b'}').end(b']');
         if request.parallel_calls == Some(false) {
-            self.unfit("one call at a time (`parallel_tool_calls`)");
+            // Frameworks ask for it wherever they offer one tool to have an answer by a schema: then there is hardly a second call.
+            match request.tools.len() {
+                1 => self.drop("parallel_tool_calls"),
+                _ => self.unfit("one call at a time (`parallel_tool_calls`)"),
+            }
         }
         let strict = request.tools.iter().any(|tool| tool.strict == Some(true));
         if strict && !self.able.validates {

@@ -1,4 +1,5 @@
-//! GET /v1/models and /v1/models/{id}: the public names that the caller's key may use.
+//! GET /v1/models and /v1/models/{id}: the public names that the caller's key may use. Google's SDKs ask the same paths and
+//! have Google's answer.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -6,9 +7,10 @@ use serde::Serialize;
 
 use super::super::auth::Caller;
 use super::super::respond::json;
-use super::find;
+use super::{find, gemini};
 use crate::actors::Route;
 use crate::base::{Dollars, Rates};
+use crate::dialect::Wire;
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -80,6 +82,9 @@ fn created(caller: &Caller) -> u64 {
 }
 
 pub(in crate::http) async fn list(caller: Caller) -> HttpResponse {
+    if caller.visitor.wire == Wire::Gemini {
+        return gemini::list(caller).await;
+    }
     let served = caller.visitor.worker.routes.served();
     let data = served.filter(|(name, _)| caller.principal.may_use(name)).map(|(name, route)| model(name, route, created(&caller)));
     let list = List { object: "list", data: data.collect() };
@@ -87,6 +92,9 @@ pub(in crate::http) async fn list(caller: Caller) -> HttpResponse {
 }
 
 pub(in crate::http) async fn one(caller: Caller, name: web::Path<String>) -> HttpResponse {
+    if caller.visitor.wire == Wire::Gemini {
+        return gemini::one(caller, name).await;
+    }
     match find(&caller.visitor.worker, &caller.principal, &name) {
         Ok(found) => json(StatusCode::OK, &caller.visitor.id, &model(&name, &found.route, created(&caller))),
         Err(error) => error.response(&caller.visitor.id),

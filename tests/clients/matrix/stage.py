@@ -28,8 +28,8 @@ KEY = "sk-test-caller-key-for-the-client-suites"
 KINDS = ["openai", "azure", "anthropic", "gemini"]
 MODELS = {"openai": "gpt-4o", "azure": "deployed", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-3.5-flash"}
 CACHE = HERE.parent / ".cache"
-AIMOCK = CACHE / "node/node_modules/@copilotkit/aimock/dist/cli.js"
-STUBLLM = CACHE / "python/bin/stubllm"
+AIMOCK = os.environ.get("STAGEDOOR_AIMOCK") or CACHE / "node/node_modules/@copilotkit/aimock/dist/cli.js"
+STUBLLM = os.environ.get("STAGEDOOR_STUBLLM") or CACHE / "python/bin/stubllm"
 SECRET = "upstream-secret-of-the-operator"
 
 

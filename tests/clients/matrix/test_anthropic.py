@@ -1,10 +1,14 @@
 """Anthropic's SDK for Python before a target of each kind."""
 
 import asyncio
+import json
 
 import anthropic
 import pytest
+from anthropic.types import ErrorResponse, Message, MessageTokensCount, RawMessageStreamEvent
 from asks import ARGUMENTS, PLAY, QUESTION, RESULT, Play, Weather
+from letter import post
+from pydantic import TypeAdapter
 from upstream import TEXT, WORDS
 from vendors import CUT_AFTER, REASON
 
@@ -101,3 +105,34 @@ def test_a_stream_that_is_cut(messages, target):
     with pytest.raises(anthropic.APIError), messages.stream(**ask(f"{target}-cut")) as stream:
         words.extend(stream.text_stream)
     assert words == WORDS[:CUT_AFTER]
+
+
+# What each request of these asks for: words, a tool's call, an answer by a schema.
+SCHEMA = {"type": "json_schema", "schema": anthropic.transform_schema(Play)}
+WISHES = [{}, {"tools": [TOOL], "tool_choice": {"type": "any"}}, {"output_config": {"format": SCHEMA}}]
+EVENTS = TypeAdapter(RawMessageStreamEvent)
+
+
+def test_answers_to_the_letter(stage, target):
+    for wish in WISHES:
+        Message.model_validate_json(post(stage, "/v1/messages", ask(target, **wish)).text, strict=True)
+        events = post(stage, "/v1/messages", ask(target, stream=True, **wish)).data
+        for event in events:
+            if json.loads(event) != {"type": "ping"}:
+                EVENTS.validate_json(event, strict=True)
+        assert json.loads(events[-1]) == {"type": "message_stop"}
+    counted = post(stage, "/v1/messages/count_tokens", {"model": target, "messages": MESSAGES})
+    MessageTokensCount.model_validate_json(counted.text, strict=True)
+
+
+def test_errors_to_the_letter(stage, target):
+    for model, status in {f"{target}-refuses": 400, f"{target}-busy": 429, f"{target}-ill": 502, "nobody": 404}.items():
+        holds_an_error(post(stage, "/v1/messages", ask(model)), status)
+        holds_an_error(post(stage, "/v1/messages", ask(model, stream=True)), status)
+    holds_an_error(post(stage, "/v1/messages", ask(target), key="sk-nobody-knows-this-key-here"), 401)
+    ErrorResponse.model_validate_json(post(stage, "/v1/messages", ask(f"{target}-cut", stream=True)).data[-1], strict=True)
+
+
+def holds_an_error(answer, status):
+    assert answer.status == status, answer.text
+    ErrorResponse.model_validate_json(answer.text, strict=True)

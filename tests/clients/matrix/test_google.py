@@ -1,11 +1,13 @@
 """Google's SDK for Python before a target of each kind."""
 
 import asyncio
+import json
 
 import pytest
 from asks import ARGUMENTS, PLAY, QUESTION, RESULT, Play, Weather
 from google import genai
 from google.genai import errors, types
+from letter import post
 from upstream import TEXT, WORDS
 from vendors import CUT_AFTER, REASON
 
@@ -102,3 +104,40 @@ def test_a_stream_that_is_cut(client, target):
         for chunk in client.models.generate_content_stream(model=f"{target}-cut", contents=QUESTION):
             words += [chunk.text] if chunk.text else []
     assert words == WORDS[:CUT_AFTER]
+
+
+# What each request of these asks for: words, a function's call, an answer by a schema.
+SCHEMA = {"responseMimeType": "application/json", "responseJsonSchema": Play.model_json_schema()}
+FUNCTION = {"name": "weather", "description": Weather.__doc__, "parametersJsonSchema": Weather.model_json_schema()}
+WISHES = [{}, {"tools": [{"functionDeclarations": [FUNCTION]}]}, {"generationConfig": SCHEMA}]
+BODY = {"contents": [{"role": "user", "parts": [{"text": QUESTION}]}]}
+# https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto
+STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE"}
+
+
+def test_answers_to_the_letter(stage, target):
+    for wish in WISHES:
+        whole = post(stage, f"/v1beta/models/{target}:generateContent", BODY | wish)
+        types.GenerateContentResponse.model_validate_json(whole.text, strict=True)
+        for event in post(stage, f"/v1beta/models/{target}:streamGenerateContent?alt=sse", BODY | wish).data:
+            types.GenerateContentResponse.model_validate_json(event, strict=True)
+    types.CountTokensResponse.model_validate_json(post(stage, f"/v1beta/models/{target}:countTokens", BODY).text, strict=True)
+
+
+def test_errors_to_the_letter(stage, target):
+    for model, status in {f"{target}-refuses": 400, f"{target}-busy": 429, f"{target}-ill": 502, "nobody": 404}.items():
+        for method in ("generateContent", "streamGenerateContent?alt=sse"):
+            holds_an_error(post(stage, f"/v1beta/models/{model}:{method}", BODY), status)
+    holds_an_error(post(stage, f"/v1beta/models/{target}:generateContent", BODY, key="sk-nobody-knows-this-key-here"), 401)
+
+
+def holds_an_error(answer, status):
+    error = json.loads(answer.text)
+    error = (error[0] if isinstance(error, list) else error)["error"]
+    assert (answer.status, error["code"], error["status"]) == (status, status, STATUS[status]), answer.text
+    assert isinstance(error["message"], str)
+
+
+def test_models_are_listed_and_found(client, target):
+    assert f"models/{target}" in [model.name for model in client.models.list()]
+    assert client.models.get(model=target).name == f"models/{target}"

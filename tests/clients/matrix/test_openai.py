@@ -1,10 +1,15 @@
 """OpenAI's SDK for Python before a target of each kind."""
 
 import asyncio
+import json
 
 import openai
 import pytest
 from asks import PLAY, QUESTION, RESULT, WEATHER, Play, Weather
+from letter import get, post
+from openai.lib._pydantic import to_strict_json_schema
+from openai.types import ErrorObject, Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from upstream import TEXT, WORDS
 from vendors import CUT_AFTER, EMBEDDING, REASON
 
@@ -57,6 +62,15 @@ def test_a_streamed_tool_call(chat, target):
     with chat.stream(model=target, messages=MESSAGES, tools=[TOOL], tool_choice="required") as stream:
         final = stream.get_final_completion().choices[0]
     assert (final.finish_reason, final.message.tool_calls[0].function.parsed_arguments) == ("tool_calls", WEATHER)
+
+
+def test_a_tool_without_arguments(chat, target):
+    now = {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "properties": {}}}}
+    answer = chat.create(model=target, messages=MESSAGES, tools=[now])
+    assert json.loads(answer.choices[0].message.tool_calls[0].function.arguments) == {}
+    with chat.stream(model=target, messages=MESSAGES, tools=[now]) as stream:
+        final = stream.get_final_completion()
+    assert json.loads(final.choices[0].message.tool_calls[0].function.arguments) == {}
 
 
 def test_structured_output(chat, target):
@@ -116,3 +130,41 @@ def test_embeddings(client, target):
         pytest.skip("targets of this dialect have none: 400 no_fitting_target")
     answer = client.embeddings.create(model=target, input=["one", "two"])
     assert [row.embedding for row in answer.data] == [EMBEDDING] * 2
+
+
+# What each request of these asks for: words, a tool's call, an answer by a schema.
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "play", "strict": True, "schema": to_strict_json_schema(Play)}}
+WISHES = [{}, {"tools": [TOOL], "tool_choice": "required"}, {"response_format": SCHEMA}]
+
+
+def test_answers_to_the_letter(stage, target):
+    for wish in WISHES:
+        answer = post(stage, "/v1/chat/completions", {"model": target, "messages": MESSAGES} | wish)
+        ChatCompletion.model_validate_json(answer.text, strict=True)
+        usage = {"stream": True, "stream_options": {"include_usage": True}}
+        *chunks, done = post(stage, "/v1/chat/completions", {"model": target, "messages": MESSAGES} | wish | usage).data
+        assert done == "[DONE]"
+        for chunk in chunks:
+            ChatCompletionChunk.model_validate_json(chunk, strict=True)
+
+
+def test_errors_to_the_letter(stage, target):
+    asked = {f"{target}-refuses": 400, f"{target}-busy": 429, f"{target}-ill": 502, "nobody": 404}
+    for model, status in asked.items():
+        holds_an_error(post(stage, "/v1/chat/completions", {"model": model, "messages": MESSAGES}), status)
+        holds_an_error(post(stage, "/v1/chat/completions", {"model": model, "messages": MESSAGES, "stream": True}), status)
+    holds_an_error(post(stage, "/v1/chat/completions", {"model": target, "messages": MESSAGES}, key="sk-nobody-knows-this-key-here"), 401)
+    cut = post(stage, "/v1/chat/completions", {"model": f"{target}-cut", "messages": MESSAGES, "stream": True})
+    ErrorObject.model_validate_json(json.dumps(json.loads(cut.data[-1])["error"]), strict=True)
+
+
+def holds_an_error(answer, status):
+    assert answer.status == status, answer.text
+    ErrorObject.model_validate_json(json.dumps(json.loads(answer.text)["error"]), strict=True)
+
+
+def test_models_to_the_letter(stage, target):
+    listed = json.loads(get(stage, "/v1/models").text)
+    assert (listed["object"], target in [row["id"] for row in listed["data"]]) == ("list", True)
+    for row in [*listed["data"], json.loads(get(stage, f"/v1/models/{target}").text)]:
+        Model.model_validate_json(json.dumps(row), strict=True)

@@ -124,7 +124,7 @@ def claude(stage, body):
     if body.get("tools") and not results:
         given = arguments_for(body["tools"][0])
         block = {"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": json.loads(given)}
-        pieces = [{"type": "input_json_delta", "partial_json": given[i : i + 5]} for i in range(0, len(given), 5)]
+        pieces = [{"type": "input_json_delta", "partial_json": given[i : i + 5]} for i in range(0, len(given), 5) if given != "{}"]
         empty, reason = block | {"input": {}}, "tool_use"
     else:
         block = {"type": "text", "text": STRUCTURED if structured else TEXT}
@@ -282,8 +282,9 @@ def said(body):
 
 
 def arguments_for(tool):
-    """What a tool is called with: those whose schema is the structured answer's get that."""
-    return STRUCTURED if '"seats"' in json.dumps(tool) else TOOL_ARGUMENTS
+    """What a tool is called with: those whose schema is the structured answer's get that, those without parameters none."""
+    schema = json.dumps(tool)
+    return STRUCTURED if '"seats"' in schema else TOOL_ARGUMENTS if '"city"' in schema or "weather" in schema else "{}"
 
 
 def deltas(message):
