@@ -42,17 +42,13 @@ def test_a_stream(llm, target):
     assert "".join(chunk.delta for chunk in llm(target).stream_chat([ChatMessage(QUESTION)])) == TEXT
 
 
-def test_a_tool_and_its_result(llm, target, record_property):
-    model, several = llm(target), {"allow_parallel_tool_calls": True} if target == "gemini" else {}
-    if several:
-        with pytest.raises(openai.BadRequestError, match="one call at a time"):
-            model.chat_with_tools([TOOL], user_msg=QUESTION)
-        record_property("note", "with allow_parallel_tool_calls=True: Gemini can't be held to one call at a time, for which LlamaIndex asks")
-    answer = model.chat_with_tools([TOOL], user_msg=QUESTION, tool_required=True, **several)
+def test_a_tool_and_its_result(llm, target):
+    model = llm(target)
+    answer = model.chat_with_tools([TOOL], user_msg=QUESTION, tool_required=True)
     [call] = model.get_tool_calls_from_response(answer)
     assert (call.tool_name, call.tool_kwargs) == ("weather", ARGUMENTS)
     result = ChatMessage(role=MessageRole.TOOL, content=RESULT, additional_kwargs={"tool_call_id": call.tool_id})
-    last = model.chat_with_tools([TOOL], chat_history=[ChatMessage(QUESTION), answer.message, result], **several)
+    last = model.chat_with_tools([TOOL], chat_history=[ChatMessage(QUESTION), answer.message, result])
     assert last.message.content == TEXT
 
 
