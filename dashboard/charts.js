@@ -54,7 +54,8 @@ export function lines({ title, series, write, height = 130 }) {
       {
         width,
         height,
-        padding: [8, 8, 0, 0],
+        // The last tick's words need room on the right.
+        padding: [8, 24, 0, 0],
         legend: { show: false },
         cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: {

@@ -152,7 +152,7 @@ export function mount(host) {
       h("th", { scope: "row" }, key.name, h("div", { class: "mono muted" }, `${key.prefix}…`), key.old_key_until && new Date(key.old_key_until) > Date.now() && h("div", { class: "wary-text" }, `old key until ${figures.moment(key.old_key_until)}`)),
       h("td", {}, badge(...state(key)).element),
       h("td", { class: "models whole", "data-label": "Models" }, key.models.includes("*") ? "all" : key.models.join(", ")),
-      h("td", { class: "whole", "data-label": "Limits" }, terms.length ? terms.map((text, place) => h("span", { class: "term" }, place ? ", " : "", text)) : h("span", { class: "muted" }, "none")),
+      h("td", { class: "whole", "data-label": "Limits" }, terms.length ? terms.map((text) => h("span", { class: "term" }, text)) : h("span", { class: "muted" }, "none")),
       h("td", { class: "whole" }, spent(key)),
       h("td", { class: "opt" }, figures.day(key.created)),
       h("td", { class: "orders" }, acts));

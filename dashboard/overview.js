@@ -65,7 +65,7 @@ export function mount(host) {
     latency: tile("Latency"),
     first: tile("First token"),
     tokens: tile("Tokens"),
-    cost: tile("Cost"),
+    cost: tile("Cost a minute"),
   };
   const charts = {
     requests: lines({
@@ -133,7 +133,7 @@ export function mount(host) {
     const [tokensIn, tokensOut] = [sum(short, (second) => second.tokens_in), sum(short, (second) => second.tokens_out)];
     tiles.tokens.update(`${figures.rate((tokensIn + tokensOut) / time(short))} /s`, `${figures.rate(tokensIn / time(short))} in, ${figures.rate(tokensOut / time(short))} out`);
     const cost = sum(minute, (second) => second.cost_usd);
-    tiles.cost.update(`${figures.usd((cost / time(minute)) * 60)} /min`, `${figures.usd((cost / time(minute)) * 3600)} an hour`);
+    tiles.cost.update(figures.usd((cost / time(minute)) * 60), `${figures.usd((cost / time(minute)) * 3600)} an hour`);
 
     const per = (pick) => live.seconds.map((second) => pick(second) / (second.seconds || 1));
     const of = (name) => live.seconds.map((second) => second[name]);

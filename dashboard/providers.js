@@ -119,7 +119,7 @@ function card({ name }) {
     keyPart,
     h("section", {}, h("h3", {}, "Models"),
       h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Models of ${name}` },
-        h("table", { class: "dense stacks" }, h("thead", {}, h("tr", {}, heads.map((text, place) => h("th", { scope: "col", class: place === 3 || place === 4 ? "number" : null }, text)))), rows))),
+        h("table", { class: "dense stacks" }, h("thead", {}, h("tr", {}, heads.map((text, place) => h("th", { scope: "col", class: place > 2 ? "number" : null }, text)))), rows))),
     h("section", {}, h("h3", {}, "Timeline"), moves, none, more));
   moved();
   return {
