@@ -1,7 +1,7 @@
 // Each view with real traffic from the rehearsal's simulators: what an operator does there, and what they see of it.
 
 import assert from "node:assert/strict";
-import { after, afterEach, before, test } from "node:test";
+import { after, afterEach, before, beforeEach, test } from "node:test";
 import { browser, CALLER_KEY, enter, open, sleep, Stage, until } from "./stage.js";
 
 let stage, chromium, page, context, errors;
@@ -13,6 +13,13 @@ before(async () => {
   ({ page, context, errors } = await open(chromium));
   await enter(page, stage);
 });
+// What one test has broken is whole again for the next, also where it failed half way.
+beforeEach(async () => {
+  for (const name of ["alpha", "beta"]) {
+    await stage.heal(name);
+    await stage.admin("POST", `breakers/${name}`, { action: "reset" });
+  }
+});
 afterEach(() => assert.deepEqual(errors.splice(0), [], "nothing is wrong by the console"));
 after(async () => {
   await chromium?.close();
@@ -21,6 +28,7 @@ after(async () => {
 
 /** Goes to a view by its link. */
 async function go(view) {
+  if (new URL(page.url()).hash === `#/${view.toLowerCase()}`) await page.reload();
   await page.getByRole("navigation", { name: "Views" }).getByRole("link", { name: view }).click();
   await page.getByRole("heading", { level: 1, name: view }).waitFor();
 }
@@ -89,9 +97,10 @@ test("the tail shows a request as it ends, and its road with each attempt", asyn
   await failed.waitFor();
   await failed.getByRole("button").click();
   const attempts = page.locator("tr.details:not([hidden]) .waterfall li");
-  assert.equal(await attempts.count(), 2);
-  assert.match(await attempts.nth(0).innerText(), /alpha[\s\S]*failed[\s\S]*status 503/);
-  assert.match(await attempts.nth(1).innerText(), /beta[\s\S]*answered/);
+  // A 503 may be asked again once, before the next target is.
+  assert.ok([2, 3].includes(await attempts.count()), `${await attempts.count()} attempts`);
+  assert.match(await attempts.first().innerText(), /alpha[\s\S]*failed[\s\S]*status 503/);
+  assert.match(await attempts.last().innerText(), /beta[\s\S]*answered/);
   await page.getByText(/Held while a row is open: \d+ newer/).waitFor();
   await page.locator(".expand[aria-expanded=true]").click();
   await page.getByText(/^Live\./).waitFor();
