@@ -128,6 +128,20 @@ fn what_they_use_is_counted_and_what_nobody_knows_has_no_cost() {
 }
 
 #[test]
+fn of_a_budget_what_was_reserved_is_gone_where_nobody_tells_the_cost() {
+    let key = "[auth]\nmode = \"keys\"\n[[auth.keys]]\nname = \"k\"\nkey = { value = \"sk-caller-key-of-these-tests\" }\nbudget = { usd = 0.02, window = \"total\" }\n";
+    let price = "[models.m]\ntargets = [{ provider = \"o\", model = \"up\", price = { input = 1.0, output = 2.0 } }]\n";
+    // A picture may have 6,240 tokens: 0.0125 dollars are reserved for it.
+    for (reply, second) in [(JSON[4].2, 200), (r#"{"created":1,"data":[]}"#, 429)] {
+        let upstream = Upstream::answering(plain(reply));
+        let app = TestApp::start(&format!("{PATIENT}{key}{}{price}", upstream.provider("o")));
+        let headers = [("authorization", "Bearer sk-caller-key-of-these-tests")];
+        let ask = || app.client().post("/v1/images/generations", &headers, r#"{"model":"m","prompt":"a cat"}"#);
+        assert_eq!((ask().status, ask().status), (200, second), "{reply}");
+    }
+}
+
+#[test]
 fn keys_and_allow_lists_hold_everywhere() {
     let upstream = Upstream::answering(plain("{}"));
     let keys =
