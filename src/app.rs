@@ -36,6 +36,8 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 const QUARTER: Duration = Duration::from_secs(900);
 /// The start waits so long at most to know what keys have spent.
 const RECALLING: Duration = Duration::from_secs(10);
+/// A collector has this long to take the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 /// How often a drain looks whether all have gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -180,6 +182,7 @@ impl App {
         if let Some(archive) = &self.stopper.gateway.archive {
             archive.close().await;
         }
+        farewell(&self.stopper.gateway).await;
         drop(self.stages);
         Ok(served.and(administered)?)
     }
@@ -268,12 +271,20 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let archive = Archive::open(&settings.store, own.clone(), (asking.clone(), &writing), clock, &metrics)?;
     // What others say is heard where the store is asked: it is mostly of keys.
     let keys = archive.as_ref().map(|archive| Arc::clone(&archive.keys));
-    let news = News::start(&asking, own, Arc::clone(&table), keys, clock, Arc::clone(&metrics));
+    let news = News::start(&asking, own.clone(), Arc::clone(&table), keys, clock, Arc::clone(&metrics));
     let ledger = archive.as_ref().and_then(|archive| archive.ledger.clone());
     let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics), ledger));
     let reach = Reach { names, script, clock };
-    let press =
-        Press { reach, board: Board::default(), table, metrics: Arc::clone(&metrics), troupe: Arc::clone(&troupe), news: news.clone() };
+    let press = Press {
+        reach,
+        board: Board::default(),
+        table,
+        metrics: Arc::clone(&metrics),
+        troupe: Arc::clone(&troupe),
+        news: news.clone(),
+        clerk: reading.clone(),
+        instance: own,
+    };
     let edition = press.edition(settings, None)?;
     Keeper::start_in_arbiter(&stage, |_| Keeper(troupe));
     let [requests, streams] = open;
@@ -311,6 +322,15 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let reloader = reloader(&gateway, press, source);
     let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
     Ok((gateway, reloader, stages))
+}
+
+/// Has the last spans sent, where a collector takes them soon.
+async fn farewell(gateway: &Gateway) {
+    let Some(tracer) = gateway.edition.load().tracer.clone() else { return };
+    let end = gateway.clock.now().plus(LAST_SPANS);
+    while tracer.hurry() && gateway.clock.now() < end {
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
 }
 
 /// The metrics, and what they read at each scrape.
@@ -355,29 +375,36 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
         some => some,
     };
     let (shared, reloader) = (Arc::clone(gateway), reloader.clone());
-    let factory = move || {
+    let app = move || {
         let desk = Rc::new(Desk::new(Arc::clone(&shared)));
         proxy::probe(&desk);
         proxy::tidy(&desk);
         WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
     let accepting = Arc::clone(gateway);
-    let built = HttpServer::new(factory)
-        .workers(workers)
-        .backlog(BACKLOG)
-        .keep_alive(KEEP_ALIVE)
-        .client_request_timeout(server.header_timeout)
-        .h1_allow_half_closed(false)
-        .tcp_nodelay(true)
-        .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
-        .disable_signals()
-        .max_connections(acceptable(workers))
-        .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
-            kept.insert(accepting.pressure.connected());
-            limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
-        })
-        .listen(listener)?;
-    Ok(built.run())
+    // The app with a layer is one of another type.
+    macro_rules! listening {
+        ($app:expr) => {
+            HttpServer::new($app)
+                .workers(workers)
+                .backlog(BACKLOG)
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(server.header_timeout)
+                .h1_allow_half_closed(false)
+                .tcp_nodelay(true)
+                .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
+                .disable_signals()
+                .max_connections(acceptable(workers))
+                .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
+                    kept.insert(accepting.pressure.connected());
+                    limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
+                })
+                .listen(listener)?
+                .run()
+        };
+    }
+    let origins = server.cors_origins.clone();
+    Ok(if origins.is_empty() || plane == Plane::Admin { listening!(app) } else { listening!(move || app().wrap(http::cors(&origins))) })
 }
 
 /// A client that takes nothing for this long is closed by the kernel, whatever waits for it.

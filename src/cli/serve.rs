@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use actix::Addr;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,10 +20,12 @@ use crate::telemetry::trace;
 pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
     let Some((settings, source)) = settings(file) else { return ExitCode::from(CANT_RUN) };
     let level = source.variable("STAGEDOOR_LOG");
-    let _log = trace::start(settings.telemetry.log == LogForm::Json, level.as_deref());
+    let log = Arc::new(trace::start(settings.telemetry.log == LogForm::Json, level.as_deref()));
     raise_descriptor_limit(&settings);
     let banner = banner(&settings);
+    let watched = Arc::clone(&log).watch();
     let ran = actix_rt::System::new().block_on(async move {
+        actix_rt::spawn(watched);
         for note in &settings.notes {
             match note.kind {
                 NoteKind::Warning => tracing::warn!(path = note.path, "{}", note.message),

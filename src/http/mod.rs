@@ -4,15 +4,18 @@
 mod admin;
 mod auth;
 mod body;
+mod cors;
 mod dashboard;
 mod error;
 mod health;
 mod inference;
 mod metrics;
+mod openapi;
 mod respond;
 mod route;
 mod routes;
 mod session;
 
+pub use cors::cors;
 pub use route::explained;
 pub use routes::{Plane, configure};

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::auth::{Caller, Visitor};
 use super::error::Error;
 use super::inference::{chat, gemini, messages, models, responses, streams};
-use super::{admin, dashboard, health, metrics, respond, route, session};
+use super::{admin, dashboard, health, metrics, openapi, respond, route, session};
 use crate::dialect::endpoint::Endpoint;
 
 /// Which paths an address serves.
@@ -39,6 +39,7 @@ pub fn configure(app: &mut web::ServiceConfig, plane: Plane) {
             app.default_service(web::to(admin::unknown));
         }
     }
+    app.service(resource("/openapi.json").route(web::get().to(openapi::show)));
 }
 
 fn operating(app: &mut web::ServiceConfig) {
@@ -109,12 +110,26 @@ fn serving(app: &mut web::ServiceConfig) {
         .default_service(web::to(unknown));
 }
 
+#[cfg(test)]
+thread_local! {
+    static PATTERNS: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// The patterns of all paths that are served.
+#[cfg(test)]
+pub(super) fn patterns() -> Vec<String> {
+    let _app = actix_web::App::new().configure(|app| configure(app, Plane::Whole));
+    PATTERNS.take()
+}
+
 fn resource(path: &str) -> actix_web::Resource {
+    #[cfg(test)]
+    PATTERNS.with_borrow_mut(|patterns| patterns.push(path.to_owned()));
     web::resource(path.to_owned()).default_service(web::to(wrong_method))
 }
 
 fn operators(path: &str) -> actix_web::Resource {
-    web::resource(path.to_owned()).default_service(web::to(admin::wrong_method))
+    resource(path).default_service(web::to(admin::wrong_method))
 }
 
 async fn front(visitor: Visitor) -> HttpResponse {

@@ -191,6 +191,8 @@ impl<'a> Attempt<'a> {
         let own = self.foreign.as_mut().map(|foreign| std::mem::take(&mut foreign.headers));
         let headers = own.as_ref().unwrap_or(&request.headers);
         let native = request.wire == Wire::Responses && self.foreign.is_none();
+        let traced = self.ongoing.headers(request, headers);
+        let headers = traced.as_ref().unwrap_or(headers);
         let path = match request.asked {
             Asked::Chat if native => Cow::Borrowed(RESPONSES),
             Asked::Chat => upstream.dialect().chat_path(model, scan.stream),
@@ -291,7 +293,7 @@ impl<'a> Attempt<'a> {
         // No call uses nothing: an answer that says so was translated from one that said nothing.
         let told = seen.as_ref().ok().and_then(|seen| seen.usage).filter(|usage| self.foreign.is_none() || usage.total() > 0);
         self.check_answer(response, &body, seen)?;
-        self.ongoing.used = told.map(|usage| usage.total());
+        self.ongoing.used = told;
         let used = match (self.request.asked, told) {
             // To count costs nothing.
             (Asked::Tokens, _) => (Usage::default(), Source::Exact),

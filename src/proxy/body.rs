@@ -147,6 +147,7 @@ impl StreamBody {
 
     fn go_live(&mut self, Stream { live, onward }: Stream) {
         if let Some(record) = &mut self.record {
+            record.begins();
             record.first_token_ms = live.first_token().map(|time| time.as_millis() as u64);
         }
         if let (Some(tap), Some(request)) = (&mut self.tap, &self.request) {
@@ -297,6 +298,9 @@ impl StreamBody {
             Piece::Bytes(bytes) => {
                 if let Some(tap) = &mut self.tap {
                     tap.take(&bytes);
+                }
+                if let Some(record) = &mut self.record {
+                    record.answered(&bytes);
                 }
                 if whole {
                     self.keep();

@@ -209,12 +209,18 @@ pub enum Unusable {
     /// Its trust anchors can't be read.
     #[error("provider {0}: ca_file {1}: {2}; it must hold PEM certificates")]
     CaFile(String, String, String),
+    /// TLS itself.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
 }
 
 impl From<Unusable> for Invalid {
     fn from(error: Unusable) -> Self {
-        let (Unusable::BaseUrl(name) | Unusable::Header(name) | Unusable::CaFile(name, ..)) = &error;
-        Self { problems: vec![Problem { file: String::new(), path: format!("providers.{name}"), message: error.to_string() }] }
+        let path = match &error {
+            Unusable::BaseUrl(name) | Unusable::Header(name) | Unusable::CaFile(name, ..) => format!("providers.{name}"),
+            Unusable::Tls(_) => "providers".to_owned(),
+        };
+        Self { problems: vec![Problem { file: String::new(), path, message: error.to_string() }] }
     }
 }
 
@@ -462,7 +468,7 @@ fn in_body(error: &PayloadError) -> Failure {
 /// # Errors
 /// Where `anchors` can't be read.
 pub(super) fn tls(provider: &Provider, anchors: Option<&[u8]>) -> Result<Arc<ClientConfig>, Unusable> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let mut roots = everyone();
     if let (Some(path), Some(anchors)) = (&provider.ca_file, anchors) {
         let wrong = |why: String| Unusable::CaFile(provider.name.clone(), path.display().to_string(), why);
         let mut found = 0;
@@ -475,10 +481,20 @@ pub(super) fn tls(provider: &Provider, anchors: Option<&[u8]>) -> Result<Arc<Cli
             return Err(wrong("no certificate in it".into()));
         }
     }
+    trusting(roots)
+}
+
+/// The trust anchors that need no file.
+pub(super) fn everyone() -> RootCertStore {
+    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
+}
+
+/// TLS towards whoever these vouch for.
+pub(super) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, Unusable> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
     // ring has both protocol versions: this can only fail with a provider that has none.
-    let builder = builder.map_err(|error| Unusable::CaFile(provider.name.clone(), String::new(), error.to_string()))?;
+    let builder = builder.map_err(|error| Unusable::Tls(error.to_string()))?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -4,16 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::ArbiterHandle;
 use arc_swap::ArcSwap;
 
 use super::cache::Shelves;
 use super::client::Unusable;
+use super::export;
 use super::recovery::Refusals;
-use super::transport::{Reach, Transport};
+use super::transport::{Line, Reach, Transport};
 use super::wild_prices::WildPrices;
 use crate::access::{Digest, KeyRing};
 use crate::actors::{Board, News, Routes, Troupe, put_on_record};
 use crate::settings::{AuthMode, Settings};
+use crate::telemetry::otlp::Tracer;
 use crate::telemetry::{Metrics, TargetMetrics};
 
 /// Whether callers need a key.
@@ -41,6 +44,8 @@ pub struct Edition {
     pub target_metrics: Vec<Vec<Arc<TargetMetrics>>>,
     /// The stored answers.
     pub answers: Shelves,
+    /// Who takes traces; None: nobody.
+    pub tracer: Option<Arc<Tracer>>,
     /// What models cost that only their requests name.
     pub(super) wild_prices: WildPrices,
     /// What its targets have been seen to refuse.
@@ -85,6 +90,7 @@ impl Edition {
             keys,
             open,
             target_metrics: names.iter().map(handles).collect(),
+            tracer: None,
             wild_prices: WildPrices::default(),
             refusals: Refusals::default(),
             transports: placed,
@@ -118,6 +124,10 @@ pub struct Press {
     pub troupe: Arc<Troupe>,
     /// What hears from other gateways.
     pub news: News,
+    /// On whose thread traces are sent.
+    pub clerk: ArbiterHandle,
+    /// What tells this gateway from others.
+    pub instance: String,
 }
 
 impl Press {
@@ -127,11 +137,26 @@ impl Press {
     /// Where a provider's settings can't be used: nothing has happened then.
     pub fn edition(&self, settings: Settings, before: Option<&Edition>) -> Result<Edition, Unusable> {
         let transports = Transport::all(&settings, &self.reach, |name| before?.transport(name))?;
-        let edition = Edition::new(settings, transports, &self.board, self.reach.clock.wall(), &self.metrics, before);
+        let tracer = self.tracer(settings.telemetry.otlp.as_deref(), before)?;
+        let mut edition = Edition::new(settings, transports, &self.board, self.reach.clock.wall(), &self.metrics, before);
+        edition.tracer = tracer;
         put_on_record(&edition.routes);
         self.troupe.play(&edition.settings.providers, &edition.routes);
         self.table.store(Arc::clone(&edition.routes));
         self.news.follow(&edition.settings);
         Ok(edition)
+    }
+
+    /// Who takes traces for this address: the same as before, while it is the same.
+    fn tracer(&self, url: Option<&str>, before: Option<&Edition>) -> Result<Option<Arc<Tracer>>, Unusable> {
+        let Some(url) = url else { return Ok(None) };
+        if let Some(tracer) = before.and_then(|before| before.tracer.as_ref()).filter(|tracer| tracer.url == url) {
+            return Ok(Some(Arc::clone(tracer)));
+        }
+        if let Some(before) = before.and_then(|before| before.tracer.as_ref()) {
+            before.hurry();
+        }
+        let line = Line::to_anyone(&self.reach.names)?;
+        Ok(Some(export::start(url, &self.metrics, line, self.instance.clone(), &self.clerk)))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::{LEFT, Record};
+use super::trace::Trace;
 use crate::base::id_time;
 use crate::dialect::{Source, Usage};
 use crate::ledger::{Call, Entry, Key};
@@ -17,28 +18,32 @@ const LONGEST_ERROR: usize = 300;
 
 /// The upstream calls of one request, as they end; none are kept where the request gets no row.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Calls(Option<Rc<RefCell<Vec<Call>>>>);
+pub(super) struct Calls {
+    rows: Option<Rc<RefCell<Vec<Call>>>>,
+    /// Their trace, where there is one.
+    pub(super) trace: Option<Rc<Trace>>,
+}
 
 impl Calls {
     /// Of a request that gets a row.
     pub(super) fn kept() -> Self {
-        Self(Some(Rc::default()))
+        Self { rows: Some(Rc::default()), trace: None }
     }
 
     /// Whether they are kept.
     pub(super) fn are_kept(&self) -> bool {
-        self.0.is_some()
+        self.rows.is_some()
     }
 
     /// Keeps one.
     pub(super) fn keep(&self, call: Call) {
-        if let Some(calls) = &self.0 {
+        if let Some(calls) = &self.rows {
             calls.borrow_mut().push(call);
         }
     }
 
     fn take(&self) -> Vec<Call> {
-        let mut calls = self.0.as_ref().map(|calls| calls.take()).unwrap_or_default();
+        let mut calls = self.rows.as_ref().map(|calls| calls.take()).unwrap_or_default();
         // A hedge's loser ends when it likes.
         calls.sort_by_key(|call| call.place);
         calls

@@ -44,6 +44,21 @@ pub enum Asked {
 }
 
 impl Asked {
+    /// Its name in traces, by the conventions where they have one.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Tokens => "count_tokens",
+            Self::Passed(Endpoint::Embeddings) => "embeddings",
+            Self::Passed(Endpoint::Completions) => "text_completion",
+            Self::Passed(Endpoint::Moderations) => "moderation",
+            Self::Passed(Endpoint::Rerank) => "rerank",
+            Self::Passed(Endpoint::Images) => "image_generation",
+            Self::Passed(Endpoint::Speech) => "speech",
+            Self::Passed(Endpoint::Transcriptions) => "transcription",
+        }
+    }
+
     /// Whether it is asked by a form.
     pub fn is_form(self) -> bool {
         matches!(self, Self::Passed(endpoint) if endpoint.row().form)

@@ -239,7 +239,7 @@ impl Live {
 
     /// What the reader has counted on the way.
     fn take_counts(&mut self) {
-        self.ongoing.used = self.reader.tally().settled().map(|usage| usage.total()).or(self.ongoing.used);
+        self.ongoing.used = self.reader.tally().settled().or(self.ongoing.used);
         self.worker.gateway.metrics.dropped_events.inc_by(std::mem::take(&mut self.reader.dropped));
     }
 

@@ -5,11 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::{HeaderName, HeaderValue};
+
 use super::entry::Calls;
+use super::failover::Prepared;
+use super::trace::{Leaf, Spent, Trace};
 use super::worker::Worker;
 use crate::access::Reservation;
 use crate::actors::Answered;
 use crate::base::Moment;
+use crate::dialect::Usage;
 use crate::health::{Admitted, InFlight, Origin, Outcome, Pass, Told};
 use crate::ledger::Call;
 use crate::routing::{Choice, Taken, heard, settle};
@@ -23,8 +28,10 @@ pub(super) struct Ongoing {
     pub(super) started: Moment,
     /// Time to its first content.
     pub(super) first_token: Option<Duration>,
-    /// Tokens that it cost, as its answer says.
-    pub(super) used: Option<u64>,
+    /// What it used, as its answer says.
+    pub(super) used: Option<Usage>,
+    /// Its own part of the request's trace, where that is traced.
+    pub(super) leaf: Option<Box<Leaf>>,
     request_id: Arc<str>,
     /// To its response's head, and the status there.
     answered: Option<(Duration, u16)>,
@@ -49,8 +56,22 @@ impl Ongoing {
         let started = worker.gateway.clock.now();
         let Choice { taken, by_provider, by_target, in_flight, reserved } = choice;
         let request_id = Arc::clone(&origin.request_id);
+        let leaf = calls.trace.as_ref().map(|_| Trace::leaf(&worker));
         let claims = Some(Claims { origin, by_provider, by_target, in_flight });
-        Self { worker, taken, started, first_token: None, used: None, request_id, answered: None, calls, reserved, lost: None, claims }
+        Self {
+            worker,
+            taken,
+            started,
+            first_token: None,
+            used: None,
+            leaf,
+            request_id,
+            answered: None,
+            calls,
+            reserved,
+            lost: None,
+            claims,
+        }
     }
 
     /// The same beside another: dropped after `lost` is true, it was outpaced.
@@ -91,6 +112,7 @@ impl Ongoing {
             started: self.started,
             first_token: self.first_token,
             used: self.used,
+            leaf: self.leaf.take(),
             request_id: Arc::clone(&self.request_id),
             answered: self.answered,
             calls: self.calls.clone(),
@@ -108,12 +130,13 @@ impl Ongoing {
         let now = self.worker.gateway.clock.now();
         heard(&self.taken, &outcome, now);
         if let Some(reserved) = self.reserved.take() {
-            settle(reserved, &outcome, self.used, now);
+            settle(reserved, &outcome, self.used.map(|used| used.total()), now);
         }
         // The first one's success is told by the request's own row.
         if self.calls.are_kept() && !(origin.attempt == 1 && outcome == Outcome::Ok) {
             self.calls.keep(self.call(&origin, &outcome, by_target.pass, now));
         }
+        self.trace(&origin, &outcome, by_target.pass, now);
         let target = &self.taken.target;
         self.worker.edition.target_metrics[target.provider.place][target.place].ended(&outcome, self.first_token);
         let told = Told {
@@ -134,6 +157,19 @@ impl Ongoing {
 }
 
 impl Ongoing {
+    /// The headers that it is sent with, where they aren't those that pass: with its place in the request's trace.
+    pub(super) fn headers(&mut self, request: &Prepared, passing: &[(HeaderName, HeaderValue)]) -> Option<Vec<(HeaderName, HeaderValue)>> {
+        let (trace, leaf) = (self.calls.trace.as_ref()?, self.leaf.as_mut()?);
+        Some(trace.headers(leaf, passing, request.upstream_model(&self.taken.target), request.scan.max_tokens))
+    }
+
+    fn trace(&self, origin: &Origin, outcome: &Outcome, pass: Pass, now: Moment) {
+        let (Some(trace), Some(leaf)) = (&self.calls.trace, &self.leaf) else { return };
+        let settings = self.worker.edition.settings.providers.get(&*self.taken.target.provider.name);
+        let spent = Spent { base_url: settings.map_or("", |provider| &provider.base_url), stream: origin.stream, used: self.used };
+        trace.called(leaf, &self.call(origin, outcome, pass, now), &spent);
+    }
+
     /// Its row in the ledger.
     fn call(&self, origin: &Origin, outcome: &Outcome, pass: Pass, now: Moment) -> Call {
         let micros = |time: Duration| time.as_micros() as u64;

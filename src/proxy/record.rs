@@ -6,9 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::header::HeaderMap;
+
+use super::bodies::Bodies;
 use super::cache::Author;
 use super::entry::{Calls, entry};
 use super::shared::Lease;
+use super::trace::Trace;
 use super::worker::{Place, Worker};
 use crate::access::{Amounts, Grant, Standing, VirtualKey};
 use crate::base::{Dollars, Moment};
@@ -59,6 +63,10 @@ pub struct Record {
     pub attempts: u32,
     /// Failed attempts, then the one that serves.
     pub route: String,
+    /// What it asked and was answered, where that is to be logged.
+    bodies: Option<Box<Bodies>>,
+    /// From its start to a stream's first content, failed calls included.
+    until_first: Option<Duration>,
     /// What was left out of it for a target of another dialect, by name.
     pub dropped: Vec<String>,
     /// Who serves it.
@@ -115,6 +123,8 @@ impl Record {
             upstream_us: 0,
             attempts: 0,
             route: String::new(),
+            bodies: None,
+            until_first: None,
             dropped: Vec::new(),
             served_by: None,
             first_token_ms: None,
@@ -136,6 +146,33 @@ impl Record {
             calls,
             ended: false,
         }
+    }
+
+    /// Has it traced, where requests are: what its head says of the trace that it belongs to, what is asked, and where.
+    pub fn trace(&mut self, headers: &HeaderMap, path: &str, operation: &'static str) {
+        self.calls.trace = Trace::begin(&self.worker, headers, path, operation);
+    }
+
+    /// What it asks, to be logged if it is one of those that are.
+    pub fn asks(&mut self, body: &[u8]) {
+        if let Some(share) = self.worker.edition.settings.telemetry.log_bodies
+            && self.worker.draw() < share
+        {
+            self.bodies = Some(Box::new(Bodies::of(body)));
+        }
+    }
+
+    /// A piece of what it is answered, to be logged likewise.
+    pub fn answered(&mut self, piece: &[u8]) {
+        if let Some(bodies) = &mut self.bodies {
+            bodies.answered(piece);
+        }
+    }
+
+    /// Its stream's first content is there.
+    pub(super) fn begins(&mut self) {
+        let now = self.worker.gateway.clock.now();
+        self.until_first.get_or_insert_with(|| now.since(self.started));
     }
 
     /// What its head says that it cost: of what was answered whole, where the settings have it so.
@@ -291,6 +328,9 @@ impl Record {
                 gateway.metrics.cost(&self.model, Dollars(cost));
             }
         }
+        if let Some(trace) = self.calls.trace.take() {
+            trace.ended(self, status, kind, took);
+        }
         let served = self.served_by.as_ref();
         let level_is_info = status < 500;
         macro_rules! line {
@@ -323,7 +363,22 @@ impl Record {
         } else {
             line!(warn)
         }
+        self.tell(took);
         self.keep(status, error, took);
+    }
+
+    /// Lines of its own, for those that get them: bodies, and for one that was waited for too long.
+    fn tell(&mut self, took: Duration) {
+        if let Some(bodies) = self.bodies.take() {
+            bodies.log(&self.id);
+        }
+        // A stream may go on for as long as it has something to say.
+        let waited = self.until_first.unwrap_or(took);
+        if waited > self.worker.edition.settings.telemetry.slow_request {
+            let (waited_ms, upstream_ms) = (waited.as_millis() as u64, self.upstream_us / 1_000);
+            let (route, attempts) = (&self.route, self.attempts);
+            tracing::warn!(request_id = %self.id, model = ?self.model, stream = self.stream, waited_ms, upstream_ms, attempts, ?route, "slow request");
+        }
     }
 }
 

@@ -291,6 +291,11 @@ impl Worker {
         request_id(self.gateway.clock.wall(), &mut *self.own.rng.borrow_mut())
     }
 
+    /// So many bytes of chance.
+    pub(super) fn chance<const N: usize>(&self) -> [u8; N] {
+        self.own.rng.borrow_mut().random()
+    }
+
     /// A number from 0 to 1.
     pub fn draw(&self) -> f64 {
         self.own.rng.borrow_mut().random()

@@ -13,8 +13,17 @@ use super::path::Path;
 pub(super) type Digest = [u8; 32];
 
 /// What is applied at a start only; the rest is in force as soon as it is read.
-const AT_START: &[&str] =
-    &["server.host", "server.port", "server.workers", "server.header_timeout", "server.tls", "admin.listen", "telemetry.log", "store"];
+const AT_START: &[&str] = &[
+    "server.host",
+    "server.port",
+    "server.workers",
+    "server.header_timeout",
+    "server.cors_origins",
+    "server.tls",
+    "admin.listen",
+    "telemetry.log",
+    "store",
+];
 
 /// Everything that a reading found written, each value by its path. Shows nothing of it.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::later;
 use super::raw::Section;
 use super::types::{LogForm, Server, Telemetry};
+use super::url;
 
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
@@ -44,13 +45,19 @@ pub(super) fn server(mut s: Section<'_>) -> Server {
 /// `[telemetry]`.
 pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
     let otlp = s.text("otlp", "");
-    if !otlp.is_empty() && !otlp.starts_with("http://") && !otlp.starts_with("https://") {
-        s.problem("otlp", "must be empty or an address such as \"http://localhost:4318\"");
-    }
-    s.flag("log_bodies", false);
-    s.number("log_bodies_sample", 0.01, 0.0..=1.0);
-    s.period("slow_request", Duration::from_secs(30));
+    let otlp = match (otlp.is_empty(), url::base(&otlp)) {
+        (true, _) => None,
+        (false, Ok(address)) => Some(address),
+        (false, Err(wrong)) => {
+            s.problem("otlp", format!("{wrong}; \"\" sends no traces, \"http://localhost:4318\" to a collector on this machine"));
+            None
+        }
+    };
+    let (bodies, sample) = (s.flag("log_bodies", false), s.number("log_bodies_sample", 0.01, 0.0..=1.0));
     Telemetry {
+        log_bodies: bodies.then_some(sample),
+        slow_request: s.period("slow_request", Duration::from_secs(30)),
+        otlp,
         cost_header: s.flag("cost_header", true),
         cost_in_usage: s.flag("cost_in_usage", false),
         log: s.choice("log", &[("pretty", LogForm::Pretty), ("json", LogForm::Json)], LogForm::Pretty),

@@ -17,12 +17,7 @@ pub(super) enum Until {
 
 /// The keys, by their pattern, and why.
 pub(super) const LATER: &[(&str, Until, &str)] = &[
-    ("server.cors_origins", Until::NoEffect, "no CORS headers are sent"),
     ("server.tls", Until::Refused, "callers would be served without TLS; put a TLS proxy in front"),
-    ("telemetry.otlp", Until::NoEffect, "no traces are sent"),
-    ("telemetry.log_bodies", Until::NoEffect, "bodies are never logged"),
-    ("telemetry.log_bodies_sample", Until::NoEffect, "bodies are never logged"),
-    ("telemetry.slow_request", Until::NoEffect, "slow requests get no line of their own"),
     ("providers.*.http2", Until::NoEffect, "upstreams are called by HTTP/1.1"),
 ];
 

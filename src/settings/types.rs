@@ -153,6 +153,12 @@ pub struct Admin {
 pub struct Telemetry {
     /// The form of the log's lines.
     pub log: LogForm,
+    /// The share of requests whose bodies are logged, from 0 to 1; None: none, ever.
+    pub log_bodies: Option<f64>,
+    /// A request that waits longer gets a line of its own.
+    pub slow_request: Duration,
+    /// Where traces go; None: nowhere.
+    pub otlp: Option<String>,
     /// Whether an answer's head says what it cost.
     pub cost_header: bool,
     /// Whether its `usage` does.

@@ -82,6 +82,21 @@ impl Hedged {
     pub(super) const NAMES: [&'static str; 5] = ["won", "lost", "failed", "left", "refused"];
 }
 
+/// What became of a span.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exported {
+    /// The collector has it.
+    Sent,
+    /// The queue was full, or the collector away for too long.
+    Dropped,
+    /// The collector refused it.
+    Refused,
+}
+
+impl Exported {
+    pub(super) const NAMES: [&'static str; 3] = ["sent", "dropped", "refused"];
+}
+
 /// How a call ended that was to go on with a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoveryResult {

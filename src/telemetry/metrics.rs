@@ -17,8 +17,8 @@ use super::histogram::Histogram;
 use super::intervals::Strand;
 pub use super::labels::UNKNOWN_MODEL;
 use super::labels::{
-    ActorLabel, Cached, Hedged, KindLabel, PROBED, ProbeLabels, ReasonLabel, RecoveryLabels, RecoveryResult, Refused, RequestLabels,
-    ResultLabel, TransitionLabels,
+    ActorLabel, Cached, Exported, Hedged, KindLabel, PROBED, ProbeLabels, ReasonLabel, RecoveryLabels, RecoveryResult, Refused,
+    RequestLabels, ResultLabel, TransitionLabels,
 };
 use super::names;
 use super::series::{Calls, Known, Requests, TargetMetrics, streamed};
@@ -45,6 +45,7 @@ pub struct Metrics {
     cached: [Counter; Cached::NAMES.len()],
     refusals: [Counter; Refused::KINDS.len()],
     reloads: [Counter; 2],
+    spans: [Counter; Exported::NAMES.len()],
     /// Provider actors that died and were started again.
     pub provider_restarts: Counter,
     /// Router actors that died and were started again.
@@ -85,6 +86,7 @@ impl Metrics {
         let cached = book.counters::<ResultLabel>(names::CACHE);
         let refusals = book.counters::<KindLabel>(names::REFUSALS);
         let reloads = book.counters::<ResultLabel>(names::RELOADS);
+        let spans = book.counters::<ResultLabel>(names::SPANS);
         let restarts = book.counters::<ActorLabel>(names::ACTOR_RESTARTS);
         let recoveries = book.counters::<RecoveryLabels>(names::RECOVERIES);
         for (way, result) in Way::ALL.into_iter().flat_map(|way| RecoveryResult::ALL.map(|result| (way, result))) {
@@ -103,6 +105,7 @@ impl Metrics {
             cached: Cached::NAMES.map(|result| cached.get_or_create_owned(&ResultLabel { result })),
             refusals: Refused::KINDS.map(|kind| refusals.get_or_create_owned(&KindLabel { kind })),
             reloads: ["error", "ok"].map(|result| reloads.get_or_create_owned(&ResultLabel { result })),
+            spans: Exported::NAMES.map(|result| spans.get_or_create_owned(&ResultLabel { result })),
             provider_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "provider" }),
             router_restarts: restarts.get_or_create_owned(&ActorLabel { actor: "router" }),
             overhead: book.enter(names::OVERHEAD, Histogram::new(OVERHEAD)),
@@ -240,6 +243,11 @@ impl Metrics {
     pub fn probe(&self, provider: &str, good: bool) {
         let labels = ProbeLabels { provider: provider.into(), result: PROBED[usize::from(good)] };
         self.calls.probes.get_or_create(&labels).inc();
+    }
+
+    /// Counts what became of spans.
+    pub fn spans(&self, became: Exported, count: u64) {
+        self.spans[became as usize].inc_by(count);
     }
 
     /// Counts a reading of the settings while serving.

@@ -8,13 +8,16 @@ mod intervals;
 mod labels;
 pub mod metrics;
 pub mod names;
+pub mod otlp;
 mod process;
+mod redact;
 mod series;
 pub mod trace;
 
 pub use audience::{Audience, News, Seat, Second, Tail};
 pub use intervals::Strand;
-pub use labels::{Cached, Hedged, RecoveryResult, Refused};
+pub use labels::{Cached, Exported, Hedged, RecoveryResult, Refused};
 pub use metrics::Metrics;
 pub use process::Process;
+pub use redact::redacted;
 pub use series::TargetMetrics;

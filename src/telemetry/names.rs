@@ -58,6 +58,8 @@ names! {
     SHARED_FALLBACKS = "stagedoor_shared_fallbacks", "Decisions on limits made by this gateway alone since Redis didn't answer in time";
     NEWS_TOLD = "stagedoor_shared_news_told", "Changes of keys, open breakers and resting keys told to other gateways";
     NEWS_HEARD = "stagedoor_shared_news_heard", "The same, heard from other gateways, where it concerns this one";
+    LOG_UNWRITTEN = "stagedoor_log_unwritten_lines", "Lines of the log that weren't written: of a flood of the like, or since its reader is slow";
+    SPANS = "stagedoor_spans", "Spans of traces: sent, dropped (the queue was full, or the collector away), or refused by the collector";
     BUILD = "stagedoor_build_info", "1, with the version as a label";
 
     // the process, by the names that Prometheus' own clients use

@@ -10,6 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::names::{self, Name};
+use super::trace;
 use crate::machine;
 
 /// See the module's text.
@@ -36,6 +37,11 @@ impl Collector for Process {
             let Name { name, help } = names::CPU;
             let cpu = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(process.cpu.as_secs_f64()).encode(cpu)?;
+        }
+        let Name { name, help } = names::LOG_UNWRITTEN;
+        let mut unwritten = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (why, lines) in trace::unwritten() {
+            ConstCounter::new(lines).encode(unwritten.encode_family(&[("why", why)])?)?;
         }
         let Name { name, help } = names::BUILD;
         let mut build = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -48,9 +48,10 @@ fn wrong_settings_are_told_all_at_once() {
 #[test]
 fn check_says_ok_and_what_has_no_effect_yet() {
     let upstream = Upstream::answering(answer("hi"));
-    let ended = Process::with_settings("check", &settings(&upstream, "[telemetry]\nslow_request = \"1s\"\n"), &[]).finish();
+    let other = "[providers.q]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\nkeys = []\nhttp2 = true\n";
+    let ended = Process::with_settings("check", &settings(&upstream, other), &[]).finish();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert!(ended.stdout.contains("no effect yet: telemetry.slow_request") && ended.stdout.contains("ok: 1 models"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("no effect yet: providers.q.http2") && ended.stdout.contains("ok: 1 models"), "{}", ended.stdout);
     let json = Process::run(&["check", "--json"], &[], |_| {}).finish();
     let told: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!((told["ok"].as_bool(), told["rehearsing"].as_bool(), told["models"].as_array().unwrap().len()), (Some(true), Some(true), 7));

@@ -63,6 +63,7 @@ pub(super) async fn serve(
     let Caller { visitor: Visitor { worker, id, callers_id, started, .. }, principal, body } = caller;
     let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
     record.callers_id = callers_id;
+    record.trace(request.headers(), request.path(), asked.operation());
     let answer = async {
         let mut payload = body.unwrap_or_else(|| payload.into_inner());
         match prepare(&worker, &principal, &request, &mut payload, &mut record, (wire, asked)).await {
@@ -111,6 +112,9 @@ async fn prepare(
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
     let Read { body, scan, form } = read(worker, request, payload, (wire, asked)).await?;
+    if form.is_none() {
+        record.asks(&body);
+    }
     record.stream = scan.stream;
     let found = find(worker, principal, &scan.model.value)?;
     record.model = Arc::clone(&found.route.chain.model);
@@ -257,6 +261,7 @@ fn piped(worker: &Rc<Worker>, prepared: &Prepared, pipe: Pipe, record: Record) -
 
 /// A whole answer. `content_type`: where it isn't JSON.
 pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, content_type: Option<String>, mut record: Record) -> HttpResponse {
+    record.answered(&body);
     let mut response = HttpResponse::Ok().body(body);
     let headers = response.headers_mut();
     // What is left is told as it is once this call has settled.
