@@ -46,7 +46,8 @@ fn files(folder: &Path, own: &[&str]) -> String {
             text += &files(&path, own);
         } else if !own.contains(&path.file_name().unwrap().to_str().unwrap()) {
             text += &format!("\n{}:\n", path.display());
-            text += &String::from_utf8_lossy(&std::fs::read(&path).unwrap());
+            // One that was there a moment ago may be in the store by now.
+            text += &String::from_utf8_lossy(&std::fs::read(&path).unwrap_or_default());
         }
     }
     text
