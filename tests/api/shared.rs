@@ -148,7 +148,8 @@ fn row_56_a_redis_that_dies_or_forgets_resets_nothing() {
     let served = replies.iter().filter(|reply| reply.status == 200).count();
     assert!(up.count() <= 12 && served >= 2, "{} calls at 6 cents, of 73.5", up.count());
     assert_eq!(replies.last().unwrap().code(), "budget_exceeded");
-    assert_eq!(ask(other.client()).code(), "budget_exceeded", "the other learns it from Redis");
+    // Its connection is a dead one: it may decide once by itself.
+    other.until("the other learns it from Redis", |other| ask(other.client()).code() == "budget_exceeded");
 }
 
 #[test]
