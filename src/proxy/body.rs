@@ -228,7 +228,8 @@ impl StreamBody {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if self.is_closing(cx) {
+        // One that is whole but for the counting has its last bytes at hand.
+        if !matches!(self.state, State::Counting(..)) && self.is_closing(cx) {
             return self.close();
         }
         let beat_at = (!self.beat.is_zero()).then(|| self.last_sent.plus(self.beat));
