@@ -3,8 +3,6 @@
 
 use bytes::Bytes;
 
-use super::scan::walk::next_special;
-
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Draft(Vec<u8>);
@@ -76,21 +74,23 @@ impl Draft {
     pub(in crate::dialect) fn text(&mut self, text: &str) -> &mut Self {
         self.comma();
         self.0.push(b'"');
-        let (bytes, mut from) = (text.as_bytes(), 0);
-        loop {
-            let at = next_special(bytes, from);
+        let bytes = text.as_bytes();
+        let mut from = 0;
+        for (at, byte) in bytes.iter().enumerate() {
+            let escaped: &[u8] = match byte {
+                b'"' => b"\\\"",
+                b'\\' => b"\\\\",
+                b'\n' => b"\\n",
+                b'\r' => b"\\r",
+                b'\t' => b"\\t",
+                0..=0x1f => &hex(*byte),
+                _ => continue,
+            };
             self.0.extend_from_slice(&bytes[from..at]);
-            let Some(byte) = bytes.get(at) else { break };
-            match byte {
-                b'"' => self.0.extend_from_slice(b"\\\""),
-                b'\\' => self.0.extend_from_slice(b"\\\\"),
-                b'\n' => self.0.extend_from_slice(b"\\n"),
-                b'\r' => self.0.extend_from_slice(b"\\r"),
-                b'\t' => self.0.extend_from_slice(b"\\t"),
-                byte => self.0.extend_from_slice(&hex(*byte)),
-            }
+            self.0.extend_from_slice(escaped);
             from = at + 1;
         }
+        self.0.extend_from_slice(&bytes[from..]);
         self.0.push(b'"');
         self
     }

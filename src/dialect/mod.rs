@@ -6,7 +6,6 @@ mod begun;
 pub mod carry;
 pub mod chat;
 mod draft;
-pub mod echo;
 pub mod endpoint;
 mod escape;
 pub mod fault;

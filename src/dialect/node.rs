@@ -97,29 +97,13 @@ impl<'a> Node<'a> {
         if !self.is_object() {
             return None;
         }
-        Self::read(&mut Walk::new(self.0.as_bytes()), self.0)
-    }
-
-    /// A whole text's, in one pass; None where it isn't UTF-8 or no JSON object to its last byte.
-    pub(in crate::dialect) fn object(bytes: &'a [u8]) -> Option<Members<'a>> {
-        let text = std::str::from_utf8(bytes).ok()?;
-        let mut walk = Walk::new(bytes);
-        if walk.peek() != Some(b'{') {
-            return None;
-        }
-        let members = Self::read(&mut walk, text)?;
-        walk.end().ok()?;
-        Some(members)
-    }
-
-    /// The members of the object that a walk through `text` stands on.
-    fn read(walk: &mut Walk<'a>, text: &'a str) -> Option<Members<'a>> {
-        let mut members = Vec::with_capacity(8);
+        let mut walk = Walk::new(self.0.as_bytes());
+        let mut members = Vec::new();
         let mut more = walk.enter().ok()?;
         while more {
             let key = walk.key().ok()?;
-            let name = Self(&text[key.span()]).text().unwrap_or(Cow::Borrowed("?"));
-            let value = Self(&text[walk.skip().ok()?]);
+            let name = Self(&self.0[key.span()]).text().unwrap_or(Cow::Borrowed("?"));
+            let value = Self(&self.0[walk.skip().ok()?]);
             if !value.is_null() {
                 members.push((name, value));
             }

@@ -14,7 +14,6 @@ use super::client::Incoming;
 use super::failover::{Asked, Prepared};
 use super::worker::Worker;
 use crate::dialect::chat::Delta;
-use crate::dialect::echo::Echo;
 use crate::dialect::scan::{ErrorParts, answer};
 use crate::dialect::seam::{Misread, StreamReader, StreamWriter, Unfit, Written};
 use crate::dialect::{Usage, Wire};
@@ -175,15 +174,7 @@ impl Foreign {
         let mut parser = Parser::new(max_event);
         parser.push(first);
         let (reader, writer) = (self.target.seam().stream_reader(), self.caller.seam().stream_writer_to(&request.body, self.now));
-        Box::pin(Translated {
-            rest: Some(rest),
-            parser,
-            reader,
-            writer,
-            failed: None,
-            open: Some(self.choices),
-            echo: Echo::new(self.target, self.caller),
-        })
+        Box::pin(Translated { rest: Some(rest), parser, reader, writer, failed: None, open: Some(self.choices) })
     }
 }
 
@@ -199,7 +190,6 @@ struct Translated {
     /// How many answers haven't told why they ended: with none, only the terminal event is missing, which some leave out. None
     /// once it is whole.
     open: Option<u32>,
-    echo: Echo,
 }
 
 impl Translated {
@@ -235,10 +225,6 @@ impl Translated {
             return out.extend_from_slice(&frame.raw);
         }
         let Some(data) = &frame.data else { return };
-        if frame.complete && self.echo.again(data, out) {
-            return;
-        }
-        let start = out.len();
         let (writer, open) = (&mut self.writer, &mut self.open);
         let read = self.reader.read(data, &mut |delta: Delta<'_>| {
             match delta {
@@ -250,7 +236,6 @@ impl Translated {
             }
             writer.write(&delta, out);
         });
-        self.echo.learn(data, &out[start..]);
         if read.is_err() && frame.complete {
             // Whoever reads this counts what is no event.
             out.extend_from_slice(b"data: ");
