@@ -113,7 +113,8 @@ export function dialog(title, content, buttons = []) {
   box.addEventListener("close", () => box.remove());
   document.body.append(box);
   box.showModal();
-  return { element: box, close: () => box.close() };
+  // Gone at once: the event of its end comes later.
+  return { element: box, close: () => { box.close(); box.remove(); } };
 }
 
 /** Asks before something that matters; true where it is to be done. */

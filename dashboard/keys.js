@@ -84,7 +84,9 @@ function form(title, word, key, send) {
 
 /** Shows a key: the only time. */
 function showOnce(made, why) {
-  const secret = h("input", { readonly: true, class: "mono", value: made.key, "aria-label": "The key", onfocus: () => secret.select() });
+  const secret = h("input", { readonly: true, class: "mono", "aria-label": "The key", onfocus: () => secret.select() });
+  // No attribute: it would stand in the page's text.
+  secret.value = made.key;
   const told = h("span", { class: "muted", role: "status" });
   const copy = h("button", { class: "primary", onclick: async () => {
     try {

@@ -1,4 +1,4 @@
-//! Sends spans to an OpenTelemetry collector, in batches, by OTLP over HTTP (https://opentelemetry.io/docs/specs/otlp/). On a
+//! Sends spans to an OpenTelemetry collector, in batches, by OTLP over HTTP (<https://opentelemetry.io/docs/specs/otlp/>). On a
 //! thread that no request is on; whatever becomes of it, requests don't notice.
 
 use std::rc::Rc;

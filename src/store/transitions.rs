@@ -32,6 +32,9 @@ impl Moves {
     /// Those of some moves, the oldest of which come first, that are asked for; the newest first.
     pub fn of(&self, moves: Vec<Transition>) -> Vec<Transition> {
         let (before, since, until) = self.bounds();
+        // As the store would have them: of what is told at once, the ids say which comes first.
+        let mut moves = moves;
+        moves.sort_by(|one, other| one.id.cmp(&other.id));
         let asked = |moved: &Transition| {
             moved.id < before && moved.id < until && moved.id >= since && self.provider.as_deref().is_none_or(|one| one == &*moved.provider)
         };

@@ -212,6 +212,7 @@ fn what_it_says_is_what_is_answered() {
         ("usage?by=key", "usage"),
         ("usage?by=nothing", "usage"),
         ("requests?limit=5", "requests"),
+        ("attempts?limit=5", "attempts"),
         ("transitions", "transitions"),
         ("route?model=m", "route"),
     ] {

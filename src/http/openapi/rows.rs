@@ -40,6 +40,17 @@ const LIVE: &[(u16, &str)] = &[(503, "Live")];
 const MODEL: &[(&str, &str)] = &[("model", "A public name")];
 const PAGED: &[(&str, &str)] =
     &[("limit", "How many, 50 unless told"), ("before", "The id that `next` gave"), ("provider", "Of this provider alone")];
+const LEDGER: &[(&str, &str)] = &[
+    ("limit", "How many: 50 unless told, and all where they come as lines"),
+    ("before", "The id that `next` gave"),
+    ("since", "7d, or a date"),
+    ("until", "A date"),
+    ("model", "Of this public name alone"),
+    ("key", "Of this caller's key alone"),
+    ("provider", "Of this provider alone"),
+    ("status", "Of this status alone"),
+    ("format", "csv or jsonl: as lines"),
+];
 
 pub(super) const ROWS: &[Row] = &[
     // callers
@@ -112,10 +123,16 @@ pub(super) const ROWS: &[Row] = &[
         ..operated("post", "/admin/keys/{id}/rotate", "Gives it a new secret", Got::Json("NewKey"))
     },
     Row {
-        query: &[("by", "model, key, provider, tag or day"), ("since", "7d, or a date"), ("until", "A date")],
+        query: &[
+            ("by", "model, key, provider, tag or day"),
+            ("every", "hour or day: step by step besides"),
+            ("since", "7d, or a date"),
+            ("until", "A date"),
+        ],
         ..operated("get", "/admin/usage", "What was used", Got::Json("Usage"))
     },
-    Row { query: PAGED, ..operated("get", "/admin/requests", "Requests, newest first", Got::Json("Requests")) },
+    Row { query: LEDGER, ..operated("get", "/admin/requests", "Requests, newest first", Got::Json("Requests")) },
+    Row { query: LEDGER, ..operated("get", "/admin/attempts", "Their attempts, as lines", Got::Text("application/x-ndjson")) },
     Row { query: PAGED, ..operated("get", "/admin/transitions", "Moves of breakers, newest first", Got::Json("Transitions")) },
     operated("get", "/admin/events", "What happens, as it does", Got::Events),
     Row { query: MODEL, ..operated("get", "/admin/route", "Where a request for any model would go", Got::Json("Route")) },

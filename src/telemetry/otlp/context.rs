@@ -1,4 +1,4 @@
-//! A request's place in a trace that others began: W3C's `traceparent` (https://www.w3.org/TR/trace-context/), read strictly, as
+//! A request's place in a trace that others began: W3C's `traceparent` (<https://www.w3.org/TR/trace-context/>), read strictly, as
 //! it comes from callers, and written.
 
 /// Whoever asked, as its header says.
