@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::openai::frame::Seen;
-use super::{Usage, Wire, anthropic, gemini, openai};
+use super::{Usage, Wire, anthropic, gemini, openai, responses};
 
 /// See the module's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Begun {
     Anthropic(anthropic::stitch::Begun),
     /// generateContent.
     Gemini(gemini::stitch::Begun),
+    /// Responses.
+    Responses(responses::stitch::Begun),
 }
 
 impl Default for Begun {
@@ -27,10 +29,10 @@ impl Begun {
     /// Nothing yet.
     pub fn new(wire: Wire) -> Self {
         match wire {
-            // Of Responses nothing is kept: they aren't gone on with.
-            Wire::OpenAi | Wire::Responses => Self::OpenAi(openai::stitch::Begun::default()),
+            Wire::OpenAi => Self::OpenAi(openai::stitch::Begun::default()),
             Wire::Anthropic => Self::Anthropic(anthropic::stitch::Begun::default()),
             Wire::Gemini => Self::Gemini(gemini::stitch::Begun::default()),
+            Wire::Responses => Self::Responses(responses::stitch::Begun::default()),
         }
     }
 
@@ -40,6 +42,32 @@ impl Begun {
             Self::OpenAi(begun) => begun.note(data, seen),
             Self::Anthropic(begun) => begun.note(data),
             Self::Gemini(begun) => begun.note(data, seen),
+            Self::Responses(begun) => begun.note(data, seen),
+        }
+    }
+
+    /// Somebody else is about to go on; `said` are the words so far. False where that can't be.
+    pub fn go_on(&mut self, said: &str) -> bool {
+        match self {
+            Self::OpenAi(_) | Self::Anthropic(_) | Self::Gemini(_) => true,
+            Self::Responses(begun) => begun.go_on(said),
+        }
+    }
+
+    /// The number of the next event, of a dialect that numbers them.
+    pub fn number(&self) -> Option<u64> {
+        match self {
+            Self::OpenAi(_) | Self::Anthropic(_) | Self::Gemini(_) => None,
+            Self::Responses(begun) => Some(begun.number()),
+        }
+    }
+
+    /// The events that end it, where this data ends the answer that went on and isn't this one's. `used`: by all who had a
+    /// part in it.
+    pub fn ending(&mut self, data: &[u8], used: &Usage) -> Option<Bytes> {
+        match self {
+            Self::OpenAi(_) | Self::Anthropic(_) | Self::Gemini(_) => None,
+            Self::Responses(begun) => begun.ending(data, used),
         }
     }
 
@@ -49,6 +77,7 @@ impl Begun {
             Self::OpenAi(begun) => begun.words(text),
             Self::Anthropic(begun) => begun.words(text),
             Self::Gemini(begun) => begun.words(text),
+            Self::Responses(begun) => begun.words(text),
         }
     }
 
@@ -59,6 +88,7 @@ impl Begun {
             Self::OpenAi(begun) => begun.stitched(data, text),
             Self::Anthropic(begun) => begun.stitched(data, text, used),
             Self::Gemini(begun) => begun.stitched(data, seen, text, used),
+            Self::Responses(begun) => begun.stitched(data, text),
         }
     }
 
@@ -66,7 +96,7 @@ impl Begun {
     pub fn usage(&self, object: &str) -> Option<Bytes> {
         match self {
             Self::OpenAi(begun) => Some(begun.usage(object)),
-            Self::Anthropic(_) | Self::Gemini(_) => None,
+            Self::Anthropic(_) | Self::Gemini(_) | Self::Responses(_) => None,
         }
     }
 
@@ -74,7 +104,7 @@ impl Begun {
     pub fn mark(&self, text: &str, numbered: bool) -> Bytes {
         match self {
             // Where events have an `id`, a blank line of its own would be taken for one.
-            Self::OpenAi(_) => format!(": {text}{}", if numbered { "\n" } else { "\n\n" }).into(),
+            Self::OpenAi(_) | Self::Responses(_) => format!(": {text}{}", if numbered { "\n" } else { "\n\n" }).into(),
             Self::Anthropic(_) | Self::Gemini(_) => Bytes::new(),
         }
     }

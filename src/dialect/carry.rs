@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::Wire;
+use super::{Wire, responses};
 use super::scan::members::Members;
 use super::scan::walk::{Fault, Walk};
 use super::scan::{Edit, Scan, edits, quoted, spliced};
@@ -42,9 +42,12 @@ pub struct Carried<'a> {
     pub usage: bool,
 }
 
-/// The body to send; `scan` must be this body's. None where the way isn't open: there is no text to go on from, or the
-/// conversation already ends with words of the assistant's.
+/// The body to send; `scan` must be this body's. None where the way isn't open: there is no text to go on from, the
+/// conversation already ends with words of the assistant's, or the answer is to be kept by who gives it.
 pub fn carried(body: &Bytes, scan: &Scan, carried: &Carried<'_>) -> Option<Bytes> {
+    if carried.wire == Wire::Responses && responses::is_to_be_kept(body) {
+        return None;
+    }
     let mut edits = edits(scan, carried.model, carried.usage);
     if carried.way != Way::Splice {
         let messages = scan.messages.clone()?;

@@ -505,9 +505,7 @@ impl<'a> Attempt<'a> {
     /// What is said is kept only where somebody else could go on with it.
     fn tale(&self) -> Option<Box<Tale>> {
         let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
-        // Of Responses an item that is open can't be gone on with.
-        let joins = self.request.asked == Asked::Chat && self.request.wire != Wire::Responses;
-        let kept = self.request.recovery && joins && others.any(|(.., target)| target.goes_on);
+        let kept = self.request.recovery && self.request.asked == Asked::Chat && others.any(|(.., target)| target.goes_on);
         kept.then(|| Box::new(Tale::new(&self.request.scan, self.request.wire)))
     }
 

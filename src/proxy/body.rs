@@ -66,6 +66,8 @@ pub struct StreamBody {
     first_waits: bool,
     /// Events with an `id` went out before it broke.
     numbered: bool,
+    /// The number of the event that tells so, of a dialect that numbers them.
+    number: u64,
     flowing: bool,
     closing: Pin<Box<OwnedNotified>>,
     /// Whom the end of the grace wakes.
@@ -137,6 +139,7 @@ impl StreamBody {
             watch: Watch::new(clock),
             first_waits: false,
             numbered: false,
+            number: 0,
             flowing: false,
             closing,
             wakes: None,
@@ -282,7 +285,7 @@ impl StreamBody {
 
     /// The number of the next event, of a dialect that numbers them.
     fn number(&self) -> u64 {
-        if let State::Live(live) = &self.state { live.events() } else { 0 }
+        if let State::Live(live) = &self.state { live.events() } else { self.number }
     }
 
     fn is_numbered(&self) -> bool {
@@ -335,7 +338,7 @@ impl StreamBody {
     fn mend(&mut self) -> bool {
         self.note_usage();
         let State::Live(live) = &mut self.state else { return false };
-        self.numbered = live.numbered();
+        (self.numbered, self.number) = (live.numbered(), live.events());
         let Some(broke) = live.broke() else { return false };
         let (Some(ground), Some(record)) = (self.ground.take(), self.record.take()) else { return false };
         self.state = State::Mending(mend(Rc::clone(&self.worker), *ground, broke, record));
@@ -345,7 +348,7 @@ impl StreamBody {
     /// Nobody goes on: the caller is told of what broke first.
     fn broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
-        let event = (self.broken_event)(&message, timeout, self.number());
+        let event = (self.broken_event)(&message, timeout, self.number);
         let kind = if timeout { "upstream_timeout" } else { "stream_interrupted" };
         self.finish(Wrong { kind, text: &message }, Some(event), cx)
     }

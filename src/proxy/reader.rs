@@ -137,7 +137,7 @@ impl Reader {
 
     /// How many events came: the number of the next, where they are numbered from 0.
     pub(super) fn events(&self) -> u64 {
-        self.events
+        self.how.tale.as_ref().and_then(|tale| tale.begun.number()).unwrap_or(self.events)
     }
 
     /// Takes what may go out.
@@ -265,7 +265,10 @@ impl Reader {
             Input::Idle => self.pass(input, &seen, event, None, codes),
             Input::Content { .. } => self.pass(input, &seen, event, words.as_deref(), codes),
             Input::Terminal => match self.last_words(codes) {
-                Progress::More => self.step(input, event, Some(&data), codes),
+                Progress::More => {
+                    let event = self.ending(&data, codes).unwrap_or(event);
+                    self.step(input, event, Some(&data), codes)
+                }
                 other => other,
             },
             // Of Responses the error stands within the response that it ended.
@@ -332,6 +335,14 @@ impl Reader {
             }
             None => Progress::More,
         }
+    }
+
+    /// Of a later leg: what ends the answer, where the leg's own end doesn't. Nothing may have been left to say.
+    fn ending(&mut self, data: &[u8], codes: &BTreeMap<String, String>) -> Option<Bytes> {
+        let (Some(stitch), Some(tale)) = (&mut self.how.stitch, &mut self.how.tale) else { return None };
+        let event = stitch.ending(data, &mut tale.begun, &self.how.tally.total().0)?;
+        self.step(Input::Content { spoke: 0, finished: 0 }, Bytes::new(), None, codes);
+        Some(event)
     }
 
     /// An event that may go out, unless it belongs to a tool call that isn't whole.

@@ -21,7 +21,7 @@ use super::worker::Worker;
 use crate::access::least_tokens;
 use crate::actors::Pick;
 use crate::dialect::carry::{Carried, carried};
-use crate::dialect::{Counter, Tally};
+use crate::dialect::{Counter, Tally, Wire};
 use crate::health::{Outcome, Pass};
 use crate::routing::{Choice, Failed, Onward, Taken};
 use crate::stream::{Seam, Way};
@@ -201,6 +201,10 @@ impl Mender {
             opened = Some((Way::Splice, self.asked(taken, half(Way::Splice)).await?));
         }
         let (way, (body, foreign)) = opened?;
+        let mut tale = self.broke.tale.clone();
+        if !tale.begun.go_on(said) {
+            return None;
+        }
         let mut tally = self.broke.tally.clone();
         tally.next(request.scan.prompt_tokens() + if way == Way::Splice { 0 } else { tokens }, self.broke.cost);
         let (from, to, at) = (self.broke.taken.target.name(), taken.target.name(), said.chars().count());
@@ -210,9 +214,9 @@ impl Mender {
             foreign,
             path: path.filter(|_| Some(way) == preferred),
             way,
-            tale: self.broke.tale.clone(),
             tally,
-            mark: self.broke.tale.begun.mark(&mark, self.broke.tale.numbered),
+            mark: tale.begun.mark(&mark, tale.numbered),
+            tale,
         })
     }
 
@@ -222,7 +226,8 @@ impl Mender {
         match Foreign::at(&self.worker, request, &taken.target, Some(half)).await.ok()? {
             Some(foreign) => Some((foreign.body.clone(), Some(foreign))),
             None => {
-                let usage = self.worker.upstream(taken.target.provider.place).is_some_and(|upstream| upstream.tells_usage());
+                let upstream = self.worker.upstream(taken.target.provider.place);
+                let usage = request.wire == Wire::OpenAi && upstream.is_some_and(|upstream| upstream.tells_usage());
                 let (wire, model, Half { way, said, tokens }) = (request.wire, request.upstream_model(&taken.target), half);
                 let carried = carried(&request.body, &request.scan, &Carried { wire, model, way, said, tokens, usage })?;
                 Some((carried, None))

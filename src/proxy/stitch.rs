@@ -69,6 +69,12 @@ impl Stitch {
             }
         }
     }
+
+    /// The events that end the answer, where what ends this leg isn't its end.
+    pub(super) fn ending(&mut self, data: &[u8], begun: &mut Begun, used: &Usage) -> Option<Bytes> {
+        let event = begun.ending(data, used)?;
+        Some([self.mark.take().unwrap_or_default(), event].concat().into())
+    }
 }
 
 fn said(heard: Heard, text: Option<&str>) -> String {

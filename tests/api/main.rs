@@ -47,6 +47,7 @@ mod prices;
 mod probes;
 mod process;
 mod recovery;
+mod recovery_responses;
 mod reload;
 mod responses;
 mod resume;

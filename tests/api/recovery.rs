@@ -15,7 +15,7 @@ use super::support::{Reply, TestApp, Upstream, chat_bytes, chunk, read_until, st
 const WAYS: [&str; 5] = ["prefill", "prefix", "vllm", "quote", "splice"];
 
 /// Breakers that never open, as the first target dies all the time here; and a short clock for its stalls.
-const PATIENT: &str = "[breaker]\nconsecutive_failures = 100000\nfailure_ratio = 1.0\nminimum_requests = 100000\n";
+pub(super) const PATIENT: &str = "[breaker]\nconsecutive_failures = 100000\nfailure_ratio = 1.0\nminimum_requests = 100000\n";
 
 fn first(upstream: &Upstream) -> String {
     provider_at("p", &upstream.url(), "timeouts = { idle = \"250ms\", first_token = \"2s\" }")
@@ -70,7 +70,7 @@ fn recoveries(app: &TestApp, way: &str, result: &str) -> f64 {
 }
 
 /// Runs the cases on a few threads, as stalls take their time.
-fn all<T: Send + Sync>(cases: Vec<T>, run: impl Fn(&T) + Sync) {
+pub(super) fn all<T: Send + Sync>(cases: Vec<T>, run: impl Fn(&T) + Sync) {
     let queue = Mutex::new(cases.iter());
     std::thread::scope(|scope| {
         for _ in 0..16 {

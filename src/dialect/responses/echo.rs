@@ -3,6 +3,7 @@
 
 use crate::dialect::draft::Draft;
 use crate::dialect::node::{Members, Node};
+use crate::dialect::scan::quoted;
 
 /// The repeated members, each with what stands there where the request has none.
 /// <https://platform.openai.com/docs/api-reference/responses/object>
@@ -25,7 +26,7 @@ const MEMBERS: &[(&str, &str)] = &[
 ];
 
 /// See the module's text: members, without the object around them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Echo(String);
 
 impl Default for Echo {
@@ -43,9 +44,23 @@ impl Echo {
     fn from(mut request: Members<'_>) -> Self {
         let mut text = String::from(r#""background":false,"previous_response_id":null,"service_tier":"default","store":false"#);
         for (name, usual) in MEMBERS {
-            // An event's data has one line, and line ends stand only between tokens.
-            let value = request.take(name).map_or((*usual).to_owned(), |node| node.raw().replace(['\r', '\n'], " "));
+            let value = request.take(name).map_or((*usual).to_owned(), one_line);
             text.push_str(&format!(",\"{name}\":{value}"));
+        }
+        Self(text)
+    }
+
+    /// Of a response that was begun by its vendor and is gone on with here: what it says of itself. It is not kept there under its
+    /// id as its caller has it.
+    pub(super) fn begun(mut response: Members<'_>) -> Self {
+        let mut text = String::from(r#""store":false"#);
+        response.take("store");
+        for (name, usual) in [("background", "false"), ("previous_response_id", "null")].iter().chain(MEMBERS) {
+            let value = response.take(name).map_or((*usual).to_owned(), one_line);
+            text.push_str(&format!(",\"{name}\":{value}"));
+        }
+        for (name, node) in response.rest() {
+            text.push_str(&format!(",{}:{}", quoted(&name), one_line(node)));
         }
         Self(text)
     }
@@ -54,4 +69,9 @@ impl Echo {
     pub(super) fn write(&self, d: &mut Draft) {
         d.raw(&self.0);
     }
+}
+
+/// An event's data has one line, and line ends stand only between tokens.
+pub(super) fn one_line(node: Node<'_>) -> String {
+    node.raw().replace(['\r', '\n'], " ")
 }

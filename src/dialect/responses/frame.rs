@@ -33,7 +33,9 @@ pub fn classify(data: &[u8]) -> Seen {
             let error = m.take("error").map(|node| span(data, node));
             Seen { error, ..of(Kind::Error) }
         }
-        "response.output_item.added" => begun(m),
+        "response.output_item.added" => item(m, true),
+        // What isn't words or a thought is told whole once more.
+        "response.output_item.done" => item(m, false),
         "response.output_text.delta" => said(&mut m).map_or_else(Seen::default, |node| Seen { text: Some(span(data, node)), ..content() }),
         "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
             said(&mut m).map_or_else(Seen::default, |_| Seen { reasoning: true, ..content() })
@@ -43,7 +45,7 @@ pub fn classify(data: &[u8]) -> Seen {
         }
         // Refusals, sound, code: whatever is said piece by piece. What is said at the end of each was said before.
         other if other.ends_with(".delta") => said(&mut m).map_or_else(Seen::default, |_| content()),
-        _ => of(Kind::Empty),
+        other => Seen { tool_call: is_of_a_call(other), ..of(Kind::Empty) },
     }
 }
 
@@ -52,11 +54,17 @@ fn content() -> Seen {
 }
 
 /// An item that begins says something where it is a call, of the caller's tools or of the vendor's.
-fn begun(mut m: Members<'_>) -> Seen {
+fn item(mut m: Members<'_>, begins: bool) -> Seen {
     match m.object("item").and_then(|mut item| item.text("type")).as_deref() {
         Some("message" | "reasoning") | None => Seen::default(),
-        Some(_) => Seen { tool_call: true, ..content() },
+        Some(_) => Seen { tool_call: true, ..if begins { content() } else { Seen::default() } },
     }
+}
+
+/// Whether an event tells how a call stands, of the caller's tools or of the vendor's: `response.function_call_arguments.done`,
+/// `response.web_search_call.searching`, `response.mcp_list_tools.completed`.
+fn is_of_a_call(kind: &str) -> bool {
+    kind.contains("_call") || kind.contains("mcp_")
 }
 
 fn said<'a>(m: &mut Members<'a>) -> Option<Node<'a>> {
@@ -88,6 +96,13 @@ mod tests {
         }
         for item in ["function_call", "web_search_call"] {
             assert!(kind(json!({"type": "response.output_item.added", "item": {"type": item}})).tool_call, "{item}");
+        }
+        for told in ["response.function_call_arguments.done", "response.web_search_call.searching", "response.mcp_list_tools.completed"] {
+            assert!(kind(json!({"type": told})).tool_call && !kind(json!({"type": told})).commits(), "{told}");
+        }
+        for (item, call) in [("message", false), ("reasoning", false), ("function_call", true)] {
+            let done = kind(json!({"type": "response.output_item.done", "item": {"type": item}}));
+            assert!(done.tool_call == call && !done.commits(), "{item}");
         }
         let data = json!({"type": "response.output_text.delta", "delta": "he\"y"}).to_string();
         let word = classify(data.as_bytes());

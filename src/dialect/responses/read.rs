@@ -22,6 +22,16 @@ const KEPT: &[(&str, &str)] = &[
     ("background", "`background`: it keeps no responses"),
 ];
 
+/// Whether a request asks in so many words for an answer that its vendor keeps: half of one can't be, wherever the rest comes from.
+pub fn is_to_be_kept(body: &[u8]) -> bool {
+    let m = Node::whole(body).and_then(Node::members);
+    let asks = |mut m: Members<'_>| {
+        let truth = |node: Option<Node<'_>>| node.and_then(Node::truth) == Some(true);
+        truth(m.take("store")) || truth(m.take("background")) || m.take("conversation").is_some()
+    };
+    m.is_some_and(asks)
+}
+
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
     let mut m = Node::whole(body).and_then(Node::members).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
     let mut request = Request { model: m.text("model").unwrap_or_default(), ..Request::default() };

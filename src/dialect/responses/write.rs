@@ -12,7 +12,7 @@ use crate::dialect::seam::{Unfit, Written};
 use crate::dialect::{Usage, Wire};
 
 /// A response's head: who, when, which.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) id: String,
     pub(super) model: String,

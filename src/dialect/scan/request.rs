@@ -158,6 +158,8 @@ impl Reader<'_> {
                 self.scan.logprobs = !matches!(self.walk.peek(), Some(b'n' | b'f'));
                 self.pass()
             }
+            // Of Responses.
+            b"include" if self.any => self.include(),
             b"audio" => {
                 self.scan.audio_out = self.walk.peek() != Some(b'n');
                 self.pass()
@@ -297,6 +299,19 @@ impl Reader<'_> {
             b"format" if reader.walk.peek() == Some(b'{') => reader.response_format(),
             _ => reader.pass(),
         })
+    }
+
+    fn include(&mut self) -> Result<(), Refusal> {
+        if self.walk.peek() != Some(b'[') {
+            return self.pass();
+        }
+        let mut more = self.walk.enter()?;
+        while more {
+            let value = self.walk.skip()?;
+            self.scan.logprobs |= self.walk.raw(value) == br#""message.output_text.logprobs""#;
+            more = self.walk.more()?;
+        }
+        Ok(())
     }
 
     fn messages(&mut self) -> Result<(), Refusal> {

@@ -12,6 +12,7 @@ pub mod names;
 pub mod postgres;
 mod process;
 mod redis;
+pub mod responses;
 pub mod tls;
 mod upstream;
 mod wire;
