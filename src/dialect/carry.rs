@@ -7,10 +7,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Wire, responses};
 use super::scan::members::Members;
 use super::scan::walk::{Fault, Walk};
 use super::scan::{Edit, Scan, edits, quoted, spliced};
+use super::{Wire, responses};
 use crate::stream::Way;
 
 /// Before and after the text that a user's message quotes.

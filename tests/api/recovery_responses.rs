@@ -90,7 +90,11 @@ fn at_every_word_whatever_death_whoever_goes_on_the_caller_has_one_response_of_a
         let first = if *at > 0 { "first" } else { "second" };
         assert!(response["model"] == first && response["id"] == format!("resp_{first}"), "{about}: {response}");
         // What only the first vendor says of its response goes along.
-        assert_eq!(response["x_own"].is_string(), response["id"] == "resp_first" && model.starts_with("r-") || model.ends_with("-r") && *at == 0, "{about}");
+        assert_eq!(
+            response["x_own"].is_string(),
+            response["id"] == "resp_first" && model.starts_with("r-") || model.ends_with("-r") && *at == 0,
+            "{about}"
+        );
     });
     settled(&house.app);
 }
@@ -98,7 +102,8 @@ fn at_every_word_whatever_death_whoever_goes_on_the_caller_has_one_response_of_a
 #[test]
 fn with_nobody_behind_it_every_death_is_an_error_and_never_an_end() {
     let r = mortal();
-    let app = TestApp::start(&format!("{PATIENT}{}[models.m]\ntargets = [{{ provider = \"r\", model = \"up\" }}]\n", provider("r", &r, QUICK)));
+    let app =
+        TestApp::start(&format!("{PATIENT}{}[models.m]\ntargets = [{{ provider = \"r\", model = \"up\" }}]\n", provider("r", &r, QUICK)));
     let cases = (1..=60).flat_map(|at| Death::ALL.map(|death| (death, at))).collect();
     all(cases, |(death, at)| {
         let reply = ask(&app, &dying("m", *death, *at));
@@ -207,7 +212,8 @@ fn calling(name: &'static str, dies: bool) -> Upstream {
 fn a_call_that_is_held_is_repeated_whole() {
     let (first, second) = (calling("first", true), calling("second", false));
     let rows = [provider("a", &first, QUICK), provider("b", &second, QUICK), chain("m", ("a", "up"), ("b", "up"))].concat();
-    let body = json!({"model": "m", "stream": true, "input": "Hi", "tools": [{"type": "function", "name": "f", "parameters": {}}]}).to_string();
+    let body =
+        json!({"model": "m", "stream": true, "input": "Hi", "tools": [{"type": "function", "name": "f", "parameters": {}}]}).to_string();
     let app = TestApp::start(&format!("{PATIENT}[stream]\nhold_tools = true\n{rows}"));
     let reply = ask(&app, &body);
     let (items, response) = followed(&events(&reply));

@@ -317,8 +317,7 @@ mod tests {
         json!({"type": "response.completed", "response": {"id": "other", "status": "completed", "output": []}}).to_string()
     }
 
-    const USED: Usage =
-        Usage { input: 9, output: 4, cached: 0, cache_write: 0, audio_input: 0, reasoning: 0, audio_output: 0 };
+    const USED: Usage = Usage { input: 9, output: 4, cached: 0, cache_write: 0, audio_input: 0, reasoning: 0, audio_output: 0 };
 
     #[test]
     fn words_go_on_in_the_open_message_and_the_end_is_the_firsts() {
@@ -404,8 +403,7 @@ mod tests {
     fn an_end_that_is_incomplete_stays_so() {
         let mut begun = begun(&[added(), word("So")]);
         assert!(begun.go_on("So"));
-        let end =
-            json!({"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}});
+        let end = json!({"type": "response.incomplete", "response": {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}});
         let end = events(&begun.ending(end.to_string().as_bytes(), &USED).unwrap());
         let last = end.last().unwrap();
         assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.incomplete"), &json!("incomplete")));
