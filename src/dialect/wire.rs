@@ -55,6 +55,23 @@ impl Wire {
         }
     }
 
+    /// The same for a stream whose events have an `id`: there OpenAI's SDK for Python takes any blank line for an event, and
+    /// breaks on its lack of data.
+    pub fn heartbeat_of_numbered(self) -> &'static [u8] {
+        match self {
+            Wire::OpenAi | Wire::Responses => b": stagedoor is waiting\n",
+            Wire::Anthropic | Wire::Gemini => self.heartbeat(),
+        }
+    }
+
+    /// Whether its clients take an event's `id`. Google's take a line that isn't data for a wrong one.
+    pub fn takes_ids(self) -> bool {
+        match self {
+            Wire::OpenAi | Wire::Anthropic | Wire::Responses => true,
+            Wire::Gemini => false,
+        }
+    }
+
     /// What one event of a stream is.
     pub fn classify(self, data: &[u8]) -> Seen {
         match self {

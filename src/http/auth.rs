@@ -266,6 +266,15 @@ fn spoken(request: &HttpRequest) -> Wire {
         _ if path.starts_with("beta/") => Wire::Gemini,
         // What is asked of a model by its path is Google's alone.
         _ if path.starts_with("/models/") && request.method() == Method::POST => Wire::Gemini,
+        // A stream is one of any dialect: only the key's header tells whose client comes back to it.
+        _ if path.starts_with("/streams/") => {
+            let headers = request.headers();
+            match headers.contains_key(header::AUTHORIZATION) {
+                false if headers.contains_key(&X_API_KEY) => Wire::Anthropic,
+                false if headers.contains_key(&X_GOOG_API_KEY) => Wire::Gemini,
+                _ => Wire::OpenAi,
+            }
+        }
         // The list of models stands at the same path as OpenAI's: only the key's header tells whose SDK asks.
         _ if path == "/models" || path.starts_with("/models/") => {
             let headers = request.headers();

@@ -13,7 +13,7 @@ use crate::access::{Broke, Kind};
 use crate::base::Dollars;
 use crate::dialect::scan::{Refusal, answer, error_parts};
 use crate::dialect::{self, anthropic, gemini, responses};
-use crate::proxy::{Fault, Turned, Twice, Unreadable};
+use crate::proxy::{Fault, Turned, Twice, Unreadable, UnreadableEvent};
 use crate::store::Failed;
 
 /// Of what a caller sent, an error repeats this many characters at most.
@@ -520,14 +520,25 @@ pub(super) fn broken_event(message: &str, timeout: bool, _number: u64) -> Bytes 
     Error::broken(message, timeout).event()
 }
 
-/// A reader of a stream can't go on.
-pub(super) fn unreadable_event(why: Unreadable) -> Bytes {
-    Error::unreadable(why, "").event()
+/// How a dialect's stream says that a reader of it can't go on.
+pub(super) fn unreadable_event(wire: dialect::Wire) -> UnreadableEvent {
+    match wire {
+        dialect::Wire::OpenAi => |why, _| Error::unreadable(why, "").event(),
+        dialect::Wire::Anthropic => |why, _| anthropic_event(&Error::unreadable(why, "")),
+        dialect::Wire::Gemini => |why, _| gemini_event(&Error::unreadable(why, "")),
+        dialect::Wire::Responses => |why, number| responses_event(&Error::unreadable(why, ""), number),
+    }
 }
 
-/// A stream was ended by its caller, on another connection.
-pub(super) fn stopped_event() -> Bytes {
-    Error::new(499, REQUEST, "stream_stopped", "This stream was stopped by DELETE /v1/streams.").event()
+/// A stream was ended by its caller, on another connection, behind so many events.
+pub(super) fn stopped_event(wire: dialect::Wire, events: u64) -> Bytes {
+    let error = Error::new(499, REQUEST, "stream_stopped", "This stream was stopped by DELETE /v1/streams.");
+    match wire {
+        dialect::Wire::OpenAi => error.event(),
+        dialect::Wire::Anthropic => anthropic_event(&error),
+        dialect::Wire::Gemini => gemini_event(&error),
+        dialect::Wire::Responses => responses_event(&error, events),
+    }
 }
 
 fn dollars(nanos: u64) -> Dollars {

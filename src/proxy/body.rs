@@ -21,12 +21,7 @@ use super::recovery::{Ground, Mended, Mending, mend};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
-
-/// A comment that every SSE client passes over.
-pub(super) const HEARTBEAT: &[u8] = b": stagedoor is waiting\n\n";
-/// The same for a stream whose events have an `id`: there OpenAI's SDK for Python takes any blank line for an event, and breaks
-/// on its lack of data.
-pub(super) const HEARTBEAT_OF_NUMBERED: &[u8] = b": stagedoor is waiting\n";
+use crate::dialect::Wire;
 
 /// A request that is still on its way through the chain.
 pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
@@ -58,8 +53,8 @@ pub struct StreamBody {
     /// Collects it, where it is to be kept.
     tap: Option<Box<Tap>>,
     beat: Duration,
-    /// What a heartbeat is in the caller's dialect.
-    beats: &'static [u8],
+    /// The caller's dialect, which says what a heartbeat is.
+    wire: Wire,
     last_sent: Moment,
     watch: Watch,
     /// The first piece was handed over, and nothing since: see [`StreamBody::next`].
@@ -121,7 +116,7 @@ impl StreamBody {
     ) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
-        let beats = request.wire.heartbeat();
+        let wire = request.wire;
         let (beat, last_sent) = (worker.edition.settings.server.heartbeat, clock.now());
         let tap = request.cache.as_ref().map(Tap::new);
         Self {
@@ -134,7 +129,7 @@ impl StreamBody {
             prompt: None,
             tap,
             beat,
-            beats,
+            wire,
             last_sent,
             watch: Watch::new(clock),
             first_waits: false,
@@ -279,7 +274,7 @@ impl StreamBody {
     }
 
     fn heartbeat(&mut self) -> Poll<Option<Bytes>> {
-        let heartbeat = if self.is_numbered() { HEARTBEAT_OF_NUMBERED } else { self.beats };
+        let heartbeat = if self.is_numbered() { self.wire.heartbeat_of_numbered() } else { self.wire.heartbeat() };
         self.sent(Bytes::from_static(heartbeat))
     }
 

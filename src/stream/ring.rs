@@ -1,8 +1,9 @@
 //! A stream's events as they went out, numbered, for whoever comes back to it: the newest of them, as many as fit.
 //!
 //! Every event with data gets an `id:` of the stream's own, from 1 on without a gap, in place of one that it came with: a
-//! caller tells by it how far it got. A comment goes with the event behind it. What no longer fits is gone, oldest first, and
-//! whoever asks for it is told so; the newest event is always there, however large.
+//! caller tells by it how far it got. Where its clients take nothing but data, they count for themselves. A comment goes with the
+//! event behind it. What no longer fits is gone, oldest first, and whoever asks for it is told so; the newest event is always
+//! there, however large.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -26,6 +27,8 @@ pub struct Ring {
     first: u64,
     size: usize,
     comments: Vec<u8>,
+    /// Whether events get their `id`.
+    numbered: bool,
 }
 
 /// What there is behind an event.
@@ -42,11 +45,16 @@ pub enum Behind {
 impl Default for Ring {
     fn default() -> Self {
         // What comes has been read once, under a limit.
-        Self { parser: Parser::new(usize::MAX), events: VecDeque::new(), first: 1, size: 0, comments: Vec::new() }
+        Self { parser: Parser::new(usize::MAX), events: VecDeque::new(), first: 1, size: 0, comments: Vec::new(), numbered: true }
     }
 }
 
 impl Ring {
+    /// One whose events go as they are: they are counted by their reader, and so numbered all the same.
+    pub fn unnumbered() -> Self {
+        Self { numbered: false, ..Self::default() }
+    }
+
     /// Takes bytes of the stream; of the events that it then has, the newest are kept that fit into `most` bytes.
     pub fn write(&mut self, piece: Bytes, most: usize) {
         self.parser.push(piece);
@@ -102,8 +110,10 @@ impl Ring {
         let mut event = BytesMut::with_capacity(self.comments.len() + raw.len() + 26);
         event.extend_from_slice(&self.comments);
         self.comments.clear();
-        // Writing to memory doesn't fail.
-        let _ = writeln!(event, "id: {}", self.last() + 1);
+        if self.numbered {
+            // Writing to memory doesn't fail.
+            let _ = writeln!(event, "id: {}", self.last() + 1);
+        }
         match frame.id {
             Some(_) => lines(raw).filter(|line| !is_id(line)).for_each(|line| event.extend_from_slice(line)),
             None => event.extend_from_slice(raw),

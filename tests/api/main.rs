@@ -51,6 +51,7 @@ mod recovery_responses;
 mod reload;
 mod responses;
 mod resume;
+mod resume_dialects;
 mod retries;
 mod route;
 mod shared;

@@ -14,7 +14,7 @@ const PATIENT: &str =
     "[retry]\nsame_target = 0\n[breaker]\nconsecutive_failures = 100000\nfailure_ratio = 1.0\nminimum_requests = 100000\n";
 
 /// The events of a stream of Anthropic's, each as its name says.
-fn events(reply: &Reply) -> Vec<Value> {
+pub(super) fn events(reply: &Reply) -> Vec<Value> {
     let text = reply.text();
     let event = |event: &str| {
         let (name, data) = event.strip_prefix("event: ").unwrap_or_else(|| panic!("{event}")).split_once("\ndata: ").unwrap();
@@ -26,7 +26,7 @@ fn events(reply: &Reply) -> Vec<Value> {
 }
 
 /// Reads a message as Anthropic's SDKs do: its blocks, its stop reason and its tokens; what they would break on fails.
-fn message(events: &[Value]) -> (Vec<Value>, Value, Value) {
+pub(super) fn message(events: &[Value]) -> (Vec<Value>, Value, Value) {
     assert_eq!(events.first().unwrap()["type"], "message_start");
     assert_eq!(events.last().unwrap()["type"], "message_stop");
     let (mut blocks, mut open, mut end) = (Vec::<Value>::new(), false, Value::Null);

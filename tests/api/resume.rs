@@ -11,15 +11,15 @@ use super::support::continuing::{Death, dying, end, finish, mortal, onward, says
 use super::support::faults::{provider_at, reset, settled};
 use super::support::names::Gate;
 use super::support::{
-    Client, Process, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, Waiting, chat_bytes, chunk, event, read_rest, read_until, status,
-    stream_body, unchunked,
+    Client, Process, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, Waiting, chat_bytes, chunk, event, post_bytes, read_rest,
+    read_until, status, stream_body, unchunked,
 };
 
 /// From the caller's word to the upstream's end.
 const LET_GO: Duration = Duration::from_millis(100);
 /// The same, on a machine that may have much else to do; a window is longer.
 const SOON: Duration = Duration::from_secs(2);
-const RESUME: (&str, &str) = ("x-stagedoor-resume", "2m");
+pub(super) const RESUME: (&str, &str) = ("x-stagedoor-resume", "2m");
 
 fn one(upstream: &Upstream, more: &str) -> String {
     format!("{more}\n{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n", upstream.provider("p"))
@@ -41,7 +41,7 @@ fn speaker(pace: u64) -> Upstream {
 }
 
 /// A reader's connection, event by event.
-struct Reading {
+pub(super) struct Reading {
     stream: TcpStream,
     got: Vec<u8>,
     taken: usize,
@@ -53,13 +53,18 @@ impl Reading {
     }
 
     fn begun(app: &TestApp, headers: &[(&str, &str)], body: &str) -> Self {
+        Self::asked(app, "/v1/chat/completions", headers, body)
+    }
+
+    /// Of an answer at any path.
+    pub(super) fn asked(app: &TestApp, path: &str, headers: &[(&str, &str)], body: &str) -> Self {
         let mut stream = app.client().connect();
-        stream.write_all(&chat_bytes(headers, body)).unwrap();
+        stream.write_all(&post_bytes(path, headers, body)).unwrap();
         Self::new(stream)
     }
 
     /// Back behind an event.
-    fn resumed(client: Client, id: &str, after: u64) -> Self {
+    pub(super) fn resumed(client: Client, id: &str, after: u64) -> Self {
         let mut stream = client.connect();
         let head = format!("GET /v1/streams/{id} HTTP/1.1\r\nhost: localhost\r\nlast-event-id: {after}\r\n\r\n");
         stream.write_all(head.as_bytes()).unwrap();
@@ -67,7 +72,7 @@ impl Reading {
     }
 
     /// The next event with all its bytes; None at the stream's end.
-    fn event(&mut self) -> Option<String> {
+    pub(super) fn event(&mut self) -> Option<String> {
         let mut buffer = [0; 4096];
         loop {
             if let Some(end) = self.got.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -89,7 +94,7 @@ impl Reading {
         }
     }
 
-    fn header(&self, name: &str) -> String {
+    pub(super) fn header(&self, name: &str) -> String {
         let head = String::from_utf8_lossy(&self.got).into_owned();
         let line = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(&format!("{name}: ")).map(str::to_owned));
         line.unwrap_or_else(|| panic!("no {name} in {head}"))
@@ -100,21 +105,26 @@ fn id_of(event: &str) -> u64 {
     event.lines().find_map(|line| line.strip_prefix("id: ")?.parse().ok()).unwrap_or_else(|| panic!("no id in {event}"))
 }
 
-fn back(app: &TestApp, id: &str, headers: &[(&str, &str)]) -> Reply {
+pub(super) fn back(app: &TestApp, id: &str, headers: &[(&str, &str)]) -> Reply {
     app.client().call("GET", &format!("/v1/streams/{id}"), headers, "")
 }
 
-fn requests(app: &TestApp, status: u16) -> f64 {
+pub(super) fn requests(app: &TestApp, status: u16) -> f64 {
     app.metric(&format!("stagedoor_requests_total{{model=\"m\",status=\"{status}\",stream=\"true\"}}"))
 }
 
-fn tokens(app: &TestApp, model: &str, kind: &str) -> f64 {
+pub(super) fn tokens(app: &TestApp, model: &str, kind: &str) -> f64 {
     app.metric(&format!("stagedoor_tokens_total{{model=\"{model}\",kind=\"{kind}\"}}"))
 }
 
 /// Leaves after each event, fifty times, in one way and another; gives all events and the stream's id.
 fn killed_fifty_times(app: &TestApp, body: &str) -> (Vec<String>, String) {
-    let mut reading = Reading::begun(app, &[RESUME], body);
+    killed_fifty_times_at(app, "/v1/chat/completions", body)
+}
+
+/// The same of an answer at any path.
+pub(super) fn killed_fifty_times_at(app: &TestApp, path: &str, body: &str) -> (Vec<String>, String) {
+    let mut reading = Reading::asked(app, path, &[RESUME], body);
     let mut events = vec![reading.event().unwrap()];
     let id = reading.header("x-request-id");
     for kill in 1..=50u64 {
@@ -212,7 +222,7 @@ fn readers_at_once_see_the_same_bytes() {
     assert_eq!((requests(&app, 200), tokens(&app, "m", "output"), upstream.count()), (1.0, 60.0, 1));
 }
 
-const KEYS: &str = "[auth]\nkeys = [{ name = \"app\", key = { value = \"a-key-of-some-length-0001\" } }, { name = \"other\", key = { value = \"a-key-of-some-length-0002\" } }]";
+pub(super) const KEYS: &str = "[auth]\nkeys = [{ name = \"app\", key = { value = \"a-key-of-some-length-0001\" } }, { name = \"other\", key = { value = \"a-key-of-some-length-0002\" } }]";
 
 #[test]
 fn another_key_and_an_unknown_id_are_404() {

@@ -142,7 +142,7 @@ async fn lead_it(worker: &Rc<Worker>, prepared: Prepared, record: Record, lead: 
     if prepared.scan.stream {
         let standing = record.standing();
         let running = chat::running(worker, &prepared, record);
-        let opening = lead_stream(worker, prepared, running, lead, chat::wire());
+        let opening = lead_stream(worker, prepared, running, lead, chat::wire(dialect::Wire::OpenAi));
         let body = Following::new(Rc::clone(worker), seat, None, fault_event);
         return match until(worker, beat_at(worker), opening).await {
             Some(Ok(Ok(told))) => event_stream(body, |headers| *headers = told),

@@ -21,7 +21,7 @@ use super::super::error::{
     Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, gemini_broken_event, gemini_fault_event,
     responses_broken_event, responses_fault_event, unreadable_event,
 };
-use super::super::respond::{Standings, describe, identify, identify_in, limits};
+use super::super::respond::{Standings, describe, identify_in, limits};
 use super::cached;
 use super::find;
 use super::reading::{Read, read, tokens};
@@ -124,9 +124,7 @@ async fn prepare(
     if scan.stream {
         record.place = Some(place(worker, true)?);
     }
-    // Coming back to a stream is told by OpenAI's events alone.
-    let may_resume = scan.stream && wire == dialect::Wire::OpenAi;
-    let resume = if may_resume { resume(worker, request, &chain.streaming)? } else { None };
+    let resume = if scan.stream { resume(worker, request, &chain.streaming)? } else { None };
     let headers = passing(request.headers());
     let (cache, once) = if asked.is_kept() {
         let cache = cached::spot(worker, request, record, &chain, (&body, &scan), wire)?;
@@ -298,9 +296,10 @@ pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: 
     })
 }
 
-/// What a stream's calls know of answers.
-pub(super) fn wire() -> Wire {
-    Wire { head: stream_head, fault: fault_event, broken: broken_event, unreadable: unreadable_event }
+/// What a stream's calls know of answers in a dialect.
+pub(super) fn wire(spoken: dialect::Wire) -> Wire {
+    let (fault, broken) = events(spoken);
+    Wire { head: stream_head, fault, broken, unreadable: unreadable_event(spoken) }
 }
 
 async fn stream(worker: &Rc<Worker>, prepared: Prepared, record: Record) -> HttpResponse {
@@ -352,15 +351,15 @@ async fn resumable(
     standing: Standings,
 ) -> HttpResponse {
     let (id, spoken) = (Arc::clone(&prepared.id), prepared.wire);
-    let (opening, replay) = begin(worker, prepared, owner, window, running, wire());
+    let (opening, replay) = begin(worker, prepared, owner, window, running, wire(spoken));
     match until(worker, beat_at(worker), opening).await {
         Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
         Some(Ok(Err((result, record)))) => no_stream(result, record, spoken),
         // Its pump is gone: on another connection the caller has stopped it, or it died.
-        Some(Err(_)) if replay.is_closed() => event_stream(replay, |headers| identify(headers, &id)),
-        Some(Err(_)) => Error::crashed().response(&id),
+        Some(Err(_)) if replay.is_closed() => event_stream(replay, |headers| identify_in(spoken, headers, &id)),
+        Some(Err(_)) => Error::crashed().response_in(spoken, &id),
         None => event_stream(replay.beating(), |headers| {
-            identify(headers, &id);
+            identify_in(spoken, headers, &id);
             limits(headers, standing);
         }),
     }

@@ -23,7 +23,7 @@ pub(in crate::http) async fn read(caller: Caller, request: HttpRequest, id: web:
             // Whoever reads goes by the id of the request whose answer it is.
             event_stream(replay, |headers| identify(headers, &id))
         }
-        Err(error) => error.response(&caller.visitor.id),
+        Err(error) => error.response_in(caller.visitor.wire, &caller.visitor.id),
     }
 }
 
@@ -32,7 +32,8 @@ fn replay(caller: &Caller, request: &HttpRequest, id: &str) -> Result<Replay, Er
     let kept = worker.gateway.shelf.find(&owner(caller.principal.key()), id).ok_or_else(|| Error::stream_not_found(id))?;
     let after = last_event_id(request.headers().get(&LAST_EVENT_ID))?;
     let place = place(worker, true)?;
-    Replay::new(Rc::clone(worker), kept, after, unreadable_event, place).map_err(|unreadable| Error::unreadable(unreadable, id))
+    let event = unreadable_event(kept.wire());
+    Replay::new(Rc::clone(worker), kept, after, event, place).map_err(|unreadable| Error::unreadable(unreadable, id))
 }
 
 /// The last event that the caller had; 0: none.
@@ -47,9 +48,10 @@ fn last_event_id(header: Option<&HeaderValue>) -> Result<u64, Error> {
 
 pub(in crate::http) async fn stop(caller: Caller, id: web::Path<String>) -> HttpResponse {
     let Some(kept) = caller.visitor.worker.gateway.shelf.find(&owner(caller.principal.key()), &id) else {
-        return Error::stream_not_found(&id).response(&caller.visitor.id);
+        return Error::stream_not_found(&id).response_in(caller.visitor.wire, &caller.visitor.id);
     };
-    kept.stop(stopped_event());
+    let wire = kept.wire();
+    kept.stop(|events| stopped_event(wire, events));
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
     identify(response.headers_mut(), &caller.visitor.id);
     response

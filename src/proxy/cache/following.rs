@@ -9,13 +9,14 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use super::super::body::{FaultEvent, HEARTBEAT};
+use super::super::body::FaultEvent;
 use super::super::fault::Fault;
 use super::super::record::Record;
 use super::super::watch::Watch;
 use super::super::worker::Worker;
 use super::flight::Seat;
 use crate::base::Moment;
+use crate::dialect::Wire;
 
 /// See the module's text.
 pub struct Following {
@@ -85,7 +86,7 @@ impl Following {
             },
             Poll::Pending if self.beat.is_zero() => Poll::Pending,
             Poll::Pending => match self.watch.poll(self.last_sent.plus(self.beat), cx) {
-                Poll::Ready(()) => self.sent(Bytes::from_static(HEARTBEAT)),
+                Poll::Ready(()) => self.sent(Bytes::from_static(Wire::OpenAi.heartbeat())),
                 Poll::Pending => Poll::Pending,
             },
         }

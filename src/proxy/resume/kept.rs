@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::pump::{Alone, Pump, Stop};
 use super::shelf::{Owner, Shelf};
 use crate::base::Moment;
+use crate::dialect::Wire;
 use crate::stream::{Behind, Ring};
 
 /// The seat of the caller who began the stream.
@@ -27,6 +28,8 @@ pub(super) struct Terms {
     pub(super) window: Duration,
     /// What is kept of it, in bytes.
     pub(super) buffer: usize,
+    /// Its caller's dialect.
+    pub(super) wire: Wire,
 }
 
 /// See the module's text.
@@ -73,7 +76,8 @@ pub enum Unreadable {
 impl Kept {
     /// Of a stream that begins, with its first reader's seat taken.
     pub(super) fn new(terms: Terms, shelf: Arc<Shelf>, pump: Addr<Pump>) -> Self {
-        let state = State { seats: vec![Seat { number: FIRST, waker: None }], ..State::default() };
+        let ring = if terms.wire.takes_ids() { Ring::default() } else { Ring::unnumbered() };
+        let state = State { ring, seats: vec![Seat { number: FIRST, waker: None }], ..State::default() };
         Self { terms, shelf, pump, state: Mutex::new(state) }
     }
 
@@ -84,6 +88,11 @@ impl Kept {
     /// Its request's id.
     pub fn id(&self) -> &str {
         &self.terms.id
+    }
+
+    /// The dialect of its events.
+    pub fn wire(&self) -> Wire {
+        self.terms.wire
     }
 
     /// How long it stays with no reader.
@@ -100,11 +109,11 @@ impl Kept {
         self.shelf.make_room();
     }
 
-    /// Nothing more comes but these last words. Only the first end counts.
-    pub(super) fn end(self: &Arc<Self>, last: impl FnOnce() -> Option<Bytes>) {
+    /// Nothing more comes but these last words behind so many events. Only the first end counts.
+    pub(super) fn end(self: &Arc<Self>, last: impl FnOnce(u64) -> Option<Bytes>) {
         let mut first = false;
         self.change(|state| {
-            if let Some(last) = last() {
+            if let Some(last) = last(state.ring.last()) {
                 state.ring.write(last, self.terms.buffer);
             }
             state.ring.finish();
@@ -115,9 +124,9 @@ impl Kept {
         }
     }
 
-    /// Ends it for good and lets its upstream go; its readers are told so by `event`.
-    pub fn stop(self: &Arc<Self>, event: Bytes) {
-        self.end(|| Some(event));
+    /// Ends it for good and lets its upstream go; its readers are told so by `event`, behind so many others.
+    pub fn stop(self: &Arc<Self>, event: impl FnOnce(u64) -> Bytes) {
+        self.end(|events| Some(event(events)));
         self.lock().closed = true;
         self.shelf.forget(self);
         self.pump.do_send(Stop);

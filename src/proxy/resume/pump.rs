@@ -78,7 +78,8 @@ pub fn begin(
 ) -> (Opening, Replay) {
     let (tell, opening) = oneshot::channel();
     let shelf = Arc::clone(&worker.gateway.shelf);
-    let terms = Terms { owner, id: Arc::clone(&request.id), window, buffer: request.chain.streaming.resume_buffer };
+    let (buffer, spoken) = (request.chain.streaming.resume_buffer, request.wire);
+    let terms = Terms { owner, id: Arc::clone(&request.id), window, buffer, wire: spoken };
     let actor = Context::new();
     let kept = Arc::new(Kept::new(terms, Arc::clone(&shelf), actor.address()));
     shelf.put(&kept);
@@ -102,7 +103,7 @@ async fn read_on(worker: Rc<Worker>, request: Rc<Prepared>, mut running: Running
             StreamBody::live(worker, request, stream, record, events)
         }
         Some((result, record)) => {
-            kept.end(|| result.as_ref().err().map(wire.fault));
+            kept.end(|_| result.as_ref().err().map(wire.fault));
             let _ = tell.send(Err((result, record)));
             return false;
         }
@@ -117,7 +118,7 @@ async fn read_on(worker: Rc<Worker>, request: Rc<Prepared>, mut running: Running
         // An upstream that never pauses would fill the buffer before any reader had its turn.
         tokio::task::yield_now().await;
     }
-    kept.end(|| None);
+    kept.end(|_| None);
     true
 }
 
@@ -164,6 +165,6 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.shelf.forget(&self.kept);
         // Only a pump that died has readers yet: they are told, rather than left waiting.
-        self.kept.end(|| Some((self.broken)("the gateway failed on this stream", false, 0)));
+        self.kept.end(|events| Some((self.broken)("the gateway failed on this stream", false, events)));
     }
 }

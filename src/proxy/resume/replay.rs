@@ -10,14 +10,13 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use super::super::body::HEARTBEAT_OF_NUMBERED;
 use super::super::watch::Watch;
 use super::super::worker::{Place, Worker};
 use super::kept::{FIRST, Kept, Unreadable};
 use crate::base::Moment;
 
-/// How it looks on the wire that a reader can't go on: the error event.
-pub type UnreadableEvent = fn(Unreadable) -> Bytes;
+/// How it looks on the wire that a reader can't go on who has so many events: the error event.
+pub type UnreadableEvent = fn(Unreadable, u64) -> Bytes;
 
 /// See the module's text.
 pub struct Replay {
@@ -86,12 +85,12 @@ impl Replay {
             }
             Poll::Ready(Some(Err(unreadable))) => {
                 self.over = true;
-                Poll::Ready(Some((self.event)(unreadable)))
+                Poll::Ready(Some((self.event)(unreadable, self.after)))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if self.beat.is_zero() => Poll::Pending,
             Poll::Pending => match self.watch.poll(self.last_sent.plus(self.beat), cx) {
-                Poll::Ready(()) => self.sent(Bytes::from_static(HEARTBEAT_OF_NUMBERED)),
+                Poll::Ready(()) => self.sent(Bytes::from_static(self.kept.wire().heartbeat_of_numbered())),
                 Poll::Pending => Poll::Pending,
             },
         }

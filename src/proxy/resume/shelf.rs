@@ -118,11 +118,12 @@ mod tests {
     use super::super::kept::{Terms, Unreadable};
     use super::super::pump::Pump;
     use super::*;
+    use crate::dialect::Wire;
 
     const BUFFER: usize = 1 << 20;
 
     fn kept(shelf: &Arc<Shelf>, owner: &str, id: &str) -> Arc<Kept> {
-        let terms = Terms { owner: Some(owner.into()), id: id.into(), window: Duration::from_secs(1), buffer: BUFFER };
+        let terms = Terms { owner: Some(owner.into()), id: id.into(), window: Duration::from_secs(1), buffer: BUFFER, wire: Wire::OpenAi };
         let kept = Arc::new(Kept::new(terms, Arc::clone(shelf), Context::<Pump>::new().address()));
         shelf.put(&kept);
         kept
@@ -154,7 +155,7 @@ mod tests {
         let all: Vec<_> = (0..5).map(|number| kept(&shelf, "a", &number.to_string())).collect();
         for ended in &all[..2] {
             write(ended, 256 << 10);
-            ended.end(|| None);
+            ended.end(|_| None);
         }
         write(&all[2], 256 << 10);
         assert!(all.iter().all(|kept| kept.join(0).is_ok()));

@@ -33,6 +33,17 @@ fn events_are_numbered_from_one_whatever_their_line_ends() {
 }
 
 #[test]
+fn without_an_id_they_are_numbered_all_the_same() {
+    let mut ring = Ring::unnumbered();
+    ring.write(Bytes::from_static(b"data: a\n\ndata: b\r\n\r\n"), PLENTY);
+    assert_eq!(
+        (rest(&ring, 0), rest(&ring, 1)),
+        (vec!["data: a\n\n".into(), "data: b\r\n\r\n".into()], vec!["data: b\r\n\r\n".to_owned()])
+    );
+    assert_eq!((ring.last(), ring.behind(2)), (2, Behind::Nothing));
+}
+
+#[test]
 fn an_id_that_an_event_came_with_gives_way() {
     let came = ring(&["id: 77\r\ndata: a\r\nid\r\nidle: 1\r\n\r\n", "id: 5\n\n", "data: b\nid:x\n\n"]);
     assert_eq!(rest(&came, 0), ["id: 1\ndata: a\r\nidle: 1\r\n\r\n", "id: 2\ndata: b\n\n"]);

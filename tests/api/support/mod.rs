@@ -22,4 +22,4 @@ pub use client::{Client, Reply, chat_body, stream_body, unchunked};
 pub use process::{Finished, Process};
 pub use redis::Redis;
 pub use upstream::{Call, STREAM_END, STREAM_HEAD, Upstream, answer, chunk, event, plain, status, stream};
-pub use wire::{Leaving, Waiting, chat_bytes, read_rest, read_until};
+pub use wire::{Leaving, Waiting, chat_bytes, post_bytes, read_rest, read_until};

@@ -85,9 +85,14 @@ impl Script {
         self.event("completed", json!({"response": response}));
     }
 
+    /// The chunks so far.
+    pub fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
+    }
+
     /// Sends what there is.
     pub fn send(&mut self, stream: &mut TcpStream) {
-        let _ = stream.write_all(format!("{STREAM_HEAD}{}", std::mem::take(&mut self.out)).as_bytes());
+        let _ = stream.write_all(format!("{STREAM_HEAD}{}", self.take()).as_bytes());
     }
 }
 

@@ -13,8 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The bytes of a POST with a JSON body to the chat path.
 pub fn chat_bytes(headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    post_bytes("/v1/chat/completions", headers, body)
+}
+
+/// The same to any path.
+pub fn post_bytes(path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let fixed = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let fixed = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n");
     format!("{fixed}{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
