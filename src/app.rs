@@ -20,7 +20,7 @@ use crate::actors::{Archive, Board, Cast, Gauges, Keeper, News, Reloader, Routes
 use crate::base::{Moment, Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::http::{self, Plane};
-use crate::proxy::{self, Desk, Gateway, Names, Press, Reach, SystemNames, Transport, Unusable, acceptable};
+use crate::proxy::{self, Desk, Gateway, Names, Present, Press, Reach, SystemNames, Transport, Unusable, acceptable, roll_call};
 use crate::rehearsal::Script;
 use crate::settings::{Bound, Keep, Settings, Source};
 use crate::store::Failed;
@@ -229,8 +229,21 @@ impl Stopper {
 /// # Errors
 /// Where a provider's settings can't be used.
 pub fn dry_run(settings: &Settings) -> Result<(), Unusable> {
+    transports(settings).map(drop)
+}
+
+fn transports(settings: &Settings) -> Result<Vec<Transport>, Unusable> {
     let Parts { names, script, .. } = Parts::default();
-    Transport::all(settings, &Reach { names, script, clock: Clock::start() }, |_| None).map(drop)
+    Transport::all(settings, &Reach { names, script, clock: Clock::start() }, |_| None)
+}
+
+/// Asks each provider for its models, once with each of its keys.
+///
+/// # Errors
+/// Where the settings can't be turned into requests.
+pub fn call_roll(settings: &Settings) -> Result<Vec<Present>, Unusable> {
+    let transports = transports(settings)?;
+    actix_rt::System::new().block_on(roll_call(settings, &transports))
 }
 
 fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {

@@ -1,10 +1,11 @@
-//! The command line: `stagedoor [serve] | check | demo | sim | route | keys | usage | prices | tune`. Exit codes: 0 good, 1 a
+//! The command line: `stagedoor [serve] | init | check | demo | sim | route | keys | usage | prices | tune`. Exit codes: 0 good, 1 a
 //! finding, 2 wrong use, 3 can't run.
 
 #![expect(clippy::print_stdout, reason = "this is what writes to the terminal")]
 
 mod check;
 mod demo;
+mod init;
 mod keys;
 mod prices;
 mod route;
@@ -49,12 +50,10 @@ struct SettingsFile {
 enum Verb {
     /// Serve (the default)
     Serve,
+    /// Write a settings file to begin with: settings/default.toml, or FILE
+    Init,
     /// Check the settings as `serve` would read them, and say everything that is wrong
-    Check {
-        /// One JSON document in place of text
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Options),
     /// Run the gateway over three simulated providers, one of which fails and heals, and show who serves
     Demo(demo::Options),
     /// Serve a simulated OpenAI-style upstream, with scripted latency and faults
@@ -79,7 +78,8 @@ pub fn main() -> ExitCode {
     let file = line.settings.file;
     match line.verb.unwrap_or(Verb::Serve) {
         Verb::Serve => serve::run(file),
-        Verb::Check { json } => check::run(file, json),
+        Verb::Init => init::run(file),
+        Verb::Check(options) => check::run(file, &options),
         Verb::Demo(options) => demo::run(&options),
         Verb::Sim(options) => sim::run(&options),
         Verb::Route(options) => route::run(file, &options),

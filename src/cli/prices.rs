@@ -13,12 +13,14 @@ pub(super) enum Verb {
     /// Check FILE and put it in the place of settings/prices.json; a running gateway reads it at once
     Update {
         /// A table in the form of genai-prices' data, version 2 (new_data/v2/data.json of its repository)
-        file: PathBuf,
+        // Not `file`: that is what `--settings` is known by to clap.
+        #[arg(value_name = "FILE")]
+        table: PathBuf,
     },
 }
 
 pub(super) fn run(verb: &Verb) -> ExitCode {
-    let Verb::Update { file } = verb;
+    let Verb::Update { table: file } = verb;
     match update_prices(file, Path::new(".")) {
         Ok(table) => {
             let (vendors, models) = table.size();

@@ -95,6 +95,13 @@ impl Error {
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 
+    /// The operator's key is asked for, and this isn't it.
+    pub(super) fn not_the_admin_key() -> Self {
+        let message =
+            "The admin key is needed here, not a caller's: send it as `Authorization: Bearer KEY`; the settings name it under admin.key.";
+        Self::new(401, REQUEST, "invalid_api_key", message)
+    }
+
     /// Wrong keys come from its address faster than they are looked at. A right one would be served, so a repeat mends nothing.
     pub(super) fn too_many_wrong_keys(wait: Duration) -> Self {
         let message = "Too many wrong keys, or none, come from this address: this one isn't known here either. A right key is served.";
@@ -155,11 +162,11 @@ impl Error {
     }
 
     pub(super) fn not_json_type() -> Self {
-        Self::new(415, REQUEST, "unsupported_media_type", "Send the body as `content-type: application/json`.")
+        Self::new(415, PERMISSION, "unsupported_media_type", "Send the body as `content-type: application/json`.")
     }
 
     pub(super) fn not_a_form() -> Self {
-        Self::new(415, REQUEST, "unsupported_media_type", "Send the body as a form, `content-type: multipart/form-data; boundary=...`.")
+        Self::new(415, PERMISSION, "unsupported_media_type", "Send the body as a form, `content-type: multipart/form-data; boundary=...`.")
     }
 
     pub(super) fn form_of_a_page() -> Self {
@@ -204,7 +211,7 @@ impl Error {
     pub(super) fn model_not_found(model: &str, close: &[&str]) -> Self {
         let hint = match close {
             [] => "GET /v1/models lists what there is.".to_owned(),
-            names => format!("Close to it: {}. GET /v1/models lists all.", names.join(", ")),
+            names => format!("The closest: {}. GET /v1/models lists all.", names.join(", ")),
         };
         Self::new(404, REQUEST, "model_not_found", format!("There is no model {} here. {hint}", echo(model)))
     }

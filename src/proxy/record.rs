@@ -23,6 +23,8 @@ use crate::telemetry::Cached;
 
 /// The status that stands for a caller who left (nginx's).
 pub(super) const LEFT: u16 = 499;
+/// Of a name that a caller chose, the route shows so many characters.
+const LONGEST_NAME: usize = 100;
 /// What is said of one.
 pub(super) const GONE: Wrong<'static> = Wrong { kind: "caller_left", text: "the caller left" };
 
@@ -269,6 +271,10 @@ impl Record {
             self.route.push(',');
         }
         self.route.extend(target);
+        if let Some(asked) = self.wildcard.as_deref().filter(|_| self.route.ends_with("/*")) {
+            self.route.pop();
+            self.route.extend(asked.chars().filter(|c| c.is_ascii_graphic() && *c != ',').take(LONGEST_NAME));
+        }
     }
 
     /// The gateway's own time so far, in microseconds.

@@ -23,9 +23,12 @@ use super::types::{Keep, NoteKind, Settings};
 const FOLDER: &str = "settings";
 /// The variable that names the profile.
 const PROFILE: &str = "STAGEDOOR_PROFILE";
+/// Where the first layer of settings lies, in the working folder.
+pub const DEFAULT_FILE: &str = "settings/default.toml";
+/// That layer as it is compiled in: what holds where there is no settings folder, and what `stagedoor init` writes.
+pub const DEFAULT_TEXT: &str = include_str!("../../settings/default.toml");
 /// The profiles that are compiled in, for a binary without its folder.
-const COMPILED_IN: &[(&str, &str)] =
-    &[("default", include_str!("../../settings/default.toml")), ("production", include_str!("../../settings/production.toml"))];
+const COMPILED_IN: &[(&str, &str)] = &[("default", DEFAULT_TEXT), ("production", include_str!("../../settings/production.toml"))];
 
 /// What settings are read from.
 #[derive(Clone, Default)]

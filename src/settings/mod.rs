@@ -34,7 +34,7 @@ mod url;
 
 pub use diff::Written;
 pub use files::Files;
-pub use load::{Bound, Reading, Source, Stored, load, read};
+pub use load::{Bound, DEFAULT_FILE, DEFAULT_TEXT, Reading, Source, Stored, load, read};
 pub use prices::{PRICES_FILE, PriceTable, update_prices};
 pub use problem::{Invalid, Problem};
 pub use types::*;

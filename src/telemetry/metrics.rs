@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use super::audience::Audience;
 use super::book::{Book, Seconds};
+use super::classic::classic;
 use super::histogram::Histogram;
 use super::intervals::Strand;
 pub use super::labels::UNKNOWN_MODEL;
@@ -258,5 +259,10 @@ impl Metrics {
     /// The scrape, in Prometheus' text form.
     pub fn scrape(&self) -> String {
         self.book.page()
+    }
+
+    /// The same in Prometheus' older form.
+    pub fn scrape_classic(&self) -> String {
+        classic(&self.book.page())
     }
 }

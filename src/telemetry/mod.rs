@@ -2,6 +2,7 @@
 
 mod audience;
 mod book;
+mod classic;
 mod fine;
 mod histogram;
 mod intervals;

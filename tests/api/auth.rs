@@ -95,12 +95,31 @@ fn open_mode_answers_a_loopback_name_only() {
 }
 
 #[test]
+fn an_unknown_model_is_answered_with_the_three_closest_that_the_key_may_use() {
+    let upstream = Upstream::answering(answer("hi"));
+    let names = ["gpt-4o", "gpt-4o-mini", "claude-sonnet", "gemini-flash", "zeta"];
+    let app = TestApp::start(&(keys("[\"gpt-*\", \"zeta\"]") + &models(&upstream, &names)));
+    let named = |key: &str, asked: &str| {
+        let message = chat(&app, key, asked).json()["error"]["message"].as_str().unwrap().to_owned();
+        names
+            .into_iter()
+            .filter(|name| message.contains(&format!(" {name},")) || message.contains(&format!(" {name}.")))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(named(TEAM, "nothing-like-it"), ["gpt-4o", "gpt-4o-mini", "zeta"]);
+    let close = named(APP, "gpt-4");
+    assert!(close.len() == 3 && close[..2] == ["gpt-4o", "gpt-4o-mini"], "{close:?}");
+    assert_eq!(upstream.count(), 0);
+}
+
+#[test]
 fn open_mode_takes_json_only() {
     let upstream = Upstream::answering(answer("hi"));
     let app = TestApp::start(&models(&upstream, &["m"]));
     for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""] {
         let reply = app.client().post("/v1/chat/completions", &[("content-type", kind)], &chat_body("m"));
         assert_eq!((reply.status, reply.code().as_str()), (415, "unsupported_media_type"), "{kind}");
+        assert_eq!(reply.json()["error"]["type"], "permission_error");
     }
     let none = app.client().call("POST", "/v1/chat/completions", &[], &chat_body("m"));
     assert_eq!(none.status, 415, "no type at all");

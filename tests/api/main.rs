@@ -8,6 +8,7 @@ mod actors;
 mod admin;
 mod auth;
 mod azure;
+mod beginnings;
 mod breaker;
 mod cache;
 mod canaries;

@@ -56,7 +56,9 @@ fn the_page_is_what_a_scraper_reads() {
     let upstream = Upstream::answering(answer("hi"));
     let app = alone(&upstream.provider("p"), SHORT);
     app.chat("m");
-    let reply = app.client().get("/metrics");
+    // As Prometheus asks.
+    let accept = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1";
+    let reply = app.client().call("GET", "/metrics", &[("accept", accept)], "");
     assert!(reply.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0"));
     let text = reply.text();
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -78,6 +80,36 @@ fn the_page_is_what_a_scraper_reads() {
         .map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
         .collect();
     assert!(buckets.len() > 5 && buckets.is_sorted() && *buckets.last().unwrap() == 1.0, "{buckets:?}");
+}
+
+#[test]
+fn a_scraper_that_asks_for_nothing_gets_the_form_that_all_read() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = alone(&upstream.provider("p"), SHORT);
+    app.chat("m");
+    for accept in [&[][..], &[("accept", "*/*")], &[("accept", "text/plain")]] {
+        let reply = app.client().call("GET", "/metrics", accept, "");
+        assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let text = reply.text();
+        let mut types = std::collections::BTreeMap::new();
+        for line in text.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+                types.insert(name.to_owned(), kind.to_owned());
+            } else if !line.starts_with("# HELP ") {
+                let family = line.split(['{', ' ']).next().unwrap();
+                let ends = ["_bucket", "_sum", "_count"].iter().find_map(|end| types.get(family.strip_suffix(end)?));
+                let typed = types.get(family).or(ends.filter(|kind| *kind == "histogram"));
+                assert!(typed.is_some(), "a sample of no family: {line}");
+            }
+        }
+        for (name, kind) in [
+            ("stagedoor_requests_total", "counter"),
+            ("stagedoor_breaker_state", "gauge"),
+            ("stagedoor_request_duration_seconds", "histogram"),
+        ] {
+            assert_eq!(types.get(name).map(String::as_str), Some(kind), "{name}");
+        }
+    }
 }
 
 #[test]

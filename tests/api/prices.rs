@@ -128,7 +128,9 @@ fn the_command_line_puts_a_table_in_place() {
     let update = |text: &str| {
         std::fs::write(folder.path().join("new.json"), text).unwrap();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_stagedoor"));
-        let done = command.args(["prices", "update", "new.json"]).env_clear().current_dir(folder.path()).output().unwrap();
+        // Every command takes --settings.
+        let done =
+            command.args(["prices", "update", "new.json", "--settings", "s.toml"]).env_clear().current_dir(folder.path()).output().unwrap();
         (done.status.code(), format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr)))
     };
     let (code, said) = update("[]");

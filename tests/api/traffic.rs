@@ -52,7 +52,9 @@ fn a_wildcard_row_serves_all_its_names_under_one_label() {
     let app = TestApp::start(&(provider_at("p", &upstream.url(), "") + row));
     for name in ["open/a", "open/b/c"] {
         let reply = app.chat(name);
-        assert_eq!((reply.status, reply.header("x-stagedoor-model")), (200, name.strip_prefix("open/")));
+        let asked = name.strip_prefix("open/").unwrap();
+        assert_eq!((reply.status, reply.header("x-stagedoor-model")), (200, Some(asked)));
+        assert_eq!(reply.header("x-stagedoor-route"), Some(&*format!("p/{asked}")));
     }
     let sent: Vec<_> = upstream.calls().iter().map(|call| call.json()["model"].as_str().unwrap().to_owned()).collect();
     assert_eq!(sent, ["a", "b/c"]);

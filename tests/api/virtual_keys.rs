@@ -38,6 +38,48 @@ fn status(app: &TestApp, key: &str) -> u16 {
 }
 
 #[test]
+fn null_lifts_what_a_key_was_held_to() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::administered(&settings(&upstream, "sqlite://data/s.db"));
+    let held = json!({"name": "team", "models": ["n"], "rpm": 1, "tpm": 5, "concurrency": 1, "budget": {"usd": 1.0, "window": "day"}, "expires": "1h"});
+    let (id, key) = create(&app, held);
+    assert_eq!(chat(&app.client(), &key, "m").status, 403);
+    let lifted = json!({"models": null, "rpm": null, "tpm": null, "concurrency": null, "budget": null, "expires": null});
+    let reply = admin(&app, "PATCH", &format!("/admin/keys/{id}"), lifted);
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let now = reply.json();
+    for (name, expected) in [
+        ("models", json!(["*"])),
+        ("rpm", json!(0)),
+        ("tpm", json!(0)),
+        ("concurrency", json!(0)),
+        ("budget", json!(null)),
+        ("expires", json!(null)),
+    ] {
+        assert_eq!(now[name], expected, "{name}");
+    }
+    for _ in 0..3 {
+        assert_eq!(chat(&app.client(), &key, "m").status, 200);
+    }
+    assert_eq!(
+        admin(&app, "PATCH", &format!("/admin/keys/{id}"), json!({"rpm": 7})).json()["models"],
+        json!(["*"]),
+        "what isn't named stays"
+    );
+}
+
+#[test]
+fn the_admin_plane_asks_for_its_own_key() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::administered(&settings(&upstream, "sqlite://data/s.db"));
+    let (_, key) = create(&app, json!({"name": "team"}));
+    let client = Client::new(app.admin_address.unwrap_or(app.address));
+    let reply = client.call("GET", "/admin/keys", &[("authorization", &format!("Bearer {key}"))], "");
+    assert_eq!((reply.status, reply.code().as_str()), (401, "invalid_api_key"));
+    assert!(reply.text().contains("admin key"), "{}", reply.text());
+}
+
+#[test]
 fn a_key_is_shown_once_used_at_once_and_revoked_at_once() {
     let upstream = Upstream::answering(answer("hi"));
     let app = TestApp::administered(&settings(&upstream, "sqlite://data/s.db"));

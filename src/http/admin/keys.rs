@@ -31,10 +31,14 @@ const OVERLAP: Duration = Duration::from_secs(86_400);
 #[serde(deny_unknown_fields)]
 struct Written {
     name: Option<String>,
-    models: Option<Vec<String>>,
-    rpm: Option<u64>,
-    tpm: Option<u64>,
-    concurrency: Option<u64>,
+    #[serde(default, deserialize_with = "told")]
+    models: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "told")]
+    rpm: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "told")]
+    tpm: Option<Option<u64>>,
+    #[serde(default, deserialize_with = "told")]
+    concurrency: Option<Option<u64>>,
     #[serde(default, deserialize_with = "told")]
     budget: Option<Option<WrittenBudget>>,
     #[serde(default, deserialize_with = "told")]
@@ -55,6 +59,11 @@ struct Rotation {
     overlap: Option<String>,
 }
 
+/// The allow-list that lets all models pass.
+fn everything() -> Vec<String> {
+    vec!["*".to_owned()]
+}
+
 /// What is there, be it null.
 fn told<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -65,13 +74,14 @@ impl Written {
         if self.name.as_deref().is_some_and(|name| name.trim().is_empty() || name.len() > 128 || name.chars().any(char::is_control)) {
             return Err(Error::bad_parameter("name", "name must have 1 to 128 characters, none of them a control character."));
         }
-        let patterns = self.models.iter().flatten();
-        if self.models.as_ref().is_some_and(|models| models.len() > 1_000)
-            || patterns.clone().any(|glob| glob.is_empty() || glob.len() > 256)
-        {
+        // Null is no limit, as when the key is made.
+        let [rpm, tpm, concurrency] = [self.rpm, self.tpm, self.concurrency].map(|limit| limit.map(Option::unwrap_or_default));
+        let models = self.models.map(|models| models.unwrap_or_else(everything));
+        let patterns = models.iter().flatten();
+        if models.as_ref().is_some_and(|models| models.len() > 1_000) || patterns.clone().any(|glob| glob.is_empty() || glob.len() > 256) {
             return Err(Error::bad_parameter("models", "models must be up to 1000 names or patterns of 1 to 256 characters."));
         }
-        for (name, limit) in [("rpm", self.rpm), ("tpm", self.tpm), ("concurrency", self.concurrency)] {
+        for (name, limit) in [("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency)] {
             if limit.is_some_and(|limit| limit > VirtualKey::MOST) {
                 return Err(Error::bad_parameter(name, format!("{name} must be at most {}.", VirtualKey::MOST)));
             }
@@ -84,8 +94,7 @@ impl Written {
             Some(Some(budget)) => Some(budget.read()?),
             other => other.map(|_| None),
         };
-        let Self { name, models, rpm, tpm, concurrency, .. } = self;
-        Ok(Terms { name, models, rpm, tpm, concurrency, budget, expires })
+        Ok(Terms { name: self.name, models, rpm, tpm, concurrency, budget, expires })
     }
 }
 
@@ -151,7 +160,7 @@ async fn made(gateway: &Gateway, written: Written) -> Result<Value, Error> {
     let key = VirtualKey {
         id: request_id(now, &mut seeded_rng()).into(),
         name: name.into(),
-        models: terms.models.unwrap_or_else(|| vec!["*".to_owned()]),
+        models: terms.models.unwrap_or_else(everything),
         rpm: terms.rpm.unwrap_or(0),
         tpm: terms.tpm.unwrap_or(0),
         concurrency: terms.concurrency.unwrap_or(0),

@@ -33,7 +33,7 @@ pub(super) fn find(worker: &Worker, principal: &Principal, model: &str) -> Resul
 fn closest<'a>(worker: &'a Worker, principal: &Principal, model: &str) -> Vec<&'a str> {
     let model: String = model.chars().take(100).collect();
     let names = worker.routes.served().map(|(name, _)| name).filter(|name| principal.may_use(name));
-    let mut scored: Vec<_> = names.map(|name| (strsim::jaro_winkler(&model, name), name)).filter(|(score, _)| *score > 0.6).collect();
+    let mut scored: Vec<_> = names.map(|name| (strsim::jaro_winkler(&model, name), name)).collect();
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
     scored.into_iter().take(SUGGESTIONS).map(|(_, name)| name).collect()
 }

@@ -101,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
     Row { also: HEALTH, ..row("get", "/health", "How each provider is", Got::Json("Health")) },
     row("get", "/health/live", "Whether the process runs", Got::Json("Live")),
     Row { also: LIVE, ..row("get", "/health/ready", "Whether it takes traffic that some target can serve", Got::Json("Live")) },
-    row("get", "/metrics", "For Prometheus", Got::Text("application/openmetrics-text")),
+    row("get", "/metrics", "For Prometheus", Got::Text("text/plain")),
     row("get", "/openapi.json", "This", Got::Json("OpenApi")),
     row("get", "/dashboard", "The dashboard", Got::Text("text/html")),
     Row { status: 308, ..row("get", "/dashboard/", "To the dashboard", Got::Nothing) },
