@@ -19,7 +19,7 @@ use crate::access::{Allowances, Strangers};
 use crate::actors::{Archive, Board, Cast, Gauges, Keeper, News, Reloader, Routes, Troupe};
 use crate::base::{Moment, Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
-use crate::http::{self, Plane};
+use crate::http::{self, Door, Plane};
 use crate::proxy::{self, Desk, Gateway, Names, Present, Press, Reach, SystemNames, Transport, Unusable, acceptable, roll_call};
 use crate::rehearsal::Script;
 use crate::settings::{Bound, Keep, Settings, Source};
@@ -395,9 +395,27 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
         WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
     let accepting = Arc::clone(gateway);
+    let door = server.tls.as_ref().map(|tls| Door {
+        gateway: Arc::clone(gateway),
+        config: tls.config(),
+        workers,
+        backlog: BACKLOG,
+        connections: acceptable(workers),
+        keep_alive: KEEP_ALIVE,
+        patience: server.header_timeout,
+        grace: server.shutdown_grace.as_secs().max(1),
+        prepare: |connection, gateway| {
+            // A stream's last part would wait for the one before to be acknowledged.
+            let _ = connection.set_nodelay(true);
+            limit_sending(connection, gateway.edition.load().settings.server.send_timeout);
+        },
+    });
     // The app with a layer is one of another type.
     macro_rules! listening {
-        ($app:expr) => {
+        ($app:expr) => {{
+            if let Some(door) = door {
+                return Ok(door.serve($app, listener)?);
+            }
             HttpServer::new($app)
                 .workers(workers)
                 .backlog(BACKLOG)
@@ -410,21 +428,21 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
                 .max_connections(acceptable(workers))
                 .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
                     kept.insert(accepting.pressure.connected());
-                    limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
+                    if let Some(connection) = connection.downcast_ref() {
+                        limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
+                    }
                 })
                 .listen(listener)?
                 .run()
-        };
+        }};
     }
     let origins = server.cors_origins.clone();
     Ok(if origins.is_empty() || plane == Plane::Admin { listening!(app) } else { listening!(move || app().wrap(http::cors(&origins))) })
 }
 
 /// A client that takes nothing for this long is closed by the kernel, whatever waits for it.
-fn limit_sending(connection: &dyn Any, limit: Duration) {
-    if let Some(stream) = connection.downcast_ref::<tokio::net::TcpStream>()
-        && let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(limit))
-    {
+fn limit_sending(connection: &tokio::net::TcpStream, limit: Duration) {
+    if let Err(error) = SockRef::from(connection).set_tcp_user_timeout(Some(limit)) {
         tracing::debug!(%error, "TCP_USER_TIMEOUT can't be set: a client that stops reading is closed later");
     }
 }

@@ -44,6 +44,9 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let url = address(&settings);
     let told = match settings.server.port {
         0 => Told::Nobody("server.port is 0, so where a gateway listens isn't known".into()),
+        _ if settings.server.tls.is_some() => {
+            Told::Nobody(format!("a gateway with [server.tls] isn't asked; GET {url}/v1/route tells what it says"))
+        }
         _ => actix_rt::System::new().block_on(ask(&settings, &url, &options.model)),
     };
     match told {
@@ -68,7 +71,8 @@ fn address(settings: &Settings) -> String {
         host if host.contains(':') => format!("[{host}]"),
         host => host.to_owned(),
     };
-    format!("http://{host}:{}", settings.server.port)
+    let scheme = if settings.server.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{host}:{}", settings.server.port)
 }
 
 async fn ask(settings: &Settings, url: &str, model: &str) -> Told {

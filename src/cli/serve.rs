@@ -22,7 +22,7 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
     let level = source.variable("STAGEDOOR_LOG");
     let log = Arc::new(trace::start(settings.telemetry.log == LogForm::Json, level.as_deref()));
     raise_descriptor_limit(&settings);
-    let banner = banner(&settings);
+    let (banner, scheme) = (banner(&settings), if settings.server.tls.is_some() { "https" } else { "http" });
     let watched = Arc::clone(&log).watch();
     let ran = actix_rt::System::new().block_on(async move {
         actix_rt::spawn(watched);
@@ -39,7 +39,7 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
         let admin_key = (settings.admin.key.is_none() && std::io::stdout().is_terminal()).then(random_key);
         let app = App::build(settings, Parts { source: Some(source), admin_key: admin_key.clone(), ..Parts::default() })?;
         let operators = app.admin_address().unwrap_or(app.address());
-        println!("{}", banner.replace("{address}", &shown(app.address())).replace("{operators}", &shown(operators)));
+        println!("{}", banner.replace("{address}", &shown(scheme, app.address())).replace("{operators}", &shown(scheme, operators)));
         if let Some(key) = admin_key {
             println!("  admin key of this start, since admin.key names none: {}", key.expose());
         }
@@ -53,10 +53,10 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
 }
 
 /// An address that a client on this machine can use.
-fn shown(address: SocketAddr) -> String {
+fn shown(scheme: &str, address: SocketAddr) -> String {
     let host = if address.ip().is_unspecified() { "127.0.0.1".into() } else { address.ip().to_string() };
     let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
-    format!("http://{host}:{}", address.port())
+    format!("{scheme}://{host}:{}", address.port())
 }
 
 fn banner(settings: &Settings) -> String {

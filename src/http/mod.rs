@@ -14,8 +14,10 @@ mod openapi;
 mod respond;
 mod route;
 mod routes;
+mod secure;
 mod session;
 
 pub use cors::cors;
 pub use route::explained;
 pub use routes::{Plane, configure};
+pub use secure::Door;

@@ -14,6 +14,7 @@ use super::auth::{Visitor, admin_key};
 use super::body::{read_json_up_to, unread};
 use super::error::Error;
 use super::respond::json;
+use super::secure::is_over_tls;
 use crate::access::{Sessions, same_secret, session_token};
 use crate::base::{Moment, Secret, written_date};
 use crate::clock::random_key;
@@ -22,9 +23,13 @@ use crate::proxy::headers::text;
 
 static TOKEN: HeaderName = HeaderName::from_static("x-stagedoor-csrf");
 static SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// Where the gateway's own page has its paths, as the browser sees them: a proxy may have put a prefix before ours.
+static BASE: HeaderName = HeaderName::from_static("x-stagedoor-base");
 
 /// A login is no longer than this.
 const LONGEST: usize = 4_096;
+/// Nor a path before ours than this.
+const LONGEST_BASE: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,12 +83,19 @@ fn cookie(request: &HttpRequest) -> Option<Secret> {
 /// Puts a cookie into an answer; `seconds` of 0 takes it away.
 fn set_cookie(response: &mut HttpResponse, request: &HttpRequest, value: &str, seconds: u64) {
     // The browser's own word for how its page was reached; a TLS proxy in front may speak plainly with us.
-    let is_tls = text(request.headers(), &header::ORIGIN).is_some_and(|origin| origin.starts_with("https://"));
+    let is_tls = is_over_tls(request) || text(request.headers(), &header::ORIGIN).is_some_and(|origin| origin.starts_with("https://"));
     let secure = if is_tls { "; Secure" } else { "" };
-    let line = format!("{}={value}; Path=/admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", name(request));
+    let base = text(request.headers(), &BASE).filter(|base| is_base(base)).unwrap_or("/");
+    let line = format!("{}={value}; Path={base}admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", name(request));
     if let Ok(line) = HeaderValue::from_str(&line) {
         response.headers_mut().append(header::SET_COOKIE, line);
     }
+}
+
+/// Whether a cookie's path can begin so: nothing in it ends the path, or the line.
+fn is_base(base: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~' | b'%');
+    base.len() <= LONGEST_BASE && base.starts_with('/') && base.ends_with('/') && base.bytes().all(plain)
 }
 
 /// GET: whether there is a session, and its token; to anyone, as the page asks before it knows.

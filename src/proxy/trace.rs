@@ -58,17 +58,18 @@ pub(super) struct Spent<'a> {
 }
 
 impl Trace {
-    /// Of a request with these headers, if requests are traced and its caller doesn't leave this one out.
+    /// Of a request with these headers, if requests are traced and this one is among them.
     pub(super) fn begin(worker: &Worker, headers: &HeaderMap, path: &str, operation: &'static str) -> Option<Rc<Self>> {
         let tracer = Arc::clone(worker.edition.tracer.as_ref()?);
         let parent = text(headers, &TRACEPARENT).and_then(Parent::read);
-        if parent.is_some_and(|parent| !parent.sampled) {
+        let id = parent.map_or_else(|| worker.chance(), |parent| parent.trace);
+        if !worker.edition.settings.telemetry.sampler.takes(&id, parent.as_ref()) {
             return None;
         }
         let state = text(headers, &TRACESTATE).filter(|state| parent.is_some() && state.len() <= LONGEST_STATE);
         Some(Rc::new(Self {
             tracer,
-            id: parent.map_or_else(|| worker.chance(), |parent| parent.trace),
+            id,
             parent: parent.map(|parent| parent.span.to_vec()).unwrap_or_default(),
             state: state.unwrap_or_default().to_owned(),
             own: worker.chance(),

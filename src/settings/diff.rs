@@ -19,11 +19,13 @@ const AT_START: &[&str] = &[
     "server.workers",
     "server.header_timeout",
     "server.cors_origins",
-    "server.tls",
     "admin.listen",
     "telemetry.log",
     "store",
 ];
+
+/// What begins and ends at a start only, though what it holds is in force as soon as it is read.
+const BEGINS_AT_START: &[&[&str]] = &[&["server", "tls"]];
 
 /// Everything that a reading found written, each value by its path. Shows nothing of it.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -69,8 +71,21 @@ impl Written {
     /// Of those, the ones that wait for a restart.
     pub fn waiting(&self, newer: &Self) -> Vec<String> {
         let mut changed = self.changed(newer);
-        changed.retain(|path| AT_START.iter().any(|key| is_within(path, key)));
+        let begun = |section: &&&[&str]| self.has(section) != newer.has(section);
+        let begun: Vec<_> = BEGINS_AT_START.iter().filter(begun).map(|section| section.join(".")).collect();
+        changed.retain(|path| AT_START.iter().any(|key| is_within(path, key)) || begun.iter().any(|key| is_within(path, key)));
         changed
+    }
+
+    fn has(&self, section: &[&str]) -> bool {
+        let mut node = self.root.as_ref();
+        for name in section {
+            node = match node {
+                Some(Node::Table(table)) => table.get(*name),
+                _ => None,
+            };
+        }
+        node.is_some()
     }
 }
 

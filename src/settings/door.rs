@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::later;
 use super::raw::Section;
+use super::secrets::Vault;
+use super::tls;
 use super::types::{LogForm, Server, Telemetry};
 use super::url;
+use crate::telemetry::otlp::Sampler;
 
 /// The `x-stagedoor-*` request headers there are.
 const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "tags"];
@@ -15,11 +17,9 @@ const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "ta
 const LOOPBACK: &str = "127.0.0.1";
 
 /// `[server]`.
-pub(super) fn server(mut s: Section<'_>) -> Server {
-    if let Some(tls) = s.optional_section("tls") {
-        later::tls(tls);
-    }
+pub(super) fn server(mut s: Section<'_>, vault: &Vault<'_>) -> Server {
     let server = Server {
+        tls: s.optional_section("tls").and_then(|tls| tls::tls(tls, vault)),
         host: host(&mut s),
         port: s.whole("port", 8000, 0..=65_535) as u16,
         workers: s.whole("workers", 0, 0..=1024) as usize,
@@ -43,7 +43,7 @@ pub(super) fn server(mut s: Section<'_>) -> Server {
 }
 
 /// `[telemetry]`.
-pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
+pub(super) fn telemetry(mut s: Section<'_>, vault: &Vault<'_>) -> Telemetry {
     let otlp = s.text("otlp", "");
     let otlp = match (otlp.is_empty(), url::base(&otlp)) {
         (true, _) => None,
@@ -55,6 +55,7 @@ pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
     };
     let (bodies, sample) = (s.flag("log_bodies", false), s.number("log_bodies_sample", 0.01, 0.0..=1.0));
     Telemetry {
+        sampler: sampler(&s, vault),
         log_bodies: bodies.then_some(sample),
         slow_request: s.period("slow_request", Duration::from_secs(30)),
         otlp,
@@ -63,6 +64,16 @@ pub(super) fn telemetry(mut s: Section<'_>) -> Telemetry {
         log: s.choice("log", &[("pretty", LogForm::Pretty), ("json", LogForm::Json)], LogForm::Pretty),
         metrics_need_admin: s.choice("metrics", &[("open", false), ("admin", true)], false),
     }
+}
+
+/// Which traces are recorded, by OpenTelemetry's own variables; a wrong one is told and passed over, as its standard has it.
+fn sampler(s: &Section<'_>, vault: &Vault<'_>) -> Sampler {
+    let variable = |name| vault.env.get(name).map(String::as_str).filter(|text| !text.is_empty());
+    let Some(name) = variable("OTEL_TRACES_SAMPLER") else { return Sampler::default() };
+    Sampler::named(name.trim(), variable("OTEL_TRACES_SAMPLER_ARG")).unwrap_or_else(|wrong| {
+        s.warn("otlp", format!("{wrong}; it is passed over, and all traces are recorded but those that callers leave out"));
+        Sampler::default()
+    })
 }
 
 /// Whether only this machine can reach a socket that is bound to `host`.

@@ -28,13 +28,16 @@ mod store;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod types;
 mod units;
 mod url;
+mod validity;
 
 pub use diff::Written;
 pub use files::Files;
 pub use load::{Bound, DEFAULT_FILE, DEFAULT_TEXT, Reading, Source, Stored, load, read};
 pub use prices::{PRICES_FILE, PriceTable, update_prices};
 pub use problem::{Invalid, Problem};
+pub use tls::Tls;
 pub use types::*;

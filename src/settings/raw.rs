@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::later::{LATER, Until};
+use super::later::LATER;
 use super::layer::{Layer, is_from_environment};
 use super::path::Path;
 use super::problem::Problem;
@@ -385,11 +385,8 @@ impl<'a> Section<'a> {
         }
         let path = self.path.key(key);
         let pattern = path.pattern();
-        let Some((_, until, reason)) = LATER.iter().find(|(row, _, _)| *row == pattern) else { return };
-        match until {
-            Until::NoEffect => self.report.note(NoteKind::NoEffectYet, &path, format!("no effect yet: {reason}")),
-            Until::Refused => self.report.problem(&path, format!("not built yet; remove it: {reason}")),
-        }
+        let Some((_, reason)) = LATER.iter().find(|(row, _)| *row == pattern) else { return };
+        self.report.note(NoteKind::NoEffectYet, &path, format!("no effect yet: {reason}"));
     }
 }
 

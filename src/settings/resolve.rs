@@ -26,8 +26,8 @@ use super::types::{Caching, Model, Retry, Settings, Streaming, Target};
 /// bound already.
 pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound, stored): (Option<&Bound>, Option<&Stored>)) -> Settings {
     let mut root = Section::new(report, Path::default(), Some(merged));
-    let server = door::server(root.section("server"));
-    let telemetry = door::telemetry(root.section("telemetry"));
+    let server = door::server(root.section("server"), vault);
+    let telemetry = door::telemetry(root.section("telemetry"), vault);
     // A reload doesn't move the socket: whoever reaches it now still does.
     let bound_host = bound.map(|bound| bound.serving.as_str()).filter(|host| !door::is_loopback(host));
     let exposed = bound_host.unwrap_or(&server.host).to_owned();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::diff::Written;
 use super::prices::PriceTable;
+use super::tls::Tls;
 use crate::access::{VirtualKey, glob_matches};
 use crate::base::{Rates, Secret};
 use crate::dialect::Wire;
@@ -16,6 +17,7 @@ use crate::dialect::gemini;
 use crate::health::Thresholds;
 pub use crate::routing::{Caching, Retry, Strategy, Streaming, Timeouts, WhenAllOpen};
 use crate::stream::Way;
+use crate::telemetry::otlp::Sampler;
 
 /// Everything that the gateway was told, valid as a whole.
 #[derive(Clone, Debug)]
@@ -90,6 +92,8 @@ pub struct Server {
     pub max_response: usize,
     /// Largest event of an upstream stream, in bytes.
     pub max_event: usize,
+    /// The gateway's own certificate; None: callers are served without TLS.
+    pub tls: Option<Tls>,
     /// Time for a client to send its request's head.
     pub header_timeout: Duration,
     /// Time for a client to send its request's body.
@@ -159,6 +163,8 @@ pub struct Telemetry {
     pub slow_request: Duration,
     /// Where traces go; None: nowhere.
     pub otlp: Option<String>,
+    /// Which of them.
+    pub sampler: Sampler,
     /// Whether an answer's head says what it cost.
     pub cost_header: bool,
     /// Whether its `usage` does.

@@ -55,6 +55,7 @@ mod resume;
 mod resume_dialects;
 mod retries;
 mod route;
+mod secure;
 mod shared;
 mod shared_cache;
 mod shared_suite;

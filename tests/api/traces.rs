@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_semantic_conventions::attribute as released;
 use prost::Message;
+use stagedoor::app::Parts;
 
 use self::wire::{ExportTraceServiceRequest, KeyValue, Span, Value};
 use super::support::faults::{SHORT, closed_port, provider_at, spared};
@@ -268,6 +269,29 @@ fn what_its_caller_does_not_trace_is_not_traced_and_its_header_passes() {
     let sent: Vec<_> = upstream.calls().iter().map(|call| call.header("traceparent").unwrap()).collect();
     assert_eq!(sent[0], unsampled);
     assert!(sent[1].starts_with("00-") && sent[1].ends_with("-01"), "{sent:?}");
+}
+
+#[test]
+fn a_share_is_recorded_where_the_standards_variables_say_so() {
+    let collector = collector();
+    let upstream = Upstream::answering(answer("hi"));
+    let settings = format!(
+        "{}{}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n",
+        traced(&address(&collector)),
+        upstream.provider("p")
+    );
+    let share = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")];
+    let app = TestApp::with(&settings, &share, Parts::default());
+    let all = |header: &[(&str, &str)]| assert_eq!(app.client().post("/v1/chat/completions", header, &chat_body("m")).status, 200);
+    (0..20).for_each(|_| all(&[]));
+    all(&[("traceparent", CALLERS)]);
+    let spans = arrived(&app, &collector, 2);
+    assert!(spans.len() == 2 && spans.iter().all(|span| CALLERS.contains(&hex(&span.trace_id))), "a caller who has decided is followed");
+}
+
+/// Digits as in a header.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

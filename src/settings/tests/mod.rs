@@ -6,6 +6,7 @@ mod properties;
 mod rules;
 mod secrets;
 mod shipped;
+mod tls;
 
 use super::*;
 

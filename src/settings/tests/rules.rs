@@ -279,7 +279,6 @@ fn what_promises_safety_is_refused_until_it_is_built() {
     refused(&format!("{key}expires = \"tomorrow\""), "auth.keys[0].expires", "must be a day or a time");
     refused("[shared]\nurl = \"rediss://h:6379\"", "shared.url", "TLS to Redis isn't built yet");
     small_and("[shared]\nurl = \"redis://:secret@h:6379\"").load();
-    refused("[server.tls]\ncert = \"a\"\nkey = \"b\"", "server.tls", "not built yet; remove it");
     small_and(&format!("{key}rpm = 0\ntpm = 0\nconcurrency = 0\nbudget = {{ usd = 0.0, window = \"day\", unpriced = \"allow\" }}")).load();
     small_and(&format!("{key}rpm = 5\ntpm = 5\nconcurrency = 5\nbudget = {{ usd = 1.5, window = \"week\" }}")).load();
     refused(&format!("{key}rpm = 1000000000000001"), "auth.keys[0].rpm", "from 0 to 1000000000000000");

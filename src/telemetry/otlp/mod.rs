@@ -4,6 +4,7 @@
 pub mod context;
 pub mod conventions;
 mod message;
+mod sampling;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use self::message::{AnyValue, InstrumentationScope, KeyValue, Resource, ResourceSpans, ScopeSpans, TracesData, value};
 pub use self::message::{Span, Status};
+pub use self::sampling::Sampler;
 use super::labels::Exported;
 use super::metrics::Metrics;
 

@@ -138,7 +138,7 @@ impl Client {
     }
 }
 
-fn complete(got: &[u8]) -> bool {
+pub(super) fn complete(got: &[u8]) -> bool {
     let Some(end) = got.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&got[..end]).to_ascii_lowercase();
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
@@ -148,7 +148,7 @@ fn complete(got: &[u8]) -> bool {
     }
 }
 
-fn parse(got: &[u8]) -> Reply {
+pub(super) fn parse(got: &[u8]) -> Reply {
     let Some(end) = got.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Reply { status: 0, headers: Vec::new(), body: got.to_vec(), whole: false };
     };

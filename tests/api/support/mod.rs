@@ -13,6 +13,7 @@ pub mod postgres;
 mod process;
 mod redis;
 pub mod responses;
+pub mod secure;
 pub mod tls;
 mod upstream;
 mod wire;

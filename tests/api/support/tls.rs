@@ -45,12 +45,19 @@ impl Authority {
         })
     }
 
+    /// One whose time is still to come.
+    pub fn sign_early(&self, host: &str) -> Identity {
+        self.sign_with(host, |params| {
+            params.not_before = rcgen::date_time_ymd(4000, 1, 1);
+            params.not_after = rcgen::date_time_ymd(4001, 1, 1);
+        })
+    }
+
     fn sign_with(&self, host: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
-        Identity { certificate, key: key.serialize_der() }
+        Identity::new(&params.signed_by(&key, &self.issuer).unwrap(), &key)
     }
 
     /// The line of a provider's table that trusts it.
@@ -61,15 +68,32 @@ impl Authority {
 
 /// A certificate and its key.
 pub struct Identity {
-    certificate: CertificateDer<'static>,
+    pub certificate: CertificateDer<'static>,
     key: Vec<u8>,
+    pem: (String, String),
+}
+
+impl Identity {
+    fn new(certificate: &rcgen::Certificate, key: &KeyPair) -> Self {
+        let pem = (certificate.pem(), key.serialize_pem());
+        Self { certificate: certificate.der().clone(), key: key.serialize_der(), pem }
+    }
+
+    /// Both in PEM form.
+    pub fn pem(&self) -> (String, String) {
+        self.pem.clone()
+    }
+
+    /// The key as rustls takes it.
+    pub fn private_key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.clone().into())
+    }
 }
 
 /// One that nobody but itself has signed.
 pub fn self_signed(host: &str) -> Identity {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap().der().clone();
-    Identity { certificate, key: key.serialize_der() }
+    Identity::new(&CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap(), &key)
 }
 
 /// An upstream behind TLS that answers `secure`.
