@@ -20,7 +20,7 @@ function step(target, chosen) {
       h("p", {}, target.reason),
       h("dl", { class: "facts" },
         h("div", {}, h("dt", {}, "Pool"), h("dd", {}, target.pool)),
-        h("div", {}, h("dt", {}, "Score"), h("dd", { title: "less is better" }, figures.rate(target.score)))),
+        h("div", {}, h("dt", {}, "Score (less is better)"), h("dd", {}, figures.rate(target.score)))),
       keys.length > 0 && h("ul", { class: "keys" }, keys)));
 }
 
@@ -73,7 +73,7 @@ export function mount(host, [asked]) {
   live.addEventListener("transitions", load);
   change();
   load();
-  const timer = setInterval(load, 5_000);
+  const timer = setInterval(() => document.hidden || load(), 5_000);
   return () => {
     clearInterval(timer);
     live.removeEventListener("change", change);

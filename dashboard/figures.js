@@ -58,9 +58,9 @@ export function span(seconds) {
 export function share(value) {
   if (!known(value)) return NONE;
   const percent = value * 100;
-  if (percent === 0) return "0 %";
-  if (percent < 0.01) return "< 0.01 %";
-  return `${percent < 10 ? percent.toFixed(percent < 1 ? 2 : 1) : Math.round(percent)} %`;
+  if (percent === 0) return "0\u00a0%";
+  if (percent < 0.01) return "<\u00a00.01\u00a0%";
+  return `${percent < 10 ? percent.toFixed(percent < 1 ? 2 : 1) : Math.round(percent)}\u00a0%`;
 }
 
 /** $1,234.50 · $0.0123 · $0.000004 */

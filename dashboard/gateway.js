@@ -19,7 +19,8 @@ let csrf = "";
 
 /** Calls the gateway and returns the answer's JSON. */
 export async function call(method, path, body, headers = {}) {
-  const init = { method, headers: { ...headers }, credentials: "same-origin", cache: "no-store" };
+  // What the gateway answers says itself that it isn't to be stored.
+  const init = { method, headers: { ...headers }, credentials: "same-origin" };
   if (method !== "GET" && path.startsWith("admin/")) init.headers["x-stagedoor-csrf"] = csrf;
   if (body !== undefined) {
     init.headers["content-type"] = "application/json";
@@ -49,7 +50,10 @@ export const get = (path, query = {}) => {
   return call("GET", text ? `${path}?${text}` : path);
 };
 
-/** Whether there is a session; its token is kept for what changes something. */
+/** Where the admin plane is for the browser, behind a proxy's prefix too: the session's cookie is for there alone. */
+const base = { "x-stagedoor-base": root.pathname };
+
+/** Whether there is a session; its token is kept for what changes something. The page has asked while its scripts came. */
 export async function session() {
   const found = await call("GET", "admin/session");
   csrf = found.csrf ?? "";
@@ -57,12 +61,12 @@ export async function session() {
 }
 
 export async function signIn(key) {
-  const found = await call("POST", "admin/session", { key });
+  const found = await call("POST", "admin/session", { key }, base);
   csrf = found.csrf;
 }
 
 export async function signOut() {
-  await call("DELETE", "admin/session");
+  await call("DELETE", "admin/session", undefined, base);
   csrf = "";
 }
 
@@ -72,12 +76,14 @@ const ROWS = 500;
 const MOVES = 500;
 /** Without a word for so long the connection counts as lost, in milliseconds. */
 const SILENCE = 5000;
+/** A page that nobody has seen for so long listens no more until it is seen: of one gateway a browser holds six connections. */
+const UNSEEN = 5000;
 
 /** What an actor was told in one millisecond it has counted. */
 const newest = (a, b) => b.time.localeCompare(a.time) || (a.provider === b.provider && b.seq - a.seq) || b.id.localeCompare(a.id);
 
 /**
- * The gateway live. `connection` is "idle", "connecting", "open" or "lost"; views listen to "change" (a snapshot, or
+ * The gateway live. `connection` is "idle", "connecting", "open", "paused" or "lost"; views listen to "change" (a snapshot, or
  * another connection), "hello" (a connection begins), "requests", "transitions" and "signedout".
  */
 class Live extends EventTarget {
@@ -91,20 +97,39 @@ class Live extends EventTarget {
   #source = null;
   #heard = 0;
   #timer = 0;
+  #unseen = 0;
   #looking = false;
 
+  constructor() {
+    super();
+    document.addEventListener("visibilitychange", () => this.#watched());
+  }
+
   start() {
-    this.#turn(this.snapshot ? "lost" : "connecting");
+    this.#turn(this.snapshot && this.connection !== "paused" ? "lost" : "connecting");
     this.#open();
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.#look(), 1000);
+    this.#watched();
   }
 
   stop() {
+    this.#close("idle");
+  }
+
+  #close(connection) {
     clearInterval(this.#timer);
+    clearTimeout(this.#unseen);
     this.#source?.close();
     this.#source = null;
-    this.#turn("idle");
+    this.#turn(connection);
+  }
+
+  #watched() {
+    clearTimeout(this.#unseen);
+    if (this.connection === "idle") return;
+    if (document.hidden) this.#unseen = setTimeout(() => this.#close("paused"), UNSEEN);
+    else if (this.connection === "paused") this.start();
   }
 
   signedOut() {

@@ -1,25 +1,22 @@
 // The page: signing in, the way between views, light and dark, and whether the gateway is still there.
 
-import { badge, field, fill, h, notice, say, set } from "./elements.js";
+import { badge, empty, field, fill, h, notice, say, set } from "./elements.js";
 import { span } from "./figures.js";
 import { live, session, signIn, signOut } from "./gateway.js";
-import * as explainer from "./explainer.js";
-import * as keys from "./keys.js";
 import * as overview from "./overview.js";
-import * as playground from "./playground.js";
-import * as providers from "./providers.js";
-import * as requests from "./requests.js";
-import * as usage from "./usage.js";
 
+/** The first has come with the page; the others come when they are asked for, or when it has shown something. */
 const VIEWS = [
   { id: "overview", title: "Overview", mount: overview.mount, live: true },
-  { id: "providers", title: "Providers", mount: providers.mount, live: true },
-  { id: "requests", title: "Requests", mount: requests.mount, live: true },
-  { id: "keys", title: "Keys", mount: keys.mount },
-  { id: "usage", title: "Usage", mount: usage.mount },
-  { id: "route", title: "Route", mount: explainer.mount },
-  { id: "playground", title: "Playground", mount: playground.mount, live: true },
+  { id: "providers", title: "Providers", load: () => import("./providers.js"), live: true },
+  { id: "requests", title: "Requests", load: () => import("./requests.js"), live: true },
+  { id: "keys", title: "Keys", load: () => import("./keys.js") },
+  { id: "usage", title: "Usage", load: () => import("./usage.js") },
+  { id: "route", title: "Route", load: () => import("./explainer.js") },
+  { id: "playground", title: "Playground", load: () => import("./playground.js"), live: true },
 ];
+/** So long after the first figures the other views are fetched, in milliseconds. */
+const LEISURE = 500;
 
 const page = document.getElementById("page");
 let unmount = null;
@@ -180,8 +177,28 @@ function show() {
   nav.scrollLeft = current.offsetLeft - (nav.clientWidth - current.offsetWidth) / 2;
   document.title = `${view.title} – Stagedoor`;
   shell.view = view;
-  unmount = view.mount(host, rest.map(decodeURIComponent));
+  const words = rest.map(decodeURIComponent);
+  if (view.mount) unmount = view.mount(host, words);
+  else mountLater(view, host, words);
   scrollTo(0, 0);
+}
+
+async function mountLater(view, host, words) {
+  try {
+    view.mount = (await view.load()).mount;
+  } catch {
+    fill(host, [empty("This view couldn't be fetched", "The gateway doesn't answer. Choose the view again once it does.")]);
+    return;
+  }
+  // Another may have been chosen meanwhile.
+  if (host.isConnected && shell?.view === view) unmount = view.mount(host, words);
+}
+
+/** Fetches the other views once there are figures to look at: they open at once then, and without the gateway. */
+function fetchViews() {
+  if (!live.snapshot) return;
+  live.removeEventListener("change", fetchViews);
+  setTimeout(() => VIEWS.forEach((view) => view.load?.().catch(() => {})), LEISURE);
 }
 
 function enter() {
@@ -204,6 +221,7 @@ async function begin() {
 }
 
 live.addEventListener("signedout", showLoginAgain);
+live.addEventListener("change", fetchViews);
 addEventListener("hashchange", () => {
   show();
   shell?.main.querySelector("h1")?.focus({ preventScroll: true });

@@ -10,12 +10,20 @@ import { moveLine } from "./moves.js";
 const MINUTE = 60;
 /** Rates are of so many. */
 const SHORT = 10;
+/** Seconds further apart than this, in milliseconds, are no neighbours. */
+const GAP = 5_000;
 
 const sum = (seconds, pick) => seconds.reduce((total, second) => total + pick(second), 0);
 const within = (back) => {
   const from = (live.seconds.at(-1)?.at_ms ?? 0) - back * 1000;
   return live.seconds.filter((second) => second.at_ms > from);
 };
+
+/** The seconds, with an empty one where nobody watched for a while: a line over it would be made up. */
+const withGaps = (seconds) => seconds.flatMap((second, place) => {
+  const before = seconds[place - 1];
+  return before && second.at_ms - before.at_ms > GAP ? [{ at_ms: before.at_ms + 1 }, second] : [second];
+});
 
 function tile(label) {
   const [value, note] = [h("span", { class: "figure" }, figures.NONE), h("span", { class: "note" }, " ")];
@@ -32,7 +40,7 @@ function tile(label) {
 
 function providerRow(provider) {
   const [state, status] = [badge(), badge()];
-  const cells = Array.from({ length: 5 }, () => h("td", { class: "number" }));
+  const cells = Array.from({ length: 5 }, (_, place) => h("td", { class: place > 0 && place < 3 ? "number" : "number opt" }));
   const why = h("td", { class: "wide" });
   const name = h("a", { href: `#/providers/${encodeURIComponent(provider.name)}` }, provider.name);
   return {
@@ -89,7 +97,7 @@ export function mount(host) {
   const providers = keyed(rows, providerRow);
   const head = ["Provider", "Status", "Breaker", "In flight", "Calls", "Failed", "p95", "First p95", "Why"];
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Providers" },
-    h("table", { class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place > 2 && place < 8 ? "number" : null }, text)))), rows));
+    h("table", { class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place < 3 || place > 7 ? null : place > 3 && place < 6 ? "number" : "number opt" }, text)))), rows));
   const moves = h("ol", { class: "moves" });
   const none = empty("No breaker has moved", "Each move of a breaker is listed here, with its reason.");
   const today = h("p", { class: "today" }, " ");
@@ -135,9 +143,10 @@ export function mount(host) {
     const cost = sum(minute, (second) => second.cost_usd);
     tiles.cost.update(figures.usd((cost / time(minute)) * 60), `${figures.usd((cost / time(minute)) * 3600)} an hour`);
 
-    const per = (pick) => live.seconds.map((second) => pick(second) / (second.seconds || 1));
-    const of = (name) => live.seconds.map((second) => second[name]);
-    const times = live.seconds.map((second) => second.at_ms / 1000);
+    const points = withGaps(live.seconds);
+    const per = (pick) => points.map((second) => (second.seconds ? pick(second) / second.seconds : null));
+    const of = (name) => points.map((second) => second[name] ?? null);
+    const times = points.map((second) => second.at_ms / 1000);
     charts.requests.update(times, [per((second) => second.answered), per((second) => second.failed), per((second) => second.refused)]);
     charts.latency.update(times, [of("latency_p50_ms"), of("latency_p95_ms"), of("first_token_p95_ms")]);
     charts.tokens.update(times, [per((second) => second.tokens_in), per((second) => second.tokens_out)]);
@@ -163,7 +172,7 @@ export function mount(host) {
   live.addEventListener("transitions", moved);
   change();
   moved();
-  const timer = setInterval(count, 60_000);
+  const timer = setInterval(() => document.hidden || count(), 60_000);
   return () => {
     clearInterval(timer);
     live.removeEventListener("change", change);

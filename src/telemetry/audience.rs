@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use super::fine::{Counted, Fine};
 use crate::ledger::{Entry, Row, Transition};
@@ -36,6 +36,8 @@ pub type News = Option<Bytes>;
 pub struct Audience {
     watchers: AtomicUsize,
     narrated: AtomicBool,
+    /// Somebody has just come.
+    came: Notify,
     news: broadcast::Sender<News>,
     /// Requests since the last second: answered, failed (5xx), refused (4xx), left by their caller.
     ends: [AtomicU64; 4],
@@ -118,6 +120,7 @@ impl Default for Audience {
         Self {
             watchers: AtomicUsize::new(0),
             narrated: AtomicBool::new(false),
+            came: Notify::new(),
             news: broadcast::Sender::new(RING),
             ends: Default::default(),
             latency: Fine::default(),
@@ -145,7 +148,16 @@ impl Audience {
     pub fn sit(self: &Arc<Self>) -> Option<(Seat, broadcast::Receiver<News>)> {
         let before = self.watchers.fetch_add(1, Ordering::Relaxed);
         let seat = Seat(Arc::clone(self));
-        (before < SEATS).then(|| (seat, self.news.subscribe()))
+        (before < SEATS).then(|| {
+            let news = self.news.subscribe();
+            self.came.notify_one();
+            (seat, news)
+        })
+    }
+
+    /// Waits until somebody comes.
+    pub async fn arrival(&self) {
+        self.came.notified().await;
     }
 
     /// Becomes the narrator, where there is none; true once. Forgets what nobody has taken.

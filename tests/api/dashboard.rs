@@ -96,6 +96,13 @@ fn the_admin_key_opens_a_session_whose_cookie_no_script_can_read() {
     assert!(!cookie.contains("Secure"), "{cookie}");
     let behind_tls = app.client().post("/admin/session", &[("origin", "https://gateway.example")], &login);
     assert!(behind_tls.header("set-cookie").unwrap().ends_with("; Secure"));
+    // Behind a proxy that has the gateway below a path, the browser sees that path.
+    for (base, path) in
+        [("/gw/", "/gw/admin"), ("/a/b/", "/a/b/admin"), ("/", "/admin"), ("gw/", "/admin"), ("/gw", "/admin"), ("/;x/", "/admin")]
+    {
+        let cookie = app.client().post("/admin/session", &[("x-stagedoor-base", base)], &login).header("set-cookie").unwrap().to_owned();
+        assert!(cookie.contains(&format!("; Path={path}; ")), "{base}: {cookie}");
+    }
 
     let browser = Browser::sign_in(&app);
     let shown = browser.call(&app, "GET", "/admin/session", &[], "").json();

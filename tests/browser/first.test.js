@@ -15,37 +15,58 @@ after(async () => {
   await stage?.close();
 });
 
-test("the first load weighs under 150 KB and shows data within a second", async () => {
-  const signedIn = await open(chromium);
-  await enter(signedIn.page, stage);
-  const cookies = await signedIn.context.cookies(`${stage.url}/admin`);
-  // The least of up to five: what is measured is the page, not what else the machine does. Figures, not just a frame.
-  const [times, weights, faults] = [[], [], []];
-  for (let load = 0; load < 5 && !(Math.min(...times) < 1_000); load += 1) {
-    // Nothing is in its cache.
-    const { context, page, errors } = await open(chromium);
-    await context.addCookies(cookies);
-    const sizes = [];
-    page.on("requestfinished", (request) => request.url().includes("/dashboard") && sizes.push(request.sizes()));
-    await page.goto(`${stage.url}/dashboard`, { waitUntil: "commit" });
-    await page.getByRole("row", { name: /alpha healthy closed/ }).waitFor();
-    await page.locator(".tile .figure", { hasText: /[1-9]/ }).first().waitFor();
-    // By the page's own clock, which begins with the navigation.
-    times.push(Math.round(await page.evaluate(() => performance.now())));
-    await sleep(300);
-    const files = await Promise.all(sizes);
-    assert.ok(files.length > 15, `${files.length} files`);
-    weights.push(files.reduce((sum, { responseBodySize, responseHeadersSize }) => sum + responseBodySize + responseHeadersSize, 0));
-    faults.push(...errors);
-    await context.close();
-  }
-  await signedIn.context.close();
-  console.log(`first load: ${Math.max(...weights)} bytes with heads; data after ${times.join(", ")} ms`);
-  assert.ok(Math.max(...weights) < 150_000, `${weights} bytes`);
-  assert.ok(Math.min(...weights) > 30_000, "they were really loaded");
-  assert.ok(Math.min(...times) < 1_000, `${times} ms`);
-  assert.deepEqual(faults, []);
-});
+/** What a page notes by its own clock, which begins with the navigation: when its first figures stood there. */
+function noteFirstFigures() {
+  const look = () => {
+    const row = [...document.querySelectorAll(".view-overview tbody tr")].some((row) => /alpha\s*healthy\s*closed/.test(row.innerText));
+    const figure = [...document.querySelectorAll(".tile .figure")].some((tile) => /[1-9]/.test(tile.innerText));
+    if (!row || !figure) return;
+    globalThis.firstFigures = performance.now();
+    watch.disconnect();
+  };
+  const watch = new MutationObserver(look);
+  watch.observe(document, { subtree: true, childList: true, characterData: true });
+}
+
+/** Loads the page with nothing in its cache: how many milliseconds until its figures stand there, and its weight. */
+async function firstLoad(cookies) {
+  const { context, page, errors } = await open(chromium);
+  await context.addCookies(cookies);
+  await page.addInitScript(noteFirstFigures);
+  const sizes = [];
+  page.on("requestfinished", (request) => request.url().startsWith("http") && !request.url().includes("/admin/") && sizes.push(request.sizes()));
+  await page.goto(`${stage.url}/dashboard`, { waitUntil: "commit" });
+  await page.waitForFunction(() => globalThis.firstFigures);
+  const ms = Math.round(await page.evaluate(() => globalThis.firstFigures));
+  // The other views' files come afterwards; they count, too.
+  await sleep(1_500);
+  const files = await Promise.all(sizes);
+  assert.ok(files.length > 15, `${files.length} files`);
+  assert.deepEqual(errors, []);
+  await context.close();
+  return { ms, bytes: files.reduce((sum, { responseBodySize, responseHeadersSize }) => sum + responseBodySize + responseHeadersSize, 0) };
+}
+
+const MS = 1_000;
+const BYTES = 150_000;
+
+for (const [who, others] of [["who comes first", false], ["who comes to others", true]]) {
+  test(`the first load weighs under 150 KB and shows figures within a second, for ${who}`, async () => {
+    const signedIn = await open(chromium);
+    await enter(signedIn.page, stage);
+    const cookies = await signedIn.context.cookies(`${stage.url}/admin`);
+    if (!others) await signedIn.page.close();
+    const loads = [];
+    for (let load = 0; load < 5; load += 1) loads.push(await firstLoad(cookies));
+    await signedIn.context.close();
+    const times = loads.map(({ ms }) => ms);
+    const most = Math.max(...loads.map(({ bytes }) => bytes));
+    console.log(`first load: ${most} bytes with heads; figures after ${times.join(", ")} ms, median ${times.toSorted((a, b) => a - b)[2]} (${who})`);
+    assert.ok(most < BYTES, `${most} bytes`);
+    assert.ok(most > 30_000, "they were really loaded");
+    assert.ok(Math.max(...times) < MS, `${times} ms`);
+  });
+}
 
 test("only the admin key gets in, and it isn't kept by the page", async () => {
   const { context, page, errors } = await open(chromium);

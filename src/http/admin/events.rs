@@ -32,6 +32,8 @@ use crate::telemetry::{Audience, News, Seat, Second, Tail};
 
 /// How often the narrator speaks.
 const SECOND: Duration = Duration::from_secs(1);
+/// The first figures are of less, so that who comes first sees some soon.
+const FIRST: Duration = Duration::from_millis(250);
 /// How often it looks whether the gateway is leaving: nobody who watches holds up a restart.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -194,11 +196,15 @@ impl Narrator {
         let audience = Arc::clone(&self.gateway.metrics.audience);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = 0;
+        let (mut known, mut length) = (0, FIRST);
         while audience.is_there() {
-            looks.tick().await;
+            tokio::select! {
+                _ = looks.tick() => {}
+                () = audience.arrival() => {}
+            }
             let (draining, watchers) = (self.gateway.is_draining(), audience.watchers());
-            let over = self.gateway.clock.now().since(self.last) >= SECOND;
+            let over = self.gateway.clock.now().since(self.last) >= length;
+            length = if over { SECOND } else { length };
             // Who has just come sees something at once, and a move is shown with what it means.
             let moved = self.tell_moves(&audience);
             if over || moved || draining || watchers > known {
