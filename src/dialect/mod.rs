@@ -1,5 +1,6 @@
 //! What is said on the wire: bodies scanned in one pass, events classified, faults told apart by tables.
 
+mod allowed;
 pub mod anthropic;
 pub mod azure;
 mod begun;

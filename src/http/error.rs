@@ -263,6 +263,14 @@ impl Error {
         }
     }
 
+    pub(super) fn response_not_found(id: &str) -> Self {
+        let message = format!(
+            "There is no response {} here: the gateway keeps none, and an id doesn't tell which provider gave it. Ask that provider itself, or send the turns so far as `input` and don't come back to a response by its id.",
+            echo(id)
+        );
+        Self::new(404, REQUEST, "response_not_found", message).final_one()
+    }
+
     pub(super) fn unknown_path(method: &str, path: &str) -> Self {
         let message = format!("There is nothing at {} {}. GET / lists what there is.", echo(method), echo(path));
         Self::new(404, REQUEST, "unknown_url", message)

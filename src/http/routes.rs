@@ -81,6 +81,14 @@ fn serving(app: &mut web::ServiceConfig) {
     for path in both("/responses") {
         app.service(resource(&path).route(web::post().to(responses::responses)));
     }
+    for path in both("/responses/{id:.+}") {
+        app.service(
+            resource(&path)
+                .route(web::get().to(responses::kept))
+                .route(web::delete().to(responses::kept))
+                .route(web::post().to(responses::kept)),
+        );
+    }
     for path in both("/messages") {
         app.service(resource(&path).route(web::post().to(messages::messages)));
     }

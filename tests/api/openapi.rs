@@ -192,6 +192,8 @@ fn what_it_says_is_what_is_answered() {
     let streamed = post("/v1/chat/completions", &with(&chat, "stream", true.into()));
     let id = streamed.header("x-request-id").unwrap();
     for id in [id, "nothing"] {
+        judge.judge("get", "/v1/responses/{id}", &client.get("/v1/responses/resp_1"));
+        judge.judge("delete", "/v1/responses/{id}", &client.call("DELETE", "/v1/responses/resp_1", &[], ""));
         judge.judge("get", "/v1/streams/{id}", &client.call("GET", &format!("/v1/streams/{id}"), &[("last-event-id", "0")], ""));
         judge.judge("delete", "/v1/streams/{id}", &client.call("DELETE", &format!("/v1/streams/{id}"), &[], ""));
     }

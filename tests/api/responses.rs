@@ -382,3 +382,98 @@ fn the_rehearsal_answers() {
     assert!(text.starts_with("This is a rehearsal"), "{told}");
     assert_eq!(said(&events(&ask(&app, &streamed()))), text);
 }
+
+#[test]
+fn a_response_by_its_id_is_not_here_whatever_gave_it() {
+    let keeps = Upstream::answering(plain(WHOLE));
+    let app = native(&keeps);
+    for path in ["/v1/responses/resp_1", "/responses/resp_1", "/v1/responses/resp_1/input_items"] {
+        let reply = app.client().get(path);
+        assert_eq!((reply.status, reply.code().as_str()), (404, "response_not_found"), "{path}");
+        let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("\"resp_1\"") && message.contains("send the turns so far as `input`"), "{message}");
+        assert_eq!(reply.header("x-should-retry"), Some("false"));
+    }
+    assert_eq!(app.client().call("DELETE", "/v1/responses/resp_1", &[], "").code(), "response_not_found");
+    assert_eq!(app.client().post("/v1/responses/resp_1/cancel", &[], "").code(), "response_not_found");
+    let long = app.client().get(&format!("/v1/responses/{}", "x".repeat(9_000)));
+    assert!(long.status == 404 && long.body.len() < 1_000, "{}", long.text());
+    assert_eq!(app.client().post("/v1/responses/input_tokens", &[], "{}").code(), "unknown_url");
+    assert_eq!(app.client().call("PUT", "/v1/responses/resp_1", &[], "").status, 405);
+    assert_eq!(keeps.count(), 0);
+    let keyed = TestApp::start("[auth]\nkeys = [{ name = \"a\", key = { value = \"a-key-of-some-length-0001\" } }]\n");
+    assert_eq!(keyed.client().get("/v1/responses/resp_1").status, 401, "a stranger learns nothing");
+}
+
+#[test]
+fn of_the_tools_that_are_allowed_none_but_those_go_to_who_has_no_word_for_it() {
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}});
+    let mut body = hello();
+    body["tools"] = json!([tool("a"), tool("b"), tool("c")]);
+    let allowed = |mode: &str, names: &[&str]| {
+        let tools: Vec<_> = names.iter().map(|name| json!({"type": "function", "name": name})).collect();
+        json!({"type": "allowed_tools", "mode": mode, "tools": tools})
+    };
+    let chat = Upstream::answering(answer("Hi"));
+    let (app, named) = (chatting(&chat), |sent: &Value| {
+        sent["tools"].as_array().unwrap().iter().map(|tool| tool["function"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    });
+    for (mode, told) in [("auto", "auto"), ("required", "required")] {
+        body["tool_choice"] = allowed(mode, &["a", "c"]);
+        let reply = ask(&app, &body.to_string());
+        assert_eq!((reply.status, reply.header("x-stagedoor-dropped")), (200, None), "{}", reply.text());
+        assert_eq!(reply.json()["tools"].as_array().unwrap().len(), 3, "the answer says what was asked");
+        let sent = chat.calls().last().unwrap().json();
+        assert_eq!((named(&sent), sent["tool_choice"].as_str()), (vec!["a".into(), "c".into()], Some(told)));
+    }
+    // Chats say the same in words of their own.
+    let claude_says = Upstream::answering(anthropic::says("Hi"));
+    let app = claude(&claude_says);
+    let function = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}});
+    let choice =
+        json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "b"}}]}});
+    let asked = json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [function("a"), function("b")], "tool_choice": choice});
+    assert_eq!(app.client().post("/v1/chat/completions", &[], &asked.to_string()).status, 200);
+    let sent = claude_says.calls()[0].json();
+    assert_eq!(
+        (sent["tools"].as_array().unwrap().len(), &sent["tools"][0]["name"], &sent["tool_choice"]["type"]),
+        (1, &json!("b"), &json!("any"))
+    );
+}
+
+#[test]
+fn tools_that_only_openai_has_pass_over_whom_else_with_the_reason_and_are_400_where_none_fits() {
+    let (chat, keeps) = (Upstream::answering(answer("no")), Upstream::answering(plain(WHOLE)));
+    let app = chatting(&chat);
+    let both = TestApp::start(&format!(
+        "{PATIENT}{}{}responses = true\n{}",
+        chat.provider("c"),
+        keeps.provider("k"),
+        model(&[("c", "up-c"), ("k", "up-k")])
+    ));
+    let function = json!({"type": "function", "name": "f", "parameters": {}});
+    let allowed = |tools: Value| json!({"type": "allowed_tools", "mode": "auto", "tools": tools});
+    for (tool, choice, says) in [
+        (
+            json!({"type": "file_search", "vector_store_ids": ["v"]}),
+            Value::Null,
+            "a tool of type \"file_search\", which only OpenAI's own servers run, as tools[1]",
+        ),
+        (json!({"type": "custom", "name": "code"}), Value::Null, "a tool of type \"custom\", whose input is no JSON, as tools[1]"),
+        (function.clone(), json!({"type": "mcp", "server_label": "x"}), "a tool_choice of type \"mcp\""),
+        (function.clone(), allowed(json!([{"type": "function", "name": "g"}])), "a tool_choice of tools that aren't in `tools`"),
+        (function.clone(), allowed(json!([{"type": "mcp", "server_label": "x"}])), "a tool of type \"mcp\" in tool_choice"),
+    ] {
+        let mut body = hello();
+        body["tools"] = json!([function, tool]);
+        body["tool_choice"] = choice;
+        let reply = ask(&app, &body.to_string());
+        assert_eq!((reply.status, reply.code().as_str()), (400, "no_fitting_target"), "{says}");
+        let message = reply.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("o/up") && message.contains(says), "{message}");
+        let reply = ask(&both, &body.to_string());
+        assert_eq!((reply.status, reply.header("x-stagedoor-route")), (200, Some("c/up-c!unfit,k/up-k")), "{says}");
+        assert_eq!(keeps.calls().last().unwrap().text(), body.to_string().replace("\"m\"", "\"up-k\""), "to the byte");
+    }
+    assert_eq!(chat.count(), 0);
+}

@@ -135,7 +135,11 @@ fn tool_config<'a>(mut m: Members<'a>, request: &mut Request<'a>) -> Result<(), 
             ("AUTO", _) => Some(ToolChoice::Auto),
             ("VALIDATED", _) if !narrowed => Some(ToolChoice::Auto),
             ("" | "MODE_UNSPECIFIED", _) => None,
-            _ => return Err(Unfit::new("`allowedFunctionNames`")),
+            ("ANY" | "VALIDATED", names) => {
+                request.allow(names)?;
+                Some(if mode == "ANY" { ToolChoice::Any } else { ToolChoice::Auto })
+            }
+            _ => return Err(Unfit::new(format!("the mode {mode:?} of calls"))),
         };
     }
     request.others.extend(m.rest().map(|(name, _)| Other { name: format!("toolConfig.{name}").into(), harmless: false }));

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::types::{asks_nothing, finish, is_harmless, role};
+use crate::dialect::allowed::allowed_tools;
 use crate::dialect::anthropic::{cache, thinking};
 use crate::dialect::chat::{Answer, Choice, Effort, Finish, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
@@ -28,7 +29,9 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
     for (place, node) in m.list("tools").unwrap_or_default().into_iter().enumerate() {
         request.tools.push(tool(node).map_err(|unfit| Unfit::new(format!("{} as tools[{place}]", unfit.what)))?);
     }
-    request.tool_choice = m.take("tool_choice").map(tool_choice).transpose()?;
+    if let Some(node) = m.take("tool_choice") {
+        request.tool_choice = Some(tool_choice(node, &mut request)?);
+    }
     request.parallel_calls =
         m.take("parallel_tool_calls").map(|node| node.truth().ok_or_else(|| odd("parallel_tool_calls"))).transpose()?;
     let (most, most_of_old) = (count(&mut m, "max_completion_tokens")?, count(&mut m, "max_tokens")?);
@@ -121,14 +124,18 @@ fn tool(node: Node<'_>) -> Result<Tool<'_>, Unfit> {
     })
 }
 
-fn tool_choice(node: Node<'_>) -> Result<ToolChoice<'_>, Unfit> {
+fn tool_choice<'a>(node: Node<'a>, request: &mut Request<'a>) -> Result<ToolChoice<'a>, Unfit> {
     match node.text().as_deref() {
         Some("auto") => return Ok(ToolChoice::Auto),
         Some("none") => return Ok(ToolChoice::Never),
         Some("required") => return Ok(ToolChoice::Any),
         _ => {}
     }
-    let name = node.members().and_then(|mut m| m.object("function")?.text("name"));
+    let mut m = node.members().ok_or_else(|| odd("tool_choice"))?;
+    if let Some(allowed) = m.object("allowed_tools") {
+        return allowed_tools(request, allowed);
+    }
+    let name = m.object("function").and_then(|mut function| function.text("name"));
     name.map(ToolChoice::Named).ok_or_else(|| odd("tool_choice"))
 }
 

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::types::{asks_nothing, finish, is_harmless, thought};
+use crate::dialect::allowed::allowed_tools;
 use crate::dialect::chat::{Answer, Choice, Effort, Format, Message, Other, Part, Request, Role, Source, Tool, ToolChoice, Words};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::openai::located;
@@ -48,7 +49,9 @@ pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
     for (place, node) in m.list("tools").unwrap_or_default().into_iter().enumerate() {
         request.tools.push(tool(node).map_err(|unfit| Unfit::new(format!("{} as tools[{place}]", unfit.what)))?);
     }
-    request.tool_choice = m.take("tool_choice").map(tool_choice).transpose()?;
+    if let Some(node) = m.take("tool_choice") {
+        request.tool_choice = Some(tool_choice(node, &mut request)?);
+    }
     request.parallel_calls = m.take("parallel_tool_calls").and_then(Node::truth);
     request.max_tokens = m.take("max_output_tokens").map(|node| node.count().ok_or_else(|| odd("max_output_tokens"))).transpose()?;
     request.temperature = number(&mut m, "temperature")?;
@@ -204,6 +207,7 @@ fn tool(node: Node<'_>) -> Result<Tool<'_>, Unfit> {
     let mut m = node.members().ok_or_else(|| odd("tools"))?;
     match m.text("type").as_deref() {
         Some("function") => {}
+        Some("custom") => return Err(Unfit::new("a tool of type \"custom\", whose input is no JSON,")),
         other => return Err(Unfit::new(format!("a tool of type {:?}, which only OpenAI's own servers run,", other.unwrap_or_default()))),
     }
     Ok(Tool {
@@ -215,7 +219,7 @@ fn tool(node: Node<'_>) -> Result<Tool<'_>, Unfit> {
     })
 }
 
-fn tool_choice(node: Node<'_>) -> Result<ToolChoice<'_>, Unfit> {
+fn tool_choice<'a>(node: Node<'a>, request: &mut Request<'a>) -> Result<ToolChoice<'a>, Unfit> {
     match node.text().as_deref() {
         Some("auto") => return Ok(ToolChoice::Auto),
         Some("none") => return Ok(ToolChoice::Never),
@@ -223,8 +227,12 @@ fn tool_choice(node: Node<'_>) -> Result<ToolChoice<'_>, Unfit> {
         _ => {}
     }
     let mut m = node.members().ok_or_else(|| odd("tool_choice"))?;
-    let function = m.text("type").is_some_and(|kind| kind == "function");
-    m.text("name").filter(|_| function).map(ToolChoice::Named).ok_or_else(|| odd("tool_choice"))
+    match m.text("type").as_deref() {
+        Some("function") => m.text("name").map(ToolChoice::Named).ok_or_else(|| odd("tool_choice")),
+        Some("allowed_tools") => allowed_tools(request, m),
+        Some(kind) => Err(Unfit::new(format!("a tool_choice of type {kind:?}"))),
+        None => Err(odd("tool_choice")),
+    }
 }
 
 fn format(node: Node<'_>) -> Result<Option<Format<'_>>, Unfit> {

@@ -59,6 +59,8 @@ pub(super) const ROWS: &[Row] = &[
         sent: Sent::Json("EndpointRequest"),
         ..called("post", "/v1/responses", "The same in the words of OpenAI's Responses", Got::Either("EndpointAnswer"))
     },
+    Row { status: 404, ..called("get", "/v1/responses/{id}", "None is kept: says whom to ask", Got::Json("Error")) },
+    Row { status: 404, ..called("delete", "/v1/responses/{id}", "The same", Got::Json("Error")) },
     Row {
         sent: Sent::Json("MessagesRequest"),
         words: Words::Anthropic,
