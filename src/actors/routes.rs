@@ -184,7 +184,9 @@ fn route(settings: &Settings, board: &Board, model: &Model, pools: &HashMap<&str
         left_out: left_out.map(|t| format!("{}/{}", t.provider, t.model)).collect(),
     };
     let targets = model.targets.iter().filter(|t| settings.providers.contains_key(&t.provider));
-    let total = chain.targets().map(|(.., target)| target.timeouts.total).max().unwrap_or_default();
+    // What the model itself is given holds for its whole chain; else no target is cut short by another's limit.
+    let longest = || chain.targets().map(|(.., target)| target.timeouts.total).max().unwrap_or_default();
+    let total = model.timeouts.total.unwrap_or_else(longest);
     let targets = targets.map(|t| TargetInfo { provider: t.provider.clone(), model: t.model.clone() });
     Route { chain: Arc::new(chain), context_window: model.context_window, targets: targets.collect(), total }
 }

@@ -61,8 +61,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// All of them, so that one can be published as a number.
-    pub(super) const ALL: [Self; 12] = [
+    /// All of them, so that one can be published as a number, and counted from nought on.
+    pub const ALL: [Self; 12] = [
         Self::Consecutive,
         Self::Ratio,
         Self::Hard,
@@ -92,6 +92,15 @@ impl Reason {
             Self::OperatorOpen => "operator_open",
             Self::OperatorClose => "operator_close",
             Self::OperatorReset => "operator_reset",
+        }
+    }
+
+    /// The state that it leads to, always the same.
+    pub fn leads_to(self) -> State {
+        match self {
+            Self::Consecutive | Self::Ratio | Self::Hard | Self::SeveralModels | Self::ProbeFailed | Self::OperatorOpen => State::Open,
+            Self::PeriodOver | Self::LeastBadSucceeded | Self::ActiveProbe => State::HalfOpen,
+            Self::ProbesSucceeded | Self::OperatorClose | Self::OperatorReset => State::Closed,
         }
     }
 

@@ -25,11 +25,15 @@ use super::names;
 use super::series::{Calls, Known, Requests, TargetMetrics, streamed};
 use crate::base::Dollars;
 use crate::dialect::Usage;
-use crate::health::Transition;
+use crate::health::{Failure, Transition};
 use crate::stream::Way;
 
 /// The gateway's own time, in microseconds.
 const OVERHEAD: &[u64] = &[25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 50_000, 250_000, 1_000_000];
+
+/// What a target is asked again after, besides a rate limit that was waited out.
+const REPEATED: [Failure; 5] =
+    [Failure::Connect, Failure::ResetBeforeHead, Failure::Status(500), Failure::Status(502), Failure::Status(503)];
 
 /// See the module's text.
 #[derive(Debug)]
@@ -93,6 +97,10 @@ impl Metrics {
         for (way, result) in Way::ALL.into_iter().flat_map(|way| RecoveryResult::ALL.map(|result| (way, result))) {
             drop(recoveries.get_or_create(&RecoveryLabels { way: way.name(), result: result.name() }));
         }
+        let retries: Family<ReasonLabel, Counter> = book.counters(names::RETRIES);
+        for reason in REPEATED.map(Failure::name).into_iter().chain(["rate_limited".to_owned()]) {
+            drop(retries.get_or_create(&ReasonLabel { reason }));
+        }
         let shared_up = book.gauge(names::SHARED_UP);
         shared_up.set(1);
         Self {
@@ -100,7 +108,7 @@ impl Metrics {
             calls: Calls::new(&mut book),
             known: ArcSwap::default(),
             audience: Arc::default(),
-            retries: book.counters(names::RETRIES),
+            retries,
             hedges: Hedged::NAMES.map(|result| hedges.get_or_create_owned(&ResultLabel { result })),
             recoveries,
             cached: Cached::NAMES.map(|result| cached.get_or_create_owned(&ResultLabel { result })),

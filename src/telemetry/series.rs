@@ -16,7 +16,7 @@ use super::labels::{
     TransitionLabels,
 };
 use super::names;
-use crate::health::Outcome;
+use crate::health::{Outcome, Reason};
 
 const MS: u64 = 1_000;
 const S: u64 = 1_000_000;
@@ -128,6 +128,14 @@ impl Calls {
     pub(super) fn of(&self, provider: &str, model: &str) -> TargetMetrics {
         for result in PROBED {
             drop(self.probes.get_or_create(&ProbeLabels { provider: provider.into(), result }));
+        }
+        // A move that is counted the first time would be lost to whoever asks by how much a counter grew.
+        for (model, reason) in [model, ""].into_iter().flat_map(|model| Reason::ALL.map(|reason| (model, reason))) {
+            if model.is_empty() || reason != Reason::SeveralModels {
+                let (to, reason) = (reason.leads_to().name(), reason.name());
+                let labels = TransitionLabels { provider: provider.into(), model: model.into(), to, reason };
+                drop(self.transitions.get_or_create(&labels));
+            }
         }
         let outcomes = Outcome::LABELS.map(|outcome| {
             let labels = AttemptLabels { provider: provider.into(), model: model.into(), outcome };

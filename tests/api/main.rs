@@ -17,6 +17,7 @@ mod chat;
 mod corpus;
 mod cors;
 mod dashboard;
+mod deadlines;
 mod dialects;
 mod durability;
 mod endpoints;

@@ -32,6 +32,10 @@ fn each_series_whose_labels_come_from_settings_is_there_from_the_start() {
         "stagedoor_dropped_reports_total".into(),
         "stagedoor_stale_reuse_total".into(),
     ];
+    wanted.extend(
+        ["connect", "reset", "status_500", "status_502", "status_503", "rate_limited"]
+            .map(|reason| format!("stagedoor_retries_total{{reason=\"{reason}\"}}")),
+    );
     for model in ["m", "spare"] {
         wanted.push(format!("stagedoor_request_duration_seconds_count{{model=\"{model}\"}}"));
         for stream in ["true", "false"] {
@@ -43,6 +47,18 @@ fn each_series_whose_labels_come_from_settings_is_there_from_the_start() {
         wanted.push(format!("stagedoor_breaker_state{{provider=\"{provider}\",model=\"\"}}"));
         wanted.push(format!("stagedoor_breaker_state{{provider=\"{provider}\",model=\"{model}\"}}"));
         wanted.push(format!("stagedoor_time_to_first_token_seconds_count{{provider=\"{provider}\",model=\"{model}\"}}"));
+        for (to, reason) in [
+            ("open", "consecutive_failures"),
+            ("open", "failure_ratio"),
+            ("open", "probe_failed"),
+            ("half_open", "period_over"),
+            ("closed", "probes_succeeded"),
+        ] {
+            for model in [model, ""] {
+                let labels = format!("provider=\"{provider}\",model=\"{model}\",to=\"{to}\",reason=\"{reason}\"");
+                wanted.push(format!("stagedoor_breaker_transitions_total{{{labels}}}"));
+            }
+        }
         for outcome in ["ok", "transient", "rate_limited", "key_fault", "too_long", "caller_fault", "model_missing", "abandoned"] {
             wanted.push(format!("stagedoor_attempts_total{{provider=\"{provider}\",model=\"{model}\",outcome=\"{outcome}\"}}"));
         }
