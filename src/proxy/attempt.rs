@@ -6,7 +6,7 @@ mod passed;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -127,8 +127,8 @@ impl<'a> Attempt<'a> {
         Self { leg: Some(leg), ..Self::new(worker, request, ongoing, foreign, deadline) }
     }
 
-    /// Makes the call.
-    pub(super) async fn run(mut self) -> Ended {
+    /// Makes the call. Once: what it ended with is told.
+    pub(super) async fn run(&mut self) -> Ended {
         match self.answer().await {
             Ok(Ended::Whole(whole)) => {
                 self.ongoing.end(Outcome::Ok, "");
@@ -143,10 +143,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// What few requests come to is boxed: a request's future is as large as its largest state, and is copied when it begins.
     async fn answer(&mut self) -> Result<Ended, Failing> {
         let mut response = self.head().await?;
         if response.status != 200 {
-            let failing = self.refusal(response).await;
+            let failing = Box::pin(self.refusal(response)).await;
             if !failing.usage_unwanted {
                 return Err(failing);
             }
@@ -157,13 +158,13 @@ impl<'a> Attempt<'a> {
             }
             response = self.head().await?;
             if response.status != 200 {
-                return Err(self.refusal(response).await);
+                return Err(Box::pin(self.refusal(response)).await);
             }
         }
         if self.request.scan.stream {
-            self.first_content(response).await
+            Box::pin(self.first_content(response)).await
         } else if self.is_piped(&response) {
-            self.piped(response).await
+            Box::pin(self.piped(response)).await
         } else {
             self.whole(&mut response).await.map(Ended::Whole)
         }
@@ -209,7 +210,7 @@ impl<'a> Attempt<'a> {
             (timeouts.first_byte, Failure::HeadTimeout)
         };
         let at = self.ongoing.started.plus(at);
-        let (result, stale) = self.before(at, late, upstream.call(&call)).await?;
+        let (result, stale) = self.before(at, late, pin!(upstream.call(&call))).await?;
         if stale > 0 {
             self.worker.gateway.metrics.stale_reuse.inc_by(u64::from(stale));
         }
@@ -224,8 +225,7 @@ impl<'a> Attempt<'a> {
     }
 
     /// Waits for `work` until a clock of the target's, or the request's own deadline, passes.
-    async fn before<F: Future>(&mut self, at: Moment, late: Failure, work: F) -> Result<F::Output, Failing> {
-        let mut work = pin!(work);
+    async fn before<T>(&mut self, at: Moment, late: Failure, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Failing> {
         let first = at.min(self.deadline);
         let watch = &mut self.watch;
         let done = poll_fn(|cx| match work.as_mut().poll(cx) {
@@ -245,7 +245,7 @@ impl<'a> Attempt<'a> {
         let (mut first, mut rest) = (Bytes::new(), BytesMut::new());
         loop {
             let at = self.worker.gateway.clock.now().plus(idle);
-            match self.before(at, Failure::IdleTimeout, response.body.next()).await? {
+            match self.before(at, Failure::IdleTimeout, pin!(response.body.next())).await? {
                 None => break,
                 Some(Err(failure)) => return Err(failure.into()),
                 Some(Ok(piece)) if first.len().max(rest.len()) + piece.len() > most => return Err(Failure::TooLarge.into()),
@@ -403,7 +403,7 @@ impl<'a> Attempt<'a> {
         let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_event));
         let mut opening = true;
         loop {
-            let progress = match self.before(at, late, response.body.next()).await? {
+            let progress = match self.before(at, late, pin!(response.body.next())).await? {
                 Some(Ok(piece)) if opening && piece.trim_ascii_start().starts_with(b"{") => {
                     return self.unstreamed(response, piece).await;
                 }
@@ -444,7 +444,7 @@ impl<'a> Attempt<'a> {
         let (until, idle) = (self.now().plus(hold), self.ongoing.taken.target.timeouts.idle);
         let mut silent = self.now().plus(idle);
         while self.now() < until && reader.waiting() < self.worker.edition.settings.server.max_event {
-            let progress = match self.before(until.min(silent), Failure::IdleTimeout, response.body.next()).await {
+            let progress = match self.before(until.min(silent), Failure::IdleTimeout, pin!(response.body.next())).await {
                 Err(_) if self.now() >= until => break,
                 Err(failing) => return Err(failing),
                 Ok(Some(Ok(piece))) => reader.feed(piece, self.codes()),

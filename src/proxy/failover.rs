@@ -228,7 +228,7 @@ struct Drive<'a> {
 }
 
 impl<'a> Drive<'a> {
-    async fn run(mut self) -> Result<Served, Fault> {
+    async fn run(&mut self) -> Result<Served, Fault> {
         loop {
             let only = self.only.as_ref().map(|taken| taken.number);
             let choice = match self.pick(&self.plan.tried, only, !self.plan.last_resort_used && only.is_none()).await {

@@ -163,8 +163,9 @@ impl Plan {
     }
 
     /// The plan for going on with the stream that its last call began, should that break.
-    pub fn onward(self) -> Onward {
-        Onward::new(self.tried, self.larger_than, self.last_resort_used, self.retry.attempts, self.calls)
+    /// What was tried goes over to it.
+    pub fn onward(&mut self) -> Onward {
+        Onward::new(std::mem::take(&mut self.tried), self.larger_than, self.last_resort_used, self.retry.attempts, self.calls)
     }
 
     /// Decides after a failure of `taken`.

@@ -63,7 +63,7 @@ fn path(request: &HttpRequest) -> &str {
 }
 
 /// Answers a request that the cache has to do with, or whose caller gave it a name.
-pub(super) async fn answer(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
+pub(super) async fn answer(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Record) -> HttpResponse {
     if let Some(stored) = prepared.once.as_ref().and_then(|once| once.earlier.clone()) {
         return given(worker, &prepared, &stored, Cached::Hit, record);
     }
@@ -136,9 +136,8 @@ fn head(headers: &mut HeaderMap, wire: dialect::Wire, record: &Record) {
 }
 
 /// Makes the call, for itself and for who comes while it is under way.
-async fn lead_it(worker: &Rc<Worker>, prepared: Prepared, record: Record, lead: Lead, seat: Seat) -> HttpResponse {
+async fn lead_it(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record, lead: Lead, seat: Seat) -> HttpResponse {
     let id = Arc::clone(&prepared.id);
-    let prepared = Rc::new(prepared);
     if prepared.scan.stream {
         let standing = record.standing();
         let running = chat::running(worker, &prepared, record);

@@ -61,15 +61,19 @@ pub(super) async fn serve(
     (wire, asked): (dialect::Wire, Asked),
 ) -> HttpResponse {
     let Caller { visitor: Visitor { worker, id, callers_id, started, .. }, principal, body } = caller;
-    let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
-    record.callers_id = callers_id;
-    record.trace(request.headers(), request.path(), asked.operation());
     let answer = async {
+        let mut record = Record::new(Rc::clone(&worker), id.clone(), UNKNOWN_MODEL.into(), principal.key().cloned(), false, started);
+        record.callers_id = callers_id;
+        record.trace(request.headers(), request.path(), asked.operation());
         let mut payload = body.unwrap_or_else(|| payload.into_inner());
         match prepare(&worker, &principal, &request, &mut payload, &mut record, (wire, asked)).await {
             Ok(prepared) => {
                 record.admitted = true;
-                answer(&worker, prepared, record).await
+                if prepared.cache.is_some() || prepared.once.is_some() {
+                    Box::pin(cached::answer(&worker, prepared, record)).await
+                } else {
+                    fresh(&worker, prepared, record).await
+                }
             }
             Err(error) => unread(refused(&error, record, wire), payload),
         }
@@ -98,7 +102,7 @@ async fn prepare(
     payload: &mut Payload,
     record: &mut Record,
     (wire, asked): (dialect::Wire, Asked),
-) -> Result<Prepared, Error> {
+) -> Result<Rc<Prepared>, Error> {
     if worker.gateway.is_draining() {
         return Err(Error::shutting_down());
     }
@@ -152,7 +156,7 @@ async fn prepare(
         chain,
     };
     admit(worker, &mut prepared, record).await.map_err(|turned| Error::turned(&turned))?;
-    Ok(prepared)
+    Ok(Rc::new(prepared))
 }
 
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
@@ -206,17 +210,10 @@ fn shed(gateway: &Gateway, limit: Refused) -> Error {
     }
 }
 
-async fn answer(worker: &Rc<Worker>, prepared: Prepared, record: Record) -> HttpResponse {
-    if prepared.cache.is_some() || prepared.once.is_some() {
-        return Box::pin(cached::answer(worker, prepared, record)).await;
-    }
-    fresh(worker, prepared, record).await
-}
-
 /// Makes its own call.
-pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Prepared, mut record: Record) -> HttpResponse {
+pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Record) -> HttpResponse {
     if prepared.scan.stream {
-        return stream(worker, prepared, record).await;
+        return Box::pin(stream(worker, prepared, record)).await;
     }
     match run(worker, &prepared, &mut record).await {
         Ok(Served::Whole(answer)) => {
@@ -302,10 +299,9 @@ pub(super) fn wire(spoken: dialect::Wire) -> Wire {
     Wire { head: stream_head, fault, broken, unreadable: unreadable_event(spoken) }
 }
 
-async fn stream(worker: &Rc<Worker>, prepared: Prepared, record: Record) -> HttpResponse {
+async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record) -> HttpResponse {
     let standing = record.standing();
     let terms = prepared.resume.map(|window| (window, owner(record.key.as_ref())));
-    let prepared = Rc::new(prepared);
     let mut running = running(worker, &prepared, record);
     if let Some((window, owner)) = terms {
         return resumable(worker, prepared, owner, window, running, standing).await;

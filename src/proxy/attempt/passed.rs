@@ -1,6 +1,8 @@
 //! What is particular to the answers of other endpoints than chat: plain words, sound, events of their own; and what a refusal there
 //! says of the target.
 
+use std::pin::pin;
+
 use futures_util::StreamExt;
 
 use super::{Attempt, Ended, Failing, MOST_OF_A_REFUSAL, describe};
@@ -73,7 +75,7 @@ impl Attempt<'_> {
         let mut incoming = if response.ends_by_closing { response.body } else { unless_cut(response.body) };
         let at = self.ongoing.started.plus(timeouts.first_byte);
         let first = loop {
-            match self.before(at, Failure::HeadTimeout, incoming.next()).await? {
+            match self.before(at, Failure::HeadTimeout, pin!(incoming.next())).await? {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(piece)) => break piece,
                 Some(Err(failure)) => return Err(failure.into()),

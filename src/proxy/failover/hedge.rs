@@ -45,7 +45,8 @@ impl Drive<'_> {
     pub(super) async fn hedged(&mut self, first: Ongoing, foreign: Option<Box<Foreign>>, at: Moment) -> (Taken, Ended) {
         let lost = Rc::new(Cell::new(false));
         let one = first.taken.clone();
-        let mut first = pin!(self.attempt(first.beside(&lost), foreign).run());
+        let mut first = self.attempt(first.beside(&lost), foreign);
+        let mut first = pin!(first.run());
         let mut watch = Watch::new(self.worker.gateway.clock);
         let early = poll_fn(|cx| match first.as_mut().poll(cx) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
@@ -67,7 +68,8 @@ impl Drive<'_> {
         self.record.attempts += 1;
         let second = self.ongoing(choice, true).beside(&lost);
         let two = second.taken.clone();
-        let mut second = pin!(self.attempt(second, foreign).run());
+        let mut second = self.attempt(second, foreign);
+        let mut second = pin!(second.run());
         let (by_first, ended) = either(first.as_mut(), second.as_mut()).await;
         let (taken, other) = if by_first { (one, two) } else { (two, one) };
         let (by_first, taken, ended) = match ended {
