@@ -246,26 +246,47 @@ pub fn call_roll(settings: &Settings) -> Result<Vec<Present>, Unusable> {
     actix_rt::System::new().block_on(roll_call(settings, &transports))
 }
 
+/// Whether the gateway could listen where the settings say: the key that is wrong, and why. An address that is taken will do,
+/// for whoever asks may well stand beside the gateway that the settings are of.
+///
+/// # Errors
+/// Where the machine has no such address, or doesn't give it.
+pub fn can_listen(settings: &Settings) -> Result<(), (&'static str, CantRun)> {
+    let taken = |error: &CantRun| matches!(error, CantRun::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
+    let free = |host: &str, port| at(host, port, bound).map(drop).or_else(|error| if taken(&error) { Ok(()) } else { Err(error) });
+    free(&settings.server.host, settings.server.port).map_err(|error| ("server.host", error))?;
+    let Some((host, port)) = settings.admin.listen.rsplit_once(':') else { return Ok(()) };
+    free(host, port.parse().unwrap_or_default()).map_err(|error| ("admin.listen", error))
+}
+
 fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {
+    at(host, port, |address| {
+        let socket = bound(address)?;
+        socket.listen(BACKLOG as i32)?;
+        Ok(socket.into())
+    })
+}
+
+/// The first of a host's addresses where it can be done.
+fn at<T>(host: &str, port: u16, open: impl Fn(SocketAddr) -> std::io::Result<T>) -> Result<T, CantRun> {
     let failed = |source| CantRun::Bind { address: format!("{host}:{port}"), source };
     let host = host.trim_matches(['[', ']']);
     let addresses = SystemNames.resolve(host, port).map_err(failed)?;
     let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
     for address in addresses {
-        match listen(address) {
-            Ok(listener) => return Ok(listener),
+        match open(address) {
+            Ok(opened) => return Ok(opened),
             Err(error) => last = error,
         }
     }
     Err(failed(last))
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bound(address: SocketAddr) -> std::io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG as i32)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>, Stages), CantRun> {

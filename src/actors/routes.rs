@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::board::Board;
 use crate::base::{PriceTag, Tariff};
 use crate::routing::{Chain, KeySlot, Needs, Pool, Provider, Target, Timeouts};
-use crate::settings::{Model, Settings};
+use crate::settings::{Model, Settings, is_model_name};
 
 /// One public model.
 #[derive(Clone, Debug)]
@@ -98,7 +98,7 @@ impl Routes {
         }
         self.wildcards.iter().find_map(|(before, after, route)| {
             let inner = name.strip_prefix(before.as_str())?.strip_suffix(after.as_str())?;
-            (!inner.is_empty()).then(|| Found { route: Arc::clone(route), wildcard: Some(inner.into()) })
+            may_stand_in(inner).then(|| Found { route: Arc::clone(route), wildcard: Some(inner.into()) })
         })
     }
 
@@ -167,6 +167,12 @@ impl Copies {
         let chain = Chain { pools: pools.collect(), model: (&*route.chain.model).into(), ..Chain::clone(&route.chain) };
         Arc::new(Route { chain: Arc::new(chain), ..route.clone() })
     }
+}
+
+/// Whether a caller's word may take a wildcard's place: it is sent as a model's name, to some upstreams within the path, where
+/// dots would climb.
+fn may_stand_in(inner: &str) -> bool {
+    is_model_name(inner) && !inner.split('/').any(|part| matches!(part, "" | "." | ".."))
 }
 
 fn route(settings: &Settings, board: &Board, model: &Model, pools: &HashMap<&str, Pool>) -> Route {
@@ -311,6 +317,18 @@ mod tests {
     fn target(routes: &Routes, model: &str, number: usize) -> Arc<Target> {
         let found = routes.find(model).unwrap();
         Arc::clone(found.route.chain.targets().nth(number).unwrap().2)
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_names_of_models_alone() {
+        let all = table();
+        for name in ["x", "acme/x-1", "x:8b", "x@2030", "é", "x..y", ".x"] {
+            assert!(all.find(&format!("p/{name}")).is_some(), "{name}");
+        }
+        let long = "x".repeat(257);
+        for name in ["", ".", "..", "../x", "x/../y", "x//y", "/x", "x/", " x", "x y", "x\ny", "x\0", "\u{202e}x", "x\u{200b}", &long] {
+            assert!(all.find(&format!("p/{name}")).is_none(), "{name:?}");
+        }
     }
 
     #[test]

@@ -8,10 +8,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{FINDING, source};
-use crate::app::{call_roll, dry_run};
+use crate::app::{call_roll, can_listen, dry_run};
 use crate::proxy::{Absent, Present};
 use crate::settings::{Invalid, NoteKind, Problem, Settings, load};
-use crate::store::{Failed, usable};
+use crate::store::usable;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -24,12 +24,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
-    let result = load(&source(file)).and_then(|settings| match (dry_run(&settings), usable(&settings.store.keep)) {
-        (Ok(()), Ok(())) => Ok(settings),
-        (Err(error), _) => Err(error.into()),
-        (_, Err(error)) => Err(Invalid { problems: vec![unusable(&error)] }),
-    });
-    let result = result.and_then(|settings| {
+    let result = load(&source(file)).and_then(bootable).and_then(|settings| {
         let present = if options.live { call_roll(&settings).map_err(Invalid::from)? } else { Vec::new() };
         Ok((settings, present))
     });
@@ -48,8 +43,13 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     }
 }
 
-fn unusable(error: &Failed) -> Problem {
-    Problem { file: "settings".to_owned(), path: "store.url".to_owned(), message: error.to_string() }
+/// What only trying can tell: whether the machine gives what the settings ask of it. All that is wrong, at once.
+fn bootable(settings: Settings) -> Result<Settings, Invalid> {
+    let told = |path: &str, message: String| Problem { file: "settings".to_owned(), path: path.to_owned(), message };
+    let mut problems = dry_run(&settings).err().map_or_else(Vec::new, |error| Invalid::from(error).problems);
+    problems.extend(usable(&settings.store.keep).err().map(|error| told("store.url", error.to_string())));
+    problems.extend(can_listen(&settings).err().map(|(path, error)| told(path, error.to_string())));
+    if problems.is_empty() { Ok(settings) } else { Err(Invalid { problems }) }
 }
 
 fn tell(settings: &Settings, present: &[Present]) {

@@ -35,12 +35,14 @@ const CODES: &[(&str, Meaning)] = &[
     ("billing_error", Meaning::KeyFault),
     ("invalid_api_key", Meaning::KeyFault),
     ("account_deactivated", Meaning::KeyFault),
+    ("organization_restricted", Meaning::KeyFault),
     ("authentication_error", Meaning::KeyFault),
     ("API_KEY_INVALID", Meaning::KeyFault),
     ("UNAUTHENTICATED", Meaning::KeyFault),
     ("model_not_found", Meaning::ModelMissing),
     ("unknown_model", Meaning::ModelMissing),
     ("model_decommissioned", Meaning::ModelMissing),
+    ("model_not_supported", Meaning::ModelMissing),
     ("DeploymentNotFound", Meaning::ModelMissing),
     ("content_policy_violation", Meaning::CallerFault),
     ("content_filter", Meaning::CallerFault),
@@ -70,15 +72,34 @@ const TOO_LONG: &[&str] = &[
     "context length",
     "context window",
     "context size",
+    "exceed context limit",
     "prompt is too long",
     "input is too long",
     "maximum number of tokens",
 ];
 /// How they say that they don't have a model.
-const MISSING: &[&str] =
-    &["does not exist", "doesn't exist", "not found", "unknown model", "no such model", "not supported", "decommissioned", "retired"];
-/// How Google and xAI say that a key is refused: with a 400 whose code names no key.
-const BAD_KEY: &[&str] = &["api key not valid", "api key expired", "api key not found", "incorrect api key"];
+const MISSING: &[&str] = &[
+    "not exist",
+    "doesn't exist",
+    "not a valid model",
+    "not found",
+    "unknown model",
+    "no such model",
+    "model is not supported",
+    "decommissioned",
+    "retired",
+];
+/// How Google and xAI say that a key is refused, and Anthropic that its account has run dry, has reached the limit that its
+/// owner set, or is closed: with a 400 whose code names no key.
+const BAD_KEY: &[&str] = &[
+    "api key not valid",
+    "api key expired",
+    "api key not found",
+    "incorrect api key",
+    "credit balance is too low",
+    "reached your specified",
+    "organization has been disabled",
+];
 /// How a 403's code says that it is about the content. Its message may speak of an access policy, and hold a name.
 const POLICY: &[&str] = &["policy", "moderation", "safety"];
 
@@ -137,7 +158,7 @@ pub fn refused(answer: &Refused<'_>) -> Outcome {
             Some(Meaning::KeyFault) => Outcome::KeyFault { sure: true },
             Some(Meaning::Transient) => failure,
             Some(Meaning::RateLimited | Meaning::KeyLimited) => limited(answer, meaning),
-            None if status == 400 && says(answer.parts, BAD_KEY) => Outcome::KeyFault { sure: true },
+            None if status == 400 && says_bad_key(answer.parts) => Outcome::KeyFault { sure: true },
             None if matches!(status, 400 | 413) && says(answer.parts, TOO_LONG) => Outcome::TooLong,
             None if status == 400 && says_missing_model(answer.parts) => Outcome::ModelMissing,
             Some(Meaning::CallerFault | Meaning::TooLong) | None => Outcome::CallerFault,
@@ -189,14 +210,52 @@ fn says(parts: &ErrorParts, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| text.contains(phrase))
 }
 
+/// The vendor's own words, without what they quote: that may be the caller's, who must not be able to accuse a key or a model.
+fn own_words(parts: &ErrorParts) -> String {
+    let mut words = String::new();
+    let mut quoted: Option<char> = None;
+    let mut before = ' ';
+    for next in parts.message.as_deref().unwrap_or_default().chars() {
+        match quoted {
+            Some(quote) if quote == next => quoted = None,
+            Some(_) => {}
+            // An apostrophe inside a word quotes nothing.
+            None if matches!(next, '`' | '"') || next == '\'' && !before.is_alphanumeric() => quoted = Some(next),
+            None => words.extend(next.to_lowercase()),
+        }
+        before = next;
+    }
+    words
+}
+
+/// Whether they accuse the key; never where a field of the request is named.
+fn says_bad_key(parts: &ErrorParts) -> bool {
+    let words = own_words(parts);
+    parts.param.as_deref().is_none_or(str::is_empty) && BAD_KEY.iter().any(|phrase| words.contains(phrase))
+}
+
+fn says_first(parts: &ErrorParts, phrase: &str) -> bool {
+    parts.message.as_deref().and_then(|text| text.get(..phrase.len())).is_some_and(|begin| begin.eq_ignore_ascii_case(phrase))
+}
+
 fn codes_say(parts: &ErrorParts, words: &[&str]) -> bool {
     let codes = [parts.code.as_deref(), parts.kind.as_deref()];
     codes.into_iter().flatten().any(|code| words.iter().any(|word| code.to_ascii_lowercase().contains(word)))
 }
 
-/// Not where it is only another endpoint's: "This is not a chat model and thus not supported in the v1/chat/completions endpoint".
+/// Not where it is a field of the request that the model doesn't take ("'max_tokens' is not supported with this model"), nor
+/// where it is only another endpoint's ("This is not a chat model and thus not supported in the v1/chat/completions endpoint").
 fn says_missing_model(parts: &ErrorParts) -> bool {
-    says(parts, &["model"]) && says(parts, MISSING) && !says(parts, &["endpoint"])
+    if !matches!(parts.param.as_deref(), None | Some("" | "model")) {
+        return false;
+    }
+    // Anthropic's whole message is the model's name: "model: claude-0".
+    let named = parts.kind.as_deref() == Some("not_found_error") && says_first(parts, "model:");
+    // OpenRouter's of a model that nobody offers; those that some request narrowed down say "that support" or "matching".
+    let nobodys = says_first(parts, "No endpoints found for");
+    let words = own_words(parts);
+    let missing = words.contains("model") && MISSING.iter().any(|phrase| words.contains(phrase));
+    named || nobodys || missing && !words.contains("endpoint")
 }
 
 #[cfg(test)]
@@ -215,6 +274,37 @@ mod tests {
 
     fn error(code: &str, kind: &str, message: &str) -> String {
         format!(r#"{{"error":{{"message":"{message}","type":"{kind}","param":null,"code":"{code}"}}}}"#)
+    }
+
+    /// Each of these would take a healthy target or key away from everyone, by one caller's mistake or malice.
+    #[test]
+    fn a_request_at_fault_accuses_neither_the_model_nor_the_key() {
+        for (param, message) in [
+            ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+            ("response_format", "Invalid parameter: 'response_format' of type 'json_schema' is not supported with this model."),
+            ("messages[0].role", "Invalid value: 'model not found'. Supported values are: 'system', 'user'."),
+            ("messages[0].role", "Invalid value: the model does not exist."),
+            ("messages[0].role", "Invalid value: incorrect api key."),
+            ("", "Function calling is not supported for this model"),
+            (
+                "",
+                "Failed to deserialize the JSON body: messages[0].role: unknown variant `model not found`, expected one of `system`, `user`",
+            ),
+            ("", "Unknown value 'incorrect api key' for the model"),
+            ("", "Invalid value at 'contents[0].role', \\\"api key not valid\\\""),
+        ] {
+            let body = format!(r#"{{"error":{{"message":"{message}","type":"invalid_request_error","param":"{param}","code":null}}}}"#);
+            assert_eq!(outcome(400, None, &body), Outcome::CallerFault, "{body}");
+            assert_eq!(outcome(400, None, &body.replace("\"param\":\"\"", "\"param\":null")), Outcome::CallerFault, "{body}");
+        }
+        for message in [
+            "The model `x` does not exist",
+            "The model's name isn't known: model \\\"x\\\" not found",
+            "The requested model is not supported.",
+        ] {
+            let body = format!(r#"{{"error":{{"message":"{message}","param":"model"}}}}"#);
+            assert_eq!(outcome(400, None, &body), Outcome::ModelMissing, "{body}");
+        }
     }
 
     #[test]
@@ -255,13 +345,30 @@ mod tests {
         for (status, code, kind, message, expected) in [
             (429, "insufficient_quota", "insufficient_quota", "quota", sure.clone()),
             (401, "invalid_api_key", "invalid_request_error", "bad key", sure.clone()),
-            (400, "400", "API_KEY_INVALID", "key", sure),
+            (400, "400", "API_KEY_INVALID", "key", sure.clone()),
+            (400, "", "invalid_request_error", "Your credit balance is too low to access the Anthropic API. Please go on", sure.clone()),
+            (400, "", "invalid_request_error", "You have reached your specified API usage limits.", sure.clone()),
+            (400, "", "invalid_request_error", "This organization has been disabled.", sure.clone()),
+            (400, "organization_restricted", "invalid_request_error", "Organization has been restricted.", sure),
             (400, "context_length_exceeded", "", "", Outcome::TooLong),
             (400, "", "invalid_request_error", "prompt is too long: 210000 tokens", Outcome::TooLong),
             (413, "request_too_large", "", "", Outcome::TooLong),
             (500, "context_length_exceeded", "", "", Outcome::Transient(Failure::Status(500))),
             (404, "model_not_found", "", "", Outcome::ModelMissing),
-            (404, "", "not_found_error", "model: claude-0 not found", Outcome::ModelMissing),
+            (404, "", "not_found_error", "model: claude-0", Outcome::ModelMissing),
+            (400, "invalid_request_error", "invalid_request_error", "Model Not Exist", Outcome::ModelMissing),
+            (400, "400", "", "acme/none-1 is not a valid model ID", Outcome::ModelMissing),
+            (404, "404", "", "No endpoints found for acme/none-1.", Outcome::ModelMissing),
+            (404, "404", "", "No endpoints found that support tool use.", Outcome::Transient(Failure::WrongPlace)),
+            (
+                400,
+                "",
+                "invalid_request_error",
+                "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000",
+                Outcome::TooLong,
+            ),
+            (404, "", "not_found_error", "Not Found", Outcome::Transient(Failure::WrongPlace)),
+            (404, "", "not_found_error", "path: /v2/models", Outcome::Transient(Failure::WrongPlace)),
             (400, "", "", "The model x does not exist", Outcome::ModelMissing),
             (400, "content_policy_violation", "", "", Outcome::CallerFault),
             (403, "", "", "no identity-based policy of user/x allows it", Outcome::KeyFault { sure: false }),

@@ -106,13 +106,8 @@ impl Visitor {
     }
 
     /// How someone is refused whose key isn't known here.
-    fn stranger(&self, from: Option<SocketAddr>) -> Error {
+    pub(super) fn stranger(&self, from: Option<SocketAddr>) -> Error {
         self.knock(from).err().unwrap_or_else(Error::no_key)
-    }
-
-    /// How someone is refused who isn't the operator.
-    pub(super) fn no_operator(&self, from: Option<SocketAddr>) -> Error {
-        self.knock(from).err().unwrap_or_else(Error::not_the_admin_key)
     }
 
     fn refused(self, error: Error, payload: &mut Payload) -> Refused {
@@ -243,7 +238,7 @@ fn operator(request: &HttpRequest, visitor: &Visitor) -> Result<(), Error> {
         true => bearer(request).is_some_and(|sent| same_secret(key.expose().as_bytes(), sent)),
         false => session::admits(request, worker, key)?,
     };
-    if known { Ok(()) } else { Err(visitor.no_operator(request.peer_addr())) }
+    if known { Ok(()) } else { Err(visitor.stranger(request.peer_addr())) }
 }
 
 impl FromRequest for Scraper {

@@ -91,14 +91,7 @@ impl Error {
 
     pub(super) fn no_key() -> Self {
         // One text for every wrong key: it tells nothing of what was wrong with it.
-        let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`, to /v1/messages also as `x-api-key: KEY`, to Gemini's paths as `x-goog-api-key: KEY`.";
-        Self::new(401, REQUEST, "invalid_api_key", message)
-    }
-
-    /// The operator's key is asked for, and this isn't it.
-    pub(super) fn not_the_admin_key() -> Self {
-        let message =
-            "The admin key is needed here, not a caller's: send it as `Authorization: Bearer KEY`; the settings name it under admin.key.";
+        let message = "A key is needed that this gateway knows: send it as `Authorization: Bearer KEY`, to /v1/messages also as `x-api-key: KEY`, to Gemini's paths as `x-goog-api-key: KEY`. Under /admin it is the admin key.";
         Self::new(401, REQUEST, "invalid_api_key", message)
     }
 

@@ -130,7 +130,7 @@ pub(super) async fn begin(visitor: Visitor, request: HttpRequest, payload: web::
         if is_foreign(&request) {
             return Err(Error::not_the_page());
         }
-        if same_secret(key.expose().as_bytes(), sent.trim().as_bytes()) { Ok(key) } else { Err(visitor.no_operator(peer)) }
+        if same_secret(key.expose().as_bytes(), sent.trim().as_bytes()) { Ok(key) } else { Err(visitor.stranger(peer)) }
     });
     let key = match known {
         Ok(key) => key,

@@ -63,11 +63,13 @@ pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, (host, stored): (&str,
     Auth { mode, keys }
 }
 
-/// `[admin]` of a gateway that binds to `host`, or that has bound its plane to an address of its own already.
-pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str, bound: Option<&str>) -> Admin {
+/// `[admin]` of a gateway that binds to `host` and `port`, or that has bound its plane to an address of its own already.
+pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, (host, port): (&str, u16), bound: Option<&str>) -> Admin {
     let listen = s.text("listen", "");
     if !listen.is_empty() && !is_listen(&listen) {
         s.problem("listen", "must be empty or an address and a port, such as \"127.0.0.1:8001\"");
+    } else if clashes(&listen, host, port) {
+        s.problem("listen", "is where callers are served already (server.host and server.port); take another port");
     }
     let listens = [Some(listen.as_str()), bound].into_iter().flatten().filter_map(|listen| Some(listen.rsplit_once(':')?.0));
     let reached = listens.chain([host]).find(|host| !is_loopback(host)).unwrap_or(host);
@@ -87,6 +89,18 @@ pub(super) fn admin(mut s: Section<'_>, vault: &Vault<'_>, host: &str, bound: Op
         }
     }
     Admin { key, listen }
+}
+
+/// Whether both can't be listened on at once.
+fn clashes(listen: &str, host: &str, port: u16) -> bool {
+    let Some((other, other_port)) = listen.rsplit_once(':') else { return false };
+    let address = |host: &str| match host.trim_matches(['[', ']']) {
+        name if name.eq_ignore_ascii_case("localhost") => "127.0.0.1".to_owned(),
+        name => name.to_ascii_lowercase(),
+    };
+    let (other, host) = (address(other), address(host));
+    let any = |host: &str| matches!(host, "0.0.0.0" | "::");
+    port != 0 && other_port.parse() == Ok(port) && (other == host || any(&other) || any(&host))
 }
 
 enum Caller {

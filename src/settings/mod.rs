@@ -37,6 +37,7 @@ mod validity;
 pub use diff::Written;
 pub use files::Files;
 pub use load::{Bound, DEFAULT_FILE, DEFAULT_TEXT, Reading, Source, Stored, load, read};
+pub use model::is_model_name;
 pub use prices::{PRICES_FILE, PriceTable, update_prices};
 pub use problem::{Invalid, Problem};
 pub use tls::Tls;

@@ -39,8 +39,15 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
     }
 }
 
+/// Whether a model may be called so: 1 to 256 printable characters, no blanks, none that turns the direction of text or has no
+/// width.
+pub fn is_model_name(name: &str) -> bool {
+    let unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
+    (1..=256).contains(&name.len()) && !name.chars().any(|c| c.is_whitespace() || c.is_control() || unseen(c))
+}
+
 fn check_name(name: &str, report: &Report, path: &Path) {
-    if name.is_empty() || name.len() > 256 || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if !is_model_name(name) {
         report.problem(path, "a model's name has 1 to 256 printable characters and no blanks");
     }
     if name.strip_suffix('*').unwrap_or(name).contains('*') {

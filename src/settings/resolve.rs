@@ -31,7 +31,7 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
     // A reload doesn't move the socket: whoever reaches it now still does.
     let bound_host = bound.map(|bound| bound.serving.as_str()).filter(|host| !door::is_loopback(host));
     let exposed = bound_host.unwrap_or(&server.host).to_owned();
-    let admin = access::admin(root.section("admin"), vault, &exposed, bound.map(|bound| bound.admin.as_str()));
+    let admin = access::admin(root.section("admin"), vault, (&exposed, server.port), bound.map(|bound| bound.admin.as_str()));
     let above = Above {
         breaker: Breaker::read(root.section("breaker"), &Breaker::built_in()),
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),

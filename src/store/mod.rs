@@ -80,6 +80,11 @@ pub fn holds_keys(keep: &Keep) -> bool {
 /// # Errors
 /// Why not, where a gateway would refuse to start with it.
 pub fn usable(keep: &Keep) -> Result<(), Failed> {
+    if let Keep::Sqlite(path) = keep
+        && !path.exists()
+    {
+        return sqlite::can_be_made(path);
+    }
     aside(keep, async |_| Ok(())).map(drop)
 }
 

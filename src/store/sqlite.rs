@@ -21,6 +21,17 @@ const ACQUIRE: Duration = Duration::from_secs(6);
 const MANNERS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
                        PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -2000; PRAGMA temp_store = MEMORY";
 
+/// Whether a file that isn't there could be made, without making it or its folder.
+pub(super) fn can_be_made(path: &Path) -> Result<(), Failed> {
+    let there = std::path::absolute(path).ok().and_then(|path| {
+        let parent = path.ancestors().skip(1).find_map(|folder| Some((folder.to_owned(), folder.metadata().ok()?)));
+        parent.filter(|(_, folder)| !folder.is_dir() || folder.permissions().readonly())
+    });
+    let Some((folder, _)) = there else { return Ok(()) };
+    let what = format!("can't be made: {} is no folder that can be written to; name another in store.url", folder.display());
+    Err(Failed::Unusable { place: path.display().to_string(), what })
+}
+
 /// Opens the file, or makes it.
 pub(super) async fn open(path: &Path) -> Result<Store, Failed> {
     let place = path.display().to_string();

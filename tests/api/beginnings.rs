@@ -90,3 +90,33 @@ fn check_without_live_asks_nobody() {
     let ended = Process::with_settings("check", &text, &[]).finish();
     assert_eq!((ended.code, upstream.count()), (Some(0), 0), "{}", ended.stderr);
 }
+
+/// `check` and `serve` agree on what can't be had; neither leaves anything behind.
+#[test]
+fn check_finds_what_serve_would_stumble_over() {
+    let upstream = Upstream::answering(answer("hi"));
+    let model = upstream.provider("p") + "[models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
+    let keys = "[[auth.keys]]\nname = \"a\"\nkey = { value = \"sk-app-0123456789abcdef0123456789\" }\n";
+    for (more, path) in [
+        // An address that is kept for documents, so nobody's own.
+        (format!("{keys}[server]\nhost = \"192.0.2.1\"\nport = 8000\n"), "server.host"),
+        ("[admin]\nlisten = \"192.0.2.1:8001\"\n".to_owned(), "admin.listen"),
+        ("[store]\nurl = \"sqlite:///dev/null/data/s.db\"\n".to_owned(), "store.url"),
+    ] {
+        let text = more + &model;
+        let checked = Process::with_settings("check", &text, &[]).finish();
+        assert!(checked.code == Some(1) && checked.stderr.contains(path), "{path}: {}{}", checked.stdout, checked.stderr);
+        let port = if path == "server.host" { "8000" } else { "0" };
+        assert_eq!(Process::with_settings("serve", &text, &[("STAGEDOOR__SERVER__PORT", port)]).finish().code, Some(3), "{path}");
+    }
+}
+
+#[test]
+fn check_does_not_mind_the_gateway_beside_it() {
+    let upstream = Upstream::answering(answer("hi"));
+    let text = upstream.provider("p") + "[models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
+    let running = Process::serve(&text, &[]);
+    let port = running.address().port().to_string();
+    let checked = Process::with_settings("check", &text, &[("STAGEDOOR__SERVER__PORT", &port)]).finish();
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+}

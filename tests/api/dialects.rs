@@ -183,6 +183,36 @@ fn a_plain_answer_to_a_streamed_request_becomes_a_stream() {
     assert_eq!((reply.words().as_str(), reply.terminals()), ("all at once", 1), "{}", reply.text());
 }
 
+/// As it says that it has no such model, and that its account has run dry: neither is the request's fault, nor the caller's to read.
+#[test]
+fn anthropics_words_for_a_retired_model_and_an_empty_account_are_understood() {
+    let other = Upstream::answering(answer("from openai"));
+    for (code, kind, message, name) in [
+        (404, "not_found_error", "model: claude-haiku-4-5", "model_missing"),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits.",
+            "key_fault",
+        ),
+    ] {
+        let body = json!({"type": "error", "error": {"type": kind, "message": message}}).to_string();
+        let text = format!("HTTP/1.1 {code} No\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let upstream = Upstream::answering(text);
+        let providers = anthropic::provider("a", &upstream, "") + &other.provider("o");
+        let app = TestApp::start(&format!("{providers}{}", model(&[("a", "claude-haiku-4-5"), ("o", "gpt-4o")])));
+        let reply = app.chat("m");
+        let route = format!("a/claude-haiku-4-5!{name},o/gpt-4o");
+        assert_eq!((reply.status, reply.header("x-stagedoor-route")), (200, Some(&*route)), "{}", reply.text());
+        app.chat("m");
+        assert_eq!(upstream.count(), 1, "{name}: it isn't asked again");
+
+        let alone = TestApp::start(&(anthropic::provider("a", &upstream, "") + &model(&[("a", "claude-haiku-4-5")])));
+        let reply = alone.chat("m");
+        assert!(!reply.text().contains("Billing"), "{}", reply.text());
+    }
+}
+
 #[test]
 fn anthropics_errors_move_on_and_the_last_is_told_in_openais_shape() {
     let other = Upstream::answering(answer("from openai"));

@@ -78,7 +78,7 @@ fn what_a_variable_overrides_is_told_as_the_key_it_is() {
 #[test]
 fn what_waits_for_a_restart() {
     let text = BASE.replace("port = 9000", "port = 1\nhost = \"localhost\"\nworkers = 3\nmax_body = \"1MiB\"");
-    let new = bench(&format!("{text}[admin]\nlisten = \"127.0.0.1:1\"\n[telemetry]\nlog = \"json\"\nmetrics = \"admin\"\n"));
+    let new = bench(&format!("{text}[admin]\nlisten = \"127.0.0.1:2\"\n[telemetry]\nlog = \"json\"\nmetrics = \"admin\"\n"));
     let waiting = bench(BASE).load().written.waiting(&new.load().written);
     assert_eq!(waiting, ["admin.listen", "server.host", "server.port", "server.workers", "telemetry.log"]);
 }

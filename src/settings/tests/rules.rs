@@ -97,6 +97,9 @@ fn choices_are_listed() {
     refused("[retry]\nhedge = \"95\"", "retry.hedge", "percentile");
     refused("[telemetry]\notlp = \"localhost\"", "telemetry.otlp", "http://localhost:4318");
     refused("[admin]\nlisten = \"8001\"", "admin.listen", "127.0.0.1:8001");
+    for (host, listen) in [("127.0.0.1", "localhost:9"), ("localhost", "0.0.0.0:9"), ("::1", "[::1]:9")] {
+        refused(&format!("[server]\nhost = \"{host}\"\nport = 9\n[admin]\nlisten = \"{listen}\""), "admin.listen", "another port");
+    }
     refused("[server]\nrequest_headers = [\"cookies\"]", "server.request_headers", "\"timeout\"");
     refused("[server]\ncors_origins = [\"https://a/b\"]", "server.cors_origins", "without a path");
     provider_refused("auth = \"basic\"", "providers.p.auth", "\"bearer\", \"api-key\"");
