@@ -274,17 +274,21 @@ fn row_47_no_host_and_no_form_of_a_path_gets_past_the_key() {
 #[test]
 fn row_49_what_a_terminal_would_obey_is_escaped_in_the_log() {
     let upstream = Upstream::answering(answer("hi"));
-    let settings = format!("{}[models.\"m*\"]\ntargets = [{{ provider = \"p\", model = \"*\" }}]\n", provider_at("p", &upstream.url(), ""));
+    let bodies = "[telemetry]\nlog_bodies = true\nlog_bodies_sample = 1.0\n";
+    let settings =
+        format!("{bodies}{}[models.\"m*\"]\ntargets = [{{ provider = \"p\", model = \"*\" }}]\n", provider_at("p", &upstream.url(), ""));
     let process = Process::serve(&settings, &[("STAGEDOOR_LOG", "debug")]);
     let odd = "m\\u001b[31mred\\u202eevil\\r\\nINJECTED level=error";
     for (body, headers) in [
         (chat_body(odd), vec![]),
         (chat_body("m1"), vec![("x-request-id", "a\u{1b}[31m")]),
+        ("{\"model\":\"m1\",\"messages\":[{\"role\":\"user\",\"content\":\"\u{202e}\u{9b}31m\"}]}".to_owned(), vec![]),
         (format!(r#"{{"model":"{odd}","messages":1}}"#), vec![]),
     ] {
         process.client().post("/v1/chat/completions", &headers, &body);
     }
-    let log = process.stderr.until("its lines", |log| log.contains("model_not_found") && log.contains("attempt "));
+    let log =
+        process.stderr.until("its lines", |log| ["model_not_found", "invalid_type", " bodies "].iter().all(|line| log.contains(line)));
     let bad: Vec<_> = log.lines().filter(|line| line.contains(['\u{1b}', '\u{202e}', '\r']) || line.starts_with("INJECTED")).collect();
     assert!(bad.is_empty(), "{bad:?}");
 }
