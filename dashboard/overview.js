@@ -13,6 +13,9 @@ const SHORT = 10;
 /** Seconds further apart than this, in milliseconds, are no neighbours. */
 const GAP = 5_000;
 
+/** What a provider's line counts. */
+const NUMBERS = ["In flight", "Calls", "Failed", "p95", "First p95"];
+
 const sum = (seconds, pick) => seconds.reduce((total, second) => total + pick(second), 0);
 const within = (back) => {
   const from = (live.seconds.at(-1)?.at_ms ?? 0) - back * 1000;
@@ -40,8 +43,8 @@ function tile(label) {
 
 function providerRow(provider) {
   const [state, status] = [badge(), badge()];
-  const cells = Array.from({ length: 5 }, (_, place) => h("td", { class: place > 0 && place < 3 ? "number" : "number opt" }));
-  const why = h("td", { class: "wide" });
+  const cells = Array.from({ length: 5 }, (_, place) => h("td", { class: place > 0 && place < 3 ? "number" : "number opt", "data-label": NUMBERS[place] }));
+  const why = h("td", { class: "wide whole" });
   const name = h("a", { href: `#/providers/${encodeURIComponent(provider.name)}` }, provider.name);
   return {
     element: h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, status.element), h("td", {}, state.element), cells, why),
@@ -95,9 +98,9 @@ export function mount(host) {
   };
   const rows = h("tbody");
   const providers = keyed(rows, providerRow);
-  const head = ["Provider", "Status", "Breaker", "In flight", "Calls", "Failed", "p95", "First p95", "Why"];
+  const head = ["Provider", "Status", "Breaker", ...NUMBERS, "Why"];
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Providers" },
-    h("table", { class: "dense" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place < 3 || place > 7 ? null : place > 3 && place < 6 ? "number" : "number opt" }, text)))), rows));
+    h("table", { class: "dense stacks" }, h("thead", {}, h("tr", {}, head.map((text, place) => h("th", { scope: "col", class: place < 3 || place > 7 ? null : place > 3 && place < 6 ? "number" : "number opt" }, text)))), rows));
   const moves = h("ol", { class: "moves" });
   const none = empty("No breaker has moved", "Each move of a breaker is listed here, with its reason.");
   const today = h("p", { class: "today" }, " ");
@@ -129,7 +132,7 @@ export function mount(host) {
     const [ended, failed] = [sum(minute, all), sum(minute, (second) => second.failed)];
     const refused = sum(minute, (second) => second.refused);
     const left = sum(minute, (second) => second.left);
-    tiles.requests.update(`${figures.rate(sum(short, all) / time(short))} /s`, `${figures.count(snapshot.requests)} in flight, ${figures.count(snapshot.streams)} streams`);
+    tiles.requests.update(`${figures.rate(sum(short, all) / time(short))} /s`, `${figures.count(snapshot.requests)} in flight, ${figures.count(snapshot.streams)} ${snapshot.streams === 1 ? "stream" : "streams"}`);
     const failing = ended ? failed / ended : 0;
     tiles.errors.update(
       figures.share(failing),

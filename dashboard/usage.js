@@ -31,11 +31,9 @@ export function mount(host) {
   const chart = bars({ title: "Cost" });
   const body = h("tbody");
   const first = h("th", { scope: "col" });
-  // On a phone there is no room for all.
-  const kind = (place) => (place > 1 && place < 5 ? "number opt" : "number");
   const heads = ["Requests", "Errors", "Tokens in", "Tokens out", "Cached", "Cost", "Share"];
   const table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Usage" },
-    h("table", { class: "dense" }, h("thead", {}, h("tr", {}, first, heads.map((text, place) => h("th", { scope: "col", class: kind(place) }, text)))), body));
+    h("table", { class: "dense stacks" }, h("thead", {}, h("tr", {}, first, heads.map((text) => h("th", { scope: "col", class: "number" }, text)))), body));
   const none = empty("Nothing was used in this time", "Requests are counted here as soon as they have ended.");
   const note = h("p", { class: "muted", role: "status" }, "Loading …");
   host.append(
@@ -78,8 +76,8 @@ export function mount(host) {
       bar.style.width = `${part * 100}%`;
       const cells = [figures.count(row.requests), figures.count(row.errors), figures.count(row.tokens_in), figures.count(row.tokens_out), figures.count(row.tokens_cached), figures.usd(row.cost_usd)];
       return h("tr", {},
-        h("th", { scope: "row" }, h("i", { class: "dot", "data-hue": hueOf(nameOf(row)) }), nameOf(row)),
-        cells.map((text, place) => h("td", { class: place === 1 && row.errors ? "number bad-text" : kind(place) }, text)),
+        h("th", { scope: "row", class: "whole" }, h("i", { class: "dot", "data-hue": hueOf(nameOf(row)) }), nameOf(row)),
+        cells.map((text, place) => h("td", { class: place === 1 && row.errors ? "number bad-text" : "number", "data-label": heads[place] }, text)),
         h("td", { class: "number share" }, h("span", { class: "meter" }, bar), h("span", {}, figures.share(part))));
     }));
     table.hidden = data.length === 0;
