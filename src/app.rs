@@ -30,6 +30,8 @@ use crate::telemetry::{Metrics, Process};
 const BACKLOG: u32 = 4096;
 /// SDK pools keep their sockets longer than actix's 5 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// actix-http reads its clock twice a second, and for a head whose time is over as it begins it waits for ever: no time is shorter.
+const LEAST_PATIENCE: Duration = Duration::from_millis(600);
 /// What was handed to the server in the end, error events too, has this long to be sent.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How often prices may change.
@@ -416,6 +418,7 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
         WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
     let accepting = Arc::clone(gateway);
+    let patience = server.header_timeout.max(LEAST_PATIENCE);
     let door = server.tls.as_ref().map(|tls| Door {
         gateway: Arc::clone(gateway),
         config: tls.config(),
@@ -423,7 +426,7 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
         backlog: BACKLOG,
         connections: acceptable(workers),
         keep_alive: KEEP_ALIVE,
-        patience: server.header_timeout,
+        patience,
         grace: server.shutdown_grace.as_secs().max(1),
         prepare: |connection, gateway| {
             // A stream's last part would wait for the one before to be acknowledged.
@@ -441,7 +444,7 @@ fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listen
                 .workers(workers)
                 .backlog(BACKLOG)
                 .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(server.header_timeout)
+                .client_request_timeout(patience)
                 .h1_allow_half_closed(false)
                 .tcp_nodelay(true)
                 .shutdown_timeout(server.shutdown_grace.as_secs().max(1))

@@ -159,6 +159,18 @@ fn row_33_a_head_that_drips_is_ended_in_its_time() {
 }
 
 #[test]
+fn row_33_half_a_head_in_one_piece_is_ended_however_short_its_time() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::start(&one(&upstream, "[server]\nheader_timeout = \"50ms\""));
+    for _ in 0..10 {
+        let since = Instant::now();
+        let answer = app.client().raw(b"GET /v1/models HTTP/1.1\r\nx-long: aaaaaaaaaaaaaaaa");
+        assert_eq!(answer.status, 408);
+        assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    }
+}
+
+#[test]
 fn row_33_a_body_that_drips_is_408_in_its_time() {
     let upstream = Upstream::answering(answer("hi"));
     let app = TestApp::start(&one(&upstream, "[server]\nbody_timeout = \"500ms\""));

@@ -158,8 +158,7 @@ fn callers_show_a_certificate_where_they_need_one() {
 fn who_is_slow_with_the_handshake_or_the_head_is_let_go() {
     let (upstream, authority) = (Upstream::answering(answer("hi")), Authority::new());
     let (_folder, settings) = settings(&upstream, &authority.sign("localhost"), "");
-    // actix-http reads its clock twice a second: a shorter time may be over as soon as it begins.
-    let app = TestApp::start(&format!("[server]\nheader_timeout = \"1s\"\n{settings}"));
+    let app = TestApp::start(&format!("[server]\nheader_timeout = \"300ms\"\n{settings}"));
     let began = Instant::now();
     let mut silent = app.client().connect();
     let mut slow = app.client().connect();
