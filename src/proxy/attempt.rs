@@ -158,7 +158,14 @@ impl<'a> Attempt<'a> {
             }
             response = self.head().await?;
             if response.status != 200 {
-                return Err(Box::pin(self.refusal(response)).await);
+                let failing = Box::pin(self.refusal(response)).await;
+                // It wasn't that, then: the refusal only quoted its name, and a caller can make any upstream do so.
+                if failing.outcome == Outcome::CallerFault
+                    && let Some(upstream) = self.worker.upstream(self.ongoing.taken.target.provider.place)
+                {
+                    upstream.ask_usage_again();
+                }
+                return Err(failing);
             }
         }
         if self.request.scan.stream {

@@ -260,6 +260,11 @@ impl Upstream {
         !self.keeps_usage.replace(true)
     }
 
+    /// It is asked again: what it refused was something else.
+    pub(super) fn ask_usage_again(&self) {
+        self.keeps_usage.set(false);
+    }
+
     /// An HTTP one; with `before`'s connections where they are of the same line.
     ///
     /// # Errors

@@ -100,6 +100,27 @@ fn who_refuses_the_question_is_asked_without_it() {
     assert_eq!(own.status, 422, "the caller's own question is the caller's own fault");
 }
 
+/// A caller may not make the gateway count by guessing, for everyone and until it is restarted.
+#[test]
+fn a_refusal_that_only_quotes_the_name_does_not_end_the_question() {
+    let upstream = Upstream::start(|call, stream| {
+        use std::io::Write;
+        if call.text().contains("odd") {
+            let body =
+                r#"{"error":{"message":"Invalid value: 'odd stream_options'.","type":"invalid_request_error","param":"messages[0].role"}}"#;
+            let head = format!("HTTP/1.1 400 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
+            return stream.write_all(format!("{head}{body}").as_bytes()).is_ok();
+        }
+        speak(stream, "first", &words());
+        finish(stream, &end("first", &call.json(), 30))
+    });
+    let app = alone(&provider_at("p", &upstream.url(), ""), "[server]\nworkers = 1\n");
+    let odd = r#"{"model":"m","stream":true,"messages":[{"role":"odd stream_options","content":"x"}]}"#;
+    assert_eq!(app.client().post("/v1/chat/completions", &[], odd).status, 400);
+    assert_eq!(app.stream("m").words(), text());
+    assert_eq!(upstream.calls().last().unwrap().json()["stream_options"], json!({"include_usage": true}));
+}
+
 #[test]
 fn a_continued_stream_has_one_usage_the_sum_of_both_legs() {
     let (p, spare) = (mortal(), onward("prefill"));
