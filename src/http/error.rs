@@ -1,5 +1,7 @@
 //! Every fault in the caller's wire shape: one table. OpenAI's form, `{"error": {"message", "type", "param", "code"}}`.
 
+mod event;
+
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -8,12 +10,14 @@ use actix_web::http::header;
 use bytes::Bytes;
 use serde::Serialize;
 
+pub(super) use event::error_event;
+
 use super::respond::identify_in;
 use crate::access::{Broke, Kind};
 use crate::base::Dollars;
-use crate::dialect::scan::{Refusal, answer, error_parts};
-use crate::dialect::{self, anthropic, gemini, responses};
-use crate::proxy::{Fault, Turned, Twice, Unreadable, UnreadableEvent};
+use crate::dialect::scan::Refusal;
+use crate::dialect::{self, anthropic, gemini};
+use crate::proxy::{Fault, Turned, Twice, Unreadable};
 use crate::store::Failed;
 
 /// Of what a caller sent, an error repeats this many characters at most.
@@ -370,12 +374,6 @@ impl Error {
         }
     }
 
-    /// A stream that broke after its first content.
-    fn broken(message: &str, timeout: bool) -> Self {
-        let code = if timeout { "upstream_timeout" } else { "stream_interrupted" };
-        Self::new(502, UPSTREAM, code, format!("The answer broke off: {message}."))
-    }
-
     /// The status that is sent.
     pub(super) fn status(&self) -> u16 {
         self.0.status
@@ -386,21 +384,23 @@ impl Error {
         if self.0.passed.is_some() { "passed_on" } else { self.0.code }
     }
 
-    fn json(&self) -> Vec<u8> {
-        let message = cut(&self.0.message, LONGEST_MESSAGE);
-        let wire = Wire { error: Fields { message, kind: self.0.kind, param: self.0.param, code: self.0.code } };
-        // A struct of strings always serialises.
-        serde_json::to_vec(&wire).unwrap_or_default()
+    /// What it says, not too long.
+    fn message(&self) -> &str {
+        cut(&self.0.message, LONGEST_MESSAGE)
     }
 
-    /// The same as Anthropic writes it: what OpenAI's code says is for the message to say.
-    fn anthropic(&self) -> Bytes {
-        anthropic::error(anthropic::error_type(self.0.status), cut(&self.0.message, LONGEST_MESSAGE))
-    }
-
-    /// The same as Google writes it.
-    fn gemini(&self) -> Bytes {
-        gemini::error(self.0.status, gemini::error_status(self.0.status), cut(&self.0.message, LONGEST_MESSAGE))
+    /// As each dialect writes it. Where that has no code, what OpenAI's says is for the message to say.
+    fn json(&self, wire: dialect::Wire) -> Bytes {
+        let (status, message) = (self.0.status, self.message());
+        match wire {
+            dialect::Wire::OpenAi | dialect::Wire::Responses => {
+                let wire = Wire { error: Fields { message, kind: self.0.kind, param: self.0.param, code: self.0.code } };
+                // A struct of strings always serialises.
+                serde_json::to_vec(&wire).unwrap_or_default().into()
+            }
+            dialect::Wire::Anthropic => anthropic::error(anthropic::error_type(status), message),
+            dialect::Wire::Gemini => gemini::error(status, gemini::error_status(status), message),
+        }
     }
 
     /// The answer.
@@ -427,125 +427,10 @@ impl Error {
                 let content_type = content_type.as_deref().unwrap_or("application/json").to_owned();
                 response.insert_header((header::CONTENT_TYPE, content_type)).body(body.clone())
             }
-            None => response.content_type("application/json").body(match wire {
-                dialect::Wire::OpenAi | dialect::Wire::Responses => self.json().into(),
-                dialect::Wire::Anthropic => self.anthropic(),
-                dialect::Wire::Gemini => self.gemini(),
-            }),
+            None => response.content_type("application/json").body(self.json(wire)),
         };
         identify_in(wire, response.headers_mut(), id);
         response
-    }
-
-    /// The event that ends a stream with it.
-    fn event(&self) -> Bytes {
-        let json = match &self.0.passed {
-            Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
-            // What has no `error` would pass for an empty answer.
-            Some(_) => {
-                let message = format!("The upstream refused the request ({}).", self.0.status);
-                Self::new(self.0.status, REQUEST, "request_refused", message).json()
-            }
-            None => self.json(),
-        };
-        [b"data: ".as_slice(), &json, b"\n\n"].concat().into()
-    }
-}
-
-/// The event that ends a stream of Anthropic's with an error.
-fn anthropic_event(error: &Error) -> Bytes {
-    let json = match &error.0.passed {
-        Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
-        Some(_) => anthropic::error(anthropic::error_type(error.0.status), "The upstream refused the request.").to_vec(),
-        None => error.anthropic().to_vec(),
-    };
-    [b"event: error\ndata: ".as_slice(), &json, b"\n\n"].concat().into()
-}
-
-/// The event that ends a stream of Gemini's with an error.
-fn gemini_event(error: &Error) -> Bytes {
-    let json = match &error.0.passed {
-        Some((_, body)) if answer(body).is_ok_and(|seen| seen.error.is_some()) => one_line(body),
-        Some(_) => gemini::error(error.0.status, gemini::error_status(error.0.status), "The upstream refused the request.").to_vec(),
-        None => error.gemini().to_vec(),
-    };
-    [b"data: ".as_slice(), &json, b"\n\n"].concat().into()
-}
-
-/// A fault inside a stream that has begun, to a caller of Gemini's dialect.
-pub(super) fn gemini_fault_event(fault: &Fault) -> Bytes {
-    gemini_event(&Error::fault(fault))
-}
-
-/// A stream that broke after its first content, to a caller of Gemini's dialect.
-pub(super) fn gemini_broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
-    gemini_event(&Error::broken(message, timeout))
-}
-
-/// A fault inside a stream that has begun, to a caller of Anthropic's dialect.
-pub(super) fn anthropic_fault_event(fault: &Fault) -> Bytes {
-    anthropic_event(&Error::fault(fault))
-}
-
-/// A stream that broke after its first content, to a caller of Anthropic's dialect.
-pub(super) fn anthropic_broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
-    anthropic_event(&Error::broken(message, timeout))
-}
-
-/// The event that ends a stream of Responses with an error, as the one of this number.
-fn responses_event(error: &Error, number: u64) -> Bytes {
-    let said = error.0.passed.as_ref().map(|(_, body)| error_parts(body));
-    let message = match &said {
-        Some(said) => said.message.as_deref().unwrap_or("The upstream refused the request."),
-        None => cut(&error.0.message, LONGEST_MESSAGE),
-    };
-    let code = said.as_ref().map_or(error.0.code, |said| said.code.as_deref().unwrap_or("request_refused"));
-    responses::error_event(error.0.kind, code, message, number)
-}
-
-/// A fault inside a stream that has begun, to a caller of Responses: nothing but heartbeats went before it.
-pub(super) fn responses_fault_event(fault: &Fault) -> Bytes {
-    responses_event(&Error::fault(fault), 0)
-}
-
-/// A stream that broke after its first content, to a caller of Responses.
-pub(super) fn responses_broken_event(message: &str, timeout: bool, number: u64) -> Bytes {
-    responses_event(&Error::broken(message, timeout), number)
-}
-
-/// JSON without its line ends: they only stand between tokens, and an event's data has one line.
-fn one_line(json: &[u8]) -> Vec<u8> {
-    json.iter().copied().filter(|byte| !matches!(byte, b'\n' | b'\r')).collect()
-}
-
-/// A fault inside a stream that has begun.
-pub(super) fn fault_event(fault: &Fault) -> Bytes {
-    Error::fault(fault).event()
-}
-
-/// A stream that broke after its first content.
-pub(super) fn broken_event(message: &str, timeout: bool, _number: u64) -> Bytes {
-    Error::broken(message, timeout).event()
-}
-
-/// How a dialect's stream says that a reader of it can't go on.
-pub(super) fn unreadable_event(wire: dialect::Wire) -> UnreadableEvent {
-    match wire {
-        dialect::Wire::OpenAi => |why, _| Error::unreadable(why, "").event(),
-        dialect::Wire::Anthropic => |why, _| anthropic_event(&Error::unreadable(why, "")),
-        dialect::Wire::Gemini => |why, _| gemini_event(&Error::unreadable(why, "")),
-        dialect::Wire::Responses => |why, number| responses_event(&Error::unreadable(why, ""), number),
-    }
-}
-
-/// A stream was ended by its caller, on another connection, behind so many events.
-pub(super) fn stopped_event(wire: dialect::Wire, events: u64) -> Bytes {
-    let error = Error::new(499, REQUEST, "stream_stopped", "This stream was stopped by DELETE /v1/streams.");
-    match wire {
-        dialect::Wire::OpenAi => error.event(),
-        dialect::Wire::Anthropic => anthropic_event(&error),
-        dialect::Wire::Gemini => gemini_event(&error),
-        dialect::Wire::Responses => responses_event(&error, events),
     }
 }
 

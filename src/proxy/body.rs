@@ -18,6 +18,7 @@ use super::live::{Live, Piece};
 use super::reckoning::{Counting, counting, kept_prompt, reckoning};
 use super::record::{GONE, LEFT, Record, Wrong};
 use super::recovery::{Ground, Mended, Mending, mend};
+use super::stream_error::{ErrorEvent, StreamError};
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::Moment;
@@ -25,13 +26,6 @@ use crate::dialect::Wire;
 
 /// A request that is still on its way through the chain.
 pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
-
-/// How a fault looks on the caller's wire, inside a stream that has begun: the error event.
-pub type FaultEvent = fn(&Fault) -> Bytes;
-
-/// Why a stream that has begun ends without its terminal event: a message, whether a clock ended it, the event's number; the error
-/// event.
-pub type BrokenEvent = fn(&str, bool, u64) -> Bytes;
 
 /// What broke first: the one failure that the caller is told of, should nothing go on.
 struct First {
@@ -67,8 +61,7 @@ pub struct StreamBody {
     closing: Pin<Box<OwnedNotified>>,
     /// Whom the end of the grace wakes.
     wakes: Option<Waker>,
-    fault_event: FaultEvent,
-    broken_event: BrokenEvent,
+    error_event: ErrorEvent,
 }
 
 enum State {
@@ -84,15 +77,15 @@ enum State {
 
 impl StreamBody {
     /// Of a stream whose first content is there.
-    pub fn live(worker: Rc<Worker>, request: Rc<Prepared>, stream: Stream, record: Record, events: (FaultEvent, BrokenEvent)) -> Self {
-        let mut body = Self::new(worker, request, State::Over, Some(record), events);
+    pub fn live(worker: Rc<Worker>, request: Rc<Prepared>, stream: Stream, record: Record, error_event: ErrorEvent) -> Self {
+        let mut body = Self::new(worker, request, State::Over, Some(record), error_event);
         body.go_live(stream);
         body
     }
 
     /// Of a request that has no answer yet: begins with a heartbeat.
-    pub fn running(worker: Rc<Worker>, request: Rc<Prepared>, running: Running, events: (FaultEvent, BrokenEvent)) -> Self {
-        let mut body = Self::new(worker, request, State::Running(running), None, events);
+    pub fn running(worker: Rc<Worker>, request: Rc<Prepared>, running: Running, error_event: ErrorEvent) -> Self {
+        let mut body = Self::new(worker, request, State::Running(running), None, error_event);
         body.last_sent = Moment::START;
         body
     }
@@ -107,13 +100,7 @@ impl StreamBody {
         matches!(self.state, State::Over)
     }
 
-    fn new(
-        worker: Rc<Worker>,
-        request: Rc<Prepared>,
-        state: State,
-        record: Option<Record>,
-        (fault_event, broken_event): (FaultEvent, BrokenEvent),
-    ) -> Self {
+    fn new(worker: Rc<Worker>, request: Rc<Prepared>, state: State, record: Option<Record>, error_event: ErrorEvent) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
         let wire = request.wire;
@@ -138,8 +125,7 @@ impl StreamBody {
             flowing: false,
             closing,
             wakes: None,
-            fault_event,
-            broken_event,
+            error_event,
         }
     }
 
@@ -343,7 +329,7 @@ impl StreamBody {
     /// Nobody goes on: the caller is told of what broke first.
     fn broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let First { message, timeout } = self.first.take().unwrap_or(First { message: String::new(), timeout: false });
-        let event = (self.broken_event)(&message, timeout, self.number);
+        let event = (self.error_event)(self.wire, &StreamError::Broken { message: &message, timeout }, self.number);
         let kind = if timeout { "upstream_timeout" } else { "stream_interrupted" };
         self.finish(Wrong { kind, text: &message }, Some(event), cx)
     }
@@ -362,7 +348,7 @@ impl StreamBody {
                 None
             }
             Err(fault) => {
-                let event = (self.fault_event)(&fault);
+                let event = (self.error_event)(self.wire, &StreamError::Fault(&fault), 0);
                 // Counted by the status that was sent.
                 self.over(200, fault.label());
                 Some(event)
@@ -377,7 +363,8 @@ impl StreamBody {
         }
         let number = self.number();
         self.over(200, Wrong { kind: "shutting_down", text: "the gateway stopped" });
-        Poll::Ready(Some((self.broken_event)("the gateway is shutting down; ask again", false, number)))
+        let stopped = StreamError::Broken { message: "the gateway is shutting down; ask again", timeout: false };
+        Poll::Ready(Some((self.error_event)(self.wire, &stopped, number)))
     }
 }
 

@@ -33,6 +33,7 @@ mod roll_call;
 mod shared;
 mod socket;
 mod stitch;
+mod stream_error;
 mod tale;
 mod trace;
 mod transport;
@@ -41,7 +42,7 @@ mod wild_prices;
 mod worker;
 
 pub use admission::{Turned, admit};
-pub use body::{BrokenEvent, FaultEvent, Running, StreamBody};
+pub use body::{Running, StreamBody};
 pub use cache::{
     Answers, Author, Fingerprint, Flights, Following, Joined, Lead, Once, Onces, Role, Seat, Shelves, Spot, Stored, Told, Twice, Wish,
     lead_plain, lead_stream,
@@ -57,8 +58,9 @@ pub use pressure::{Connected, Pressure, acceptable};
 pub use prober::probe;
 pub use recall::recall;
 pub use record::{Record, Wrong};
-pub use resume::{Kept, Opening, Owner, Replay, Shelf, Unreadable, UnreadableEvent, Wire, begin, owner};
+pub use resume::{Edge, Kept, Opening, Owner, Replay, Shelf, Unreadable, begin, owner};
 pub use roll_call::{Absent, Present, roll_call};
+pub use stream_error::{ErrorEvent, StreamError};
 pub use transport::{Reach, Transport};
 pub use watch::Watch;
 pub use worker::{Desk, Gateway, Place, Worker};

@@ -7,6 +7,6 @@ mod replay;
 mod shelf;
 
 pub use kept::{Kept, Unreadable};
-pub use pump::{Opening, Wire, begin};
-pub use replay::{Replay, UnreadableEvent};
+pub use pump::{Edge, Opening, begin};
+pub use replay::Replay;
 pub use shelf::{Owner, Shelf, owner};

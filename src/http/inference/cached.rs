@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::super::error::{Error, fault_event};
+use super::super::error::{Error, error_event};
 use super::super::respond::{describe, identify, identify_in, limits};
 use super::chat::{self, beat_at, event_stream, failed, fresh, no_stream, refused, until, whole};
 use super::wishes;
@@ -141,8 +141,8 @@ async fn lead_it(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record, le
     if prepared.scan.stream {
         let standing = record.standing();
         let running = chat::running(worker, &prepared, record);
-        let opening = lead_stream(worker, prepared, running, lead, chat::wire(dialect::Wire::OpenAi));
-        let body = Following::new(Rc::clone(worker), seat, None, fault_event);
+        let opening = lead_stream(worker, prepared, running, lead, chat::EDGE);
+        let body = Following::new(Rc::clone(worker), seat, None, error_event);
         return match until(worker, beat_at(worker), opening).await {
             Some(Ok(Ok(told))) => event_stream(body, |headers| *headers = told),
             Some(Ok(Err((result, record)))) => no_stream(result, record, dialect::Wire::OpenAi),
@@ -200,6 +200,6 @@ async fn follow(worker: &Worker, prepared: &Prepared, seat: &Seat, record: &mut 
 fn following(worker: &Rc<Worker>, seat: Seat, beats: bool, record: Record) -> HttpResponse {
     let mut told = HeaderMap::new();
     head(&mut told, dialect::Wire::OpenAi, &record);
-    let body = Following::new(Rc::clone(worker), seat, Some(record), fault_event);
+    let body = Following::new(Rc::clone(worker), seat, Some(record), error_event);
     event_stream(if beats { body.beating() } else { body }, |headers| *headers = told)
 }

@@ -17,10 +17,7 @@ use futures_util::FutureExt;
 
 use super::super::auth::{Caller, Visitor};
 use super::super::body::unread;
-use super::super::error::{
-    Error, anthropic_broken_event, anthropic_fault_event, broken_event, fault_event, gemini_broken_event, gemini_fault_event,
-    responses_broken_event, responses_fault_event, unreadable_event,
-};
+use super::super::error::{Error, error_event};
 use super::super::respond::{Standings, describe, identify_in, limits};
 use super::cached;
 use super::find;
@@ -34,8 +31,8 @@ use crate::dialect::endpoint::Endpoint;
 use crate::dialect::scan::Scan;
 use crate::proxy::headers::passing;
 use crate::proxy::{
-    Asked, Author, BrokenEvent, Fault, FaultEvent, Gateway, Owner, Pipe, Place, Prepared, Record, Running, Served, StreamBody, Watch, Wire,
-    Worker, admit, begin, owner, run,
+    Asked, Author, Edge, Fault, Gateway, Owner, Pipe, Place, Prepared, Record, Running, Served, StreamBody, Watch, Worker, admit, begin,
+    owner, run,
 };
 use crate::routing::{Chain, Pool};
 use crate::telemetry::Refused;
@@ -293,11 +290,8 @@ pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: 
     })
 }
 
-/// What a stream's calls know of answers in a dialect.
-pub(super) fn wire(spoken: dialect::Wire) -> Wire {
-    let (fault, broken) = events(spoken);
-    Wire { head: stream_head, fault, broken, unreadable: unreadable_event(spoken) }
-}
+/// What a stream's calls have written here.
+pub(super) const EDGE: Edge = Edge { head: stream_head, error_event };
 
 async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record) -> HttpResponse {
     let standing = record.standing();
@@ -310,7 +304,7 @@ async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record) -> 
         // Nothing yet: the head and a comment go out, and failover goes on unseen.
         let id = Arc::clone(&prepared.id);
         let wire = prepared.wire;
-        let body = StreamBody::running(Rc::clone(worker), prepared, running, events(wire));
+        let body = StreamBody::running(Rc::clone(worker), prepared, running, error_event);
         return event_stream(body, |headers| {
             identify_in(wire, headers, &id);
             limits(headers, standing);
@@ -319,21 +313,10 @@ async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record) -> 
     match result {
         Ok(Served::Stream(stream)) => {
             let told = stream_head(worker, &prepared, &record);
-            let wire = prepared.wire;
-            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, events(wire));
+            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, error_event);
             event_stream(body, |headers| *headers = told)
         }
         other => no_stream(other, record, prepared.wire),
-    }
-}
-
-/// How a stream's faults look in a dialect.
-fn events(wire: dialect::Wire) -> (FaultEvent, BrokenEvent) {
-    match wire {
-        dialect::Wire::OpenAi => (fault_event, broken_event),
-        dialect::Wire::Anthropic => (anthropic_fault_event, anthropic_broken_event),
-        dialect::Wire::Gemini => (gemini_fault_event, gemini_broken_event),
-        dialect::Wire::Responses => (responses_fault_event, responses_broken_event),
     }
 }
 
@@ -347,7 +330,7 @@ async fn resumable(
     standing: Standings,
 ) -> HttpResponse {
     let (id, spoken) = (Arc::clone(&prepared.id), prepared.wire);
-    let (opening, replay) = begin(worker, prepared, owner, window, running, wire(spoken));
+    let (opening, replay) = begin(worker, prepared, owner, window, running, EDGE);
     match until(worker, beat_at(worker), opening).await {
         Some(Ok(Ok(told))) => event_stream(replay, |headers| *headers = told),
         Some(Ok(Err((result, record)))) => no_stream(result, record, spoken),

@@ -8,10 +8,10 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::super::auth::Caller;
-use super::super::error::{Error, stopped_event, unreadable_event};
+use super::super::error::{Error, error_event};
 use super::super::respond::identify;
 use super::chat::{event_stream, place};
-use crate::proxy::{Replay, owner};
+use crate::proxy::{Replay, StreamError, owner};
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -32,8 +32,7 @@ fn replay(caller: &Caller, request: &HttpRequest, id: &str) -> Result<Replay, Er
     let kept = worker.gateway.shelf.find(&owner(caller.principal.key()), id).ok_or_else(|| Error::stream_not_found(id))?;
     let after = last_event_id(request.headers().get(&LAST_EVENT_ID))?;
     let place = place(worker, true)?;
-    let event = unreadable_event(kept.wire());
-    Replay::new(Rc::clone(worker), kept, after, event, place).map_err(|unreadable| Error::unreadable(unreadable, id))
+    Replay::new(Rc::clone(worker), kept, after, error_event, place).map_err(|unreadable| Error::unreadable(unreadable, id))
 }
 
 /// The last event that the caller had; 0: none.
@@ -51,7 +50,7 @@ pub(in crate::http) async fn stop(caller: Caller, id: web::Path<String>) -> Http
         return Error::stream_not_found(&id).response_in(caller.visitor.wire, &caller.visitor.id);
     };
     let wire = kept.wire();
-    kept.stop(|events| stopped_event(wire, events));
+    kept.stop(|events| error_event(wire, &StreamError::Stopped, events));
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
     identify(response.headers_mut(), &caller.visitor.id);
     response

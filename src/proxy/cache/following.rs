@@ -9,9 +9,9 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
-use super::super::body::FaultEvent;
 use super::super::fault::Fault;
 use super::super::record::Record;
+use super::super::stream_error::{ErrorEvent, StreamError};
 use super::super::watch::Watch;
 use super::super::worker::Worker;
 use super::flight::Seat;
@@ -28,15 +28,15 @@ pub struct Following {
     beat: Duration,
     last_sent: Moment,
     watch: Watch,
-    fault_event: FaultEvent,
+    error_event: ErrorEvent,
 }
 
 impl Following {
     /// Of the request that has this seat.
-    pub fn new(worker: Rc<Worker>, seat: Seat, record: Option<Record>, fault_event: FaultEvent) -> Self {
+    pub fn new(worker: Rc<Worker>, seat: Seat, record: Option<Record>, error_event: ErrorEvent) -> Self {
         let clock = worker.gateway.clock;
         let (beat, last_sent, watch) = (worker.edition.settings.server.heartbeat, clock.now(), Watch::new(clock));
-        Self { worker, seat, record, over: false, beat, last_sent, watch, fault_event }
+        Self { worker, seat, record, over: false, beat, last_sent, watch, error_event }
     }
 
     /// The same, which begins with a heartbeat.
@@ -75,7 +75,7 @@ impl Following {
             Poll::Ready(None) => match self.seat.failed() {
                 Some(fault) => {
                     let fault = fault.unwrap_or_else(Fault::lost);
-                    let event = (self.fault_event)(&fault);
+                    let event = (self.error_event)(Wire::OpenAi, &StreamError::Fault(&fault), 0);
                     self.end(fault.label());
                     self.sent(event)
                 }

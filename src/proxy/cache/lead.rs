@@ -10,7 +10,7 @@ use super::super::body::{Running, StreamBody};
 use super::super::failover::{Prepared, Served, run};
 use super::super::fault::Fault;
 use super::super::record::{GONE, LEFT, Record};
-use super::super::resume::{Opening, Wire};
+use super::super::resume::{Edge, Opening};
 use super::super::worker::Worker;
 use super::answers::{Author, Stored};
 use super::flight::{Joined, Lead};
@@ -42,7 +42,7 @@ pub fn lead_plain(worker: &Rc<Worker>, request: Rc<Prepared>, mut record: Record
 }
 
 /// Makes a call for a stream, and reads it on.
-pub fn lead_stream(worker: &Rc<Worker>, request: Rc<Prepared>, running: Running, lead: Lead, wire: Wire) -> Opening {
+pub fn lead_stream(worker: &Rc<Worker>, request: Rc<Prepared>, running: Running, lead: Lead, edge: Edge) -> Opening {
     let (tell, opening) = oneshot::channel();
     let worker = Rc::clone(worker);
     spawn(lead, move |lead| async move {
@@ -65,8 +65,8 @@ pub fn lead_stream(worker: &Rc<Worker>, request: Rc<Prepared>, running: Running,
         if let Some(author) = author(&request, &record) {
             lead.became(Joined::Flowing(author));
         }
-        let _ = tell.send(Ok((wire.head)(&worker, &request, &record)));
-        let mut body = StreamBody::live(worker, request, stream, record, (wire.fault, wire.broken));
+        let _ = tell.send(Ok((edge.head)(&worker, &request, &record)));
+        let mut body = StreamBody::live(worker, request, stream, record, edge.error_event);
         // Each reader has a silence of its own.
         body.without_heartbeats();
         while let Some(piece) = poll_fn(|cx| body.next(cx)).await {

@@ -13,27 +13,24 @@ use actix::{Actor, ActorContext, ActorFutureExt, ActorState, AsyncContext, Conte
 use actix_web::http::header::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::super::body::{BrokenEvent, FaultEvent, Running, StreamBody};
+use super::super::body::{Running, StreamBody};
 use super::super::failover::{Prepared, Served};
 use super::super::fault::Fault;
 use super::super::record::Record;
+use super::super::stream_error::{ErrorEvent, StreamError};
 use super::super::worker::Worker;
 use super::kept::{Kept, Terms};
-use super::replay::{Replay, UnreadableEvent};
+use super::replay::Replay;
 use super::shelf::{Owner, Shelf};
 use crate::clock::Clock;
 
-/// What the edge knows of answers: their head, and their error events.
+/// What is for the edge to write: a stream's head, and the event that ends it with an error.
 #[derive(Clone, Copy)]
-pub struct Wire {
+pub struct Edge {
     /// The head of a stream whose first content is there.
     pub head: fn(&Worker, &Prepared, &Record) -> HeaderMap,
-    /// A fault inside a stream that has begun.
-    pub fault: FaultEvent,
-    /// A stream that broke.
-    pub broken: BrokenEvent,
-    /// A reader that can't go on.
-    pub unreadable: UnreadableEvent,
+    /// Why a stream ends that has begun.
+    pub error_event: ErrorEvent,
 }
 
 /// How a stream begins: with a head, or as a request that got no stream.
@@ -49,7 +46,7 @@ pub(super) struct Pump {
     clock: Clock,
     shelf: Arc<Shelf>,
     kept: Arc<Kept>,
-    broken: BrokenEvent,
+    error_event: ErrorEvent,
     /// What it does, until it has begun; true where the stream stays when that is done.
     work: Option<Pin<Box<dyn Future<Output = bool>>>>,
     /// When it looks whether anybody came back.
@@ -74,7 +71,7 @@ pub fn begin(
     owner: Owner,
     window: Duration,
     running: Running,
-    wire: Wire,
+    edge: Edge,
 ) -> (Opening, Replay) {
     let (tell, opening) = oneshot::channel();
     let shelf = Arc::clone(&worker.gateway.shelf);
@@ -83,27 +80,26 @@ pub fn begin(
     let actor = Context::new();
     let kept = Arc::new(Kept::new(terms, Arc::clone(&shelf), actor.address()));
     shelf.put(&kept);
-    let replay = Replay::first(Rc::clone(worker), Arc::clone(&kept), wire.unreadable);
-    let work = Box::pin(read_on(Rc::clone(worker), request, running, Arc::clone(&kept), tell, wire));
-    actor.run(Pump { clock: worker.gateway.clock, shelf, kept, broken: wire.broken, work: Some(work), looks: None });
+    let replay = Replay::first(Rc::clone(worker), Arc::clone(&kept), edge.error_event);
+    let work = Box::pin(read_on(Rc::clone(worker), request, running, Arc::clone(&kept), tell, edge));
+    actor.run(Pump { clock: worker.gateway.clock, shelf, kept, error_event: edge.error_event, work: Some(work), looks: None });
     (opening, replay)
 }
 
-async fn read_on(worker: Rc<Worker>, request: Rc<Prepared>, mut running: Running, kept: Arc<Kept>, mut tell: Opener, wire: Wire) -> bool {
+async fn read_on(worker: Rc<Worker>, request: Rc<Prepared>, mut running: Running, kept: Arc<Kept>, mut tell: Opener, edge: Edge) -> bool {
     let opened = poll_fn(|cx| match tell.poll_closed(cx) {
         Poll::Ready(()) => Poll::Ready(None),
         Poll::Pending => running.as_mut().poll(cx).map(Some),
     });
-    let events = (wire.fault, wire.broken);
     let mut body = match opened.await {
         // Who asked has a heartbeat, or has left before: what comes is for the stream.
-        None => StreamBody::running(worker, request, running, events),
+        None => StreamBody::running(worker, request, running, edge.error_event),
         Some((Ok(Served::Stream(stream)), record)) => {
-            let _ = tell.send(Ok((wire.head)(&worker, &request, &record)));
-            StreamBody::live(worker, request, stream, record, events)
+            let _ = tell.send(Ok((edge.head)(&worker, &request, &record)));
+            StreamBody::live(worker, request, stream, record, edge.error_event)
         }
         Some((result, record)) => {
-            kept.end(|_| result.as_ref().err().map(wire.fault));
+            kept.end(|events| result.as_ref().err().map(|fault| (edge.error_event)(kept.wire(), &StreamError::Fault(fault), events)));
             let _ = tell.send(Err((result, record)));
             return false;
         }
@@ -165,6 +161,7 @@ impl Drop for Pump {
     fn drop(&mut self) {
         self.shelf.forget(&self.kept);
         // Only a pump that died has readers yet: they are told, rather than left waiting.
-        self.kept.end(|events| Some((self.broken)("the gateway failed on this stream", false, events)));
+        let died = StreamError::Broken { message: "the gateway failed on this stream", timeout: false };
+        self.kept.end(|events| Some((self.error_event)(self.kept.wire(), &died, events)));
     }
 }

@@ -10,13 +10,11 @@ use std::time::Duration;
 use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 
+use super::super::stream_error::{ErrorEvent, StreamError};
 use super::super::watch::Watch;
 use super::super::worker::{Place, Worker};
 use super::kept::{FIRST, Kept, Unreadable};
 use crate::base::Moment;
-
-/// How it looks on the wire that a reader can't go on who has so many events: the error event.
-pub type UnreadableEvent = fn(Unreadable, u64) -> Bytes;
 
 /// See the module's text.
 pub struct Replay {
@@ -29,7 +27,7 @@ pub struct Replay {
     beat: Duration,
     last_sent: Moment,
     watch: Watch,
-    event: UnreadableEvent,
+    error_event: ErrorEvent,
     /// Its place among the streams that the settings allow, where the stream's own isn't its.
     _place: Option<Place>,
 }
@@ -39,20 +37,20 @@ impl Replay {
     ///
     /// # Errors
     /// Where the stream can't be read from there.
-    pub fn new(worker: Rc<Worker>, kept: Arc<Kept>, after: u64, event: UnreadableEvent, place: Place) -> Result<Self, Unreadable> {
+    pub fn new(worker: Rc<Worker>, kept: Arc<Kept>, after: u64, error_event: ErrorEvent, place: Place) -> Result<Self, Unreadable> {
         let seat = kept.join(after)?;
-        Ok(Self::seated(worker, kept, (seat, after), event, Some(place)))
+        Ok(Self::seated(worker, kept, (seat, after), error_event, Some(place)))
     }
 
     /// Of the caller who began the stream.
-    pub(super) fn first(worker: Rc<Worker>, kept: Arc<Kept>, event: UnreadableEvent) -> Self {
-        Self::seated(worker, kept, (FIRST, 0), event, None)
+    pub(super) fn first(worker: Rc<Worker>, kept: Arc<Kept>, error_event: ErrorEvent) -> Self {
+        Self::seated(worker, kept, (FIRST, 0), error_event, None)
     }
 
-    fn seated(worker: Rc<Worker>, kept: Arc<Kept>, (seat, after): (u64, u64), event: UnreadableEvent, place: Option<Place>) -> Self {
+    fn seated(worker: Rc<Worker>, kept: Arc<Kept>, (seat, after): (u64, u64), error_event: ErrorEvent, place: Option<Place>) -> Self {
         let clock = worker.gateway.clock;
         let (beat, last_sent, watch) = (worker.edition.settings.server.heartbeat, clock.now(), Watch::new(clock));
-        Self { worker, kept, seat, after, over: false, beat, last_sent, watch, event, _place: place }
+        Self { worker, kept, seat, after, over: false, beat, last_sent, watch, error_event, _place: place }
     }
 
     /// The same, which begins with a heartbeat.
@@ -85,7 +83,7 @@ impl Replay {
             }
             Poll::Ready(Some(Err(unreadable))) => {
                 self.over = true;
-                Poll::Ready(Some((self.event)(unreadable, self.after)))
+                Poll::Ready(Some((self.error_event)(self.kept.wire(), &StreamError::Unreadable(unreadable), self.after)))
             }
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if self.beat.is_zero() => Poll::Pending,
