@@ -97,11 +97,27 @@ pub struct App {
 
 /// The threads of the actors that belong to no worker. They end with the gateway: what the actors hold, such as the watch over
 /// the settings' files, is the machine's, and there is not much of it.
-struct Stages([ArbiterHandle; 4]);
+struct Stages {
+    /// Of the provider actors: a busy worker never delays what the breakers learn.
+    providers: ArbiterHandle,
+    /// Where files are read: that holds up no breaker.
+    reading: ArbiterHandle,
+    /// Where the store is asked: a request for usage holds up no row,
+    asking: ArbiterHandle,
+    /// and where it is written: no row holds up a key.
+    writing: ArbiterHandle,
+}
+
+impl Stages {
+    fn open() -> Self {
+        let [providers, reading, asking, writing] = std::array::from_fn(|_| Arbiter::new().handle());
+        Self { providers, reading, asking, writing }
+    }
+}
 
 impl Drop for Stages {
     fn drop(&mut self) {
-        for stage in &self.0 {
+        for stage in [&self.providers, &self.reading, &self.asking, &self.writing] {
             stage.stop();
         }
     }
@@ -296,20 +312,14 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
     let table: Arc<ArcSwap<Routes>> = Arc::default();
     let (cast, open) = (Arc::new(Cast::default()), [Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0))]);
     let metrics = Arc::new(metrics(&table, &cast, &open, clock));
-    // Their own thread: a busy worker never delays what the breakers learn.
-    let stage = Arbiter::new().handle();
-    // Reading files holds up no breaker.
-    let reading = Arbiter::new().handle();
-    // A request for usage holds up no row, and no row a key.
-    let (asking, writing) = (Arbiter::new().handle(), Arbiter::new().handle());
-    let stages = Stages([stage.clone(), reading.clone(), asking.clone(), writing.clone()]);
+    let stages = Stages::open();
     let own = request_id(clock.wall(), &mut seeded_rng());
-    let archive = Archive::open(&settings.store, own.clone(), (asking.clone(), &writing), clock, &metrics)?;
+    let archive = Archive::open(&settings.store, own.clone(), (stages.asking.clone(), &stages.writing), clock, &metrics)?;
     // What others say is heard where the store is asked: it is mostly of keys.
     let keys = archive.as_ref().map(|archive| Arc::clone(&archive.keys));
-    let news = News::start(&asking, own.clone(), Arc::clone(&table), keys, clock, Arc::clone(&metrics));
+    let news = News::start(&stages.asking, own.clone(), Arc::clone(&table), keys, clock, Arc::clone(&metrics));
     let ledger = archive.as_ref().and_then(|archive| archive.ledger.clone());
-    let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stage.clone(), clock, Arc::clone(&metrics), ledger));
+    let troupe = Arc::new(Troupe::new(Arc::clone(&cast), stages.providers.clone(), clock, Arc::clone(&metrics), ledger));
     let reach = Reach { names, script, clock };
     let press = Press {
         reach,
@@ -318,11 +328,11 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         metrics: Arc::clone(&metrics),
         troupe: Arc::clone(&troupe),
         news: news.clone(),
-        clerk: reading.clone(),
+        clerk: stages.reading.clone(),
         instance: own,
     };
     let edition = press.edition(settings, None)?;
-    Keeper::start_in_arbiter(&stage, |_| Keeper(troupe));
+    Keeper::start_in_arbiter(&stages.providers, |_| Keeper(troupe));
     let [requests, streams] = open;
     let gateway = Arc::new(Gateway {
         edition: ArcSwap::from_pointee(edition),
@@ -346,18 +356,21 @@ fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gatewa
         pressure: Arc::default(),
         probing: AtomicBool::new(false),
     });
+    begin(&gateway, &stages);
+    let reloader = reloader(&gateway, press, source);
+    let reloader = Reloader::start_in_arbiter(&stages.reading, |_| reloader);
+    Ok((gateway, reloader, stages))
+}
+
+/// What goes on beside the requests, from before the first one on.
+fn begin(gateway: &Arc<Gateway>, stages: &Stages) {
     let (tell, told) = std::sync::mpsc::channel();
-    let own = Arc::clone(&gateway);
-    stage.spawn(proxy::recall(own, clock.wall(), move || _ = tell.send(())));
+    stages.providers.spawn(proxy::recall(Arc::clone(gateway), gateway.clock.wall(), move || _ = tell.send(())));
     // A budget that was spent before the restart is spent at the first call.
     let _ = told.recv_timeout(RECALLING);
     let pressure = Arc::clone(&gateway.pressure);
-    stage.spawn(async move { pressure.watch().await });
-    let repriced = Arc::downgrade(&gateway);
-    reading.spawn(keep_prices(repriced));
-    let reloader = reloader(&gateway, press, source);
-    let reloader = Reloader::start_in_arbiter(&reading, |_| reloader);
-    Ok((gateway, reloader, stages))
+    stages.providers.spawn(async move { pressure.watch().await });
+    stages.reading.spawn(keep_prices(Arc::downgrade(gateway)));
 }
 
 /// Has the last spans sent, where a collector takes them soon.
