@@ -2,7 +2,7 @@
 // and a Chromium that is driven.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -19,20 +19,25 @@ export const CALLER_KEY = "sk-caller-key-of-the-browser-tests";
 
 export { sleep };
 
-/** Two simulators and a gateway whose model "chat" is served by alpha, then beta; "only-alpha" by alpha alone. */
+/**
+ * Two simulators and a gateway whose model "chat" is served by alpha, then beta; "only-alpha" by alpha alone. `secure`: by HTTPS, with
+ * a certificate that nobody vouches for.
+ */
 export class Stage {
-  static async open() {
+  static async open({ secure = false } = {}) {
     const stage = new Stage();
+    stage.secure = secure;
     stage.folder = mkdtempSync(path.join(tmpdir(), "stagedoor-browser-"));
     stage.sims = { alpha: await freePort(), beta: await freePort() };
     stage.port = await freePort();
-    stage.url = `http://127.0.0.1:${stage.port}`;
+    stage.url = `${secure ? "https" : "http"}://127.0.0.1:${stage.port}`;
     stage.processes = [];
     stage.callers = [];
     for (const [name, port] of Object.entries(stage.sims)) {
       writeFileSync(path.join(stage.folder, `${name}.toml`), 'latency = "15ms"\nfirst_token = "20ms"\npace = "4ms"\njitter = 0.4\nwords = 24\n');
       stage.processes.push(run(stage.folder, name, ["sim", "--port", String(port), "--script", `${name}.toml`]));
     }
+    if (secure) certify(stage.folder);
     writeFileSync(path.join(stage.folder, "stagedoor.toml"), settings(stage));
     await stage.boot();
     return stage;
@@ -104,11 +109,18 @@ export class Stage {
   }
 }
 
-const settings = ({ port, sims, folder }) => `
+/** Writes a certificate with its key. */
+function certify(folder) {
+  const words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1";
+  execFileSync("openssl", [...words.split(" "), "-keyout", "key.pem", "-out", "cert.pem"], { cwd: folder, stdio: "ignore" });
+}
+
+const settings = ({ port, sims, folder, secure }) => `
 [server]
 port = ${port}
 workers = 1
 shutdown_grace = "2s"
+${secure ? '[server.tls]\ncert = "cert.pem"\nkey = "key.pem"' : ""}
 [auth]
 mode = "keys"
 [[auth.keys]]
