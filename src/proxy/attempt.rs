@@ -1,7 +1,13 @@
 //! One upstream call, from the request's head to a whole answer or a stream's first content: its clocks, and the rule that
 //! awc's word for the end of a body is never proof that it is whole.
 
+mod opening;
 mod passed;
+mod refusal;
+mod words;
+
+pub(super) use opening::cut_off;
+pub(super) use words::{describe, message_of};
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,31 +29,23 @@ use super::form::Form;
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::pipe::Pipe;
-use super::reader::{Progress, Reader, Reading};
 use super::reckoning::whole;
 use super::recovery::Leg;
 use super::socket::unless_cut;
-use super::stitch::Stitch;
-use super::tale::Tale;
 use super::watch::Watch;
 use super::worker::Worker;
 use crate::base::{Dollars, Moment, Tariff};
-use crate::dialect::endpoint::{Reply, completion_events};
-use crate::dialect::fault::{Refused, error_in_answer, refused};
+use crate::dialect::endpoint::Reply;
+use crate::dialect::fault::error_in_answer;
 use crate::dialect::scan::{Answer, NotJson, answer, error_parts, rewritten, rewritten_with_usage, usage_span};
-use crate::dialect::{Quota, Source, Tally, Usage, Wire, retry_after_in, with_cost};
+use crate::dialect::{Source, Usage, Wire, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::routing::told;
-use crate::stream::Input;
 
-/// Of a refusal's body this much is read: to tell what it means, or to pass it on.
-const MOST_OF_A_REFUSAL: usize = 1 << 20;
 /// A larger answer is scanned off the worker's thread.
 const LARGE: usize = 1 << 20;
 /// Where Responses are asked for, of those who speak them.
 const RESPONSES: &str = "/responses";
-/// A refusal's body has this long.
-const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// How a call ended, or that it goes on as a stream.
 pub(super) enum Ended {
@@ -362,218 +360,4 @@ impl<'a> Attempt<'a> {
     fn codes(&self) -> &BTreeMap<String, String> {
         self.worker.codes(&self.ongoing.taken.target)
     }
-
-    async fn refusal(&mut self, mut response: Response) -> Failing {
-        let wall = self.worker.gateway.clock.wall();
-        let (status, head) = (response.status, &response.head);
-        // For a 429 alone: what is said of limits comes with every answer.
-        let wait = head.wait(wall).or_else(|| head.quota().filter(|_| status == 429)?.wait(wall));
-        let whole_key = head.quota().is_some_and(Quota::whole_key);
-        let content_type = response.head.content_type().map(str::to_owned);
-        // What it means may be told by the status alone: a body that doesn't come is no further failure.
-        let body = self.read(&mut response, MOST_OF_A_REFUSAL, REFUSAL_TIME).await.unwrap_or_default();
-        let wait = wait.or_else(|| if status == 429 { retry_after_in(&body) } else { None });
-        let parts = error_parts(&body);
-        let outcome = refused(&Refused { status, wait, whole_key, parts: &parts, codes: self.codes() });
-        let outcome = self.of_endpoint(status, outcome);
-        let passed = matches!(outcome, Outcome::CallerFault | Outcome::TooLong).then(|| match &self.foreign {
-            None => Fault::PassedOn { status, content_type, body: body.clone() },
-            Some(foreign) => Fault::PassedOn { status, content_type: None, body: foreign.refusal(status, &parts) },
-        });
-        let message = match &outcome {
-            Outcome::RateLimited { .. } => format!("rate-limited it ({status})"),
-            Outcome::KeyFault { .. } => format!("refused the gateway's key ({status})"),
-            Outcome::ModelMissing => format!("says that it has no such model ({status})"),
-            Outcome::TooLong => format!("says that the request is too long ({status})"),
-            Outcome::CallerFault => format!("refused the request ({status})"),
-            Outcome::Transient(failure) => describe(*failure),
-            Outcome::Ok | Outcome::Abandoned => format!("answered {status}"),
-        };
-        Failing { outcome, message, passed, usage_unwanted: self.is_usage_unwanted(status, &body) }
-    }
-
-    /// Whether a refusal is about the question for the usage, and the caller didn't ask it. Then it is no longer asked there.
-    fn is_usage_unwanted(&self, status: u16, body: &[u8]) -> bool {
-        let scan = &self.request.scan;
-        let names_it = || memchr::memmem::find(body, b"stream_options").is_some();
-        let upstream = self.worker.upstream(self.ongoing.taken.target.provider.place);
-        let unwanted = scan.stream && scan.stream_options.is_none() && matches!(status, 400 | 422) && names_it();
-        unwanted && upstream.is_some_and(|upstream| upstream.stop_asking_usage())
-    }
-
-    async fn first_content(&mut self, mut response: Response) -> Result<Ended, Failing> {
-        if response.head.is_html() || !response.head.is_readable() {
-            return Err(Failure::ContentType.into());
-        }
-        let timeouts = self.ongoing.taken.target.timeouts.clone();
-        let (mut at, mut late) = (self.ongoing.started.plus(timeouts.first_token), Failure::FirstTokenTimeout);
-        let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_event));
-        let mut opening = true;
-        loop {
-            let progress = match self.before(at, late, pin!(response.body.next())).await? {
-                Some(Ok(piece)) if opening && piece.trim_ascii_start().starts_with(b"{") => {
-                    return self.unstreamed(response, piece).await;
-                }
-                Some(Ok(piece)) if opening && !piece.trim_ascii().is_empty() => {
-                    opening = false;
-                    match &self.foreign {
-                        None => reader.feed(piece, self.codes()),
-                        Some(foreign) => {
-                            let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
-                            response.body = foreign.stream(self.request, piece, rest, self.worker.edition.settings.server.max_event);
-                            continue;
-                        }
-                    }
-                }
-                Some(Ok(piece)) => reader.feed(piece, self.codes()),
-                Some(Err(failure)) => reader.end(cut_off(failure), self.codes()),
-                None => reader.end(Input::Eof, self.codes()),
-            };
-            let finished = is_finished(progress)?;
-            if reader.committed() {
-                let finished = finished || self.hold(&mut response, &mut reader).await?;
-                return Ok(self.go_live(response, reader, finished));
-            }
-            if reader.was_lively() && reader.stirs() {
-                // It answers, though what it says is withheld: from here on silence counts.
-                (at, late) = (self.now().plus(timeouts.idle), Failure::IdleTimeout);
-            }
-        }
-    }
-
-    /// Withholds the first content for `stream.hold`, so that a failure until then goes unseen. True when the stream is whole.
-    async fn hold(&mut self, response: &mut Response, reader: &mut Reader) -> Result<bool, Failing> {
-        let hold = self.request.chain.streaming.hold;
-        self.first_content = Some(self.now());
-        if hold.is_zero() || self.leg.is_some() {
-            return Ok(false);
-        }
-        let (until, idle) = (self.now().plus(hold), self.ongoing.taken.target.timeouts.idle);
-        let mut silent = self.now().plus(idle);
-        while self.now() < until && reader.waiting() < self.worker.edition.settings.server.max_event {
-            let progress = match self.before(until.min(silent), Failure::IdleTimeout, pin!(response.body.next())).await {
-                Err(_) if self.now() >= until => break,
-                Err(failing) => return Err(failing),
-                Ok(Some(Ok(piece))) => reader.feed(piece, self.codes()),
-                Ok(Some(Err(failure))) => reader.end(cut_off(failure), self.codes()),
-                Ok(None) => reader.end(Input::Eof, self.codes()),
-            };
-            if is_finished(progress)? {
-                return Ok(true);
-            }
-            if reader.was_lively() {
-                silent = self.now().plus(idle);
-            }
-        }
-        Ok(false)
-    }
-
-    fn now(&self) -> Moment {
-        self.worker.gateway.clock.now()
-    }
-
-    /// A JSON answer to a request for a stream becomes a stream.
-    async fn unstreamed(&mut self, mut response: Response, first: Bytes) -> Result<Ended, Failing> {
-        let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
-        response.body = Box::pin(futures_util::stream::iter([Ok(first)]).chain(rest));
-        let Whole { body, .. } = self.whole(&mut response).await?;
-        let events = match self.request.asked {
-            Asked::Passed(_) => Some(completion_events(&body).into()),
-            Asked::Chat | Asked::Tokens => self.request.wire.unstreamed(&body),
-        };
-        let Some(events) = events else { return Err(Failure::Malformed.into()) };
-        let mut reader = Reader::new(self.reading(self.worker.edition.settings.server.max_response));
-        match reader.feed(events, self.codes()) {
-            Progress::Finished => {
-                response.body = Box::pin(futures_util::stream::empty());
-                Ok(self.go_live(response, reader, true))
-            }
-            Progress::Differs => Err(Failing::differs()),
-            Progress::More | Progress::Failed(_) => Err(Failure::Malformed.into()),
-        }
-    }
-
-    fn reading(&mut self, max_event: usize) -> Reading {
-        let scan = &self.request.scan;
-        let wire = self.request.wire;
-        let wants_usage = wire == Wire::OpenAi && scan.include_usage;
-        let stitch = self.leg.as_ref().map(|leg| Box::new(Stitch::new(leg.seam(), leg.mark.clone(), wants_usage)));
-        let (tally, tale) = match &self.leg {
-            Some(leg) => (leg.tally.clone(), Some(leg.tale.clone())),
-            None => (Tally::new(scan.prompt_tokens()), self.tale()),
-        };
-        let hold_tools = self.request.chain.streaming.hold_tools;
-        let hide_usage = wire == Wire::OpenAi && !scan.include_usage;
-        let shown = wants_usage && self.worker.edition.settings.telemetry.cost_in_usage;
-        let priced = if shown { self.tariff() } else { None };
-        Reading { wire, max_event, choices: scan.n, hide_usage, hold_tools, tally, priced, tale, stitch }
-    }
-
-    /// What is said is kept only where somebody else could go on with it.
-    fn tale(&self) -> Option<Box<Tale>> {
-        let mut others = self.request.chain.targets().filter(|(number, ..)| *number != self.ongoing.taken.number);
-        let kept = self.request.recovery && self.request.asked == Asked::Chat && others.any(|(.., target)| target.goes_on);
-        kept.then(|| Box::new(Tale::new(&self.request.scan, self.request.wire)))
-    }
-
-    fn go_live(&mut self, response: Response, reader: Reader, finished: bool) -> Ended {
-        let now = self.first_content.unwrap_or_else(|| self.now());
-        self.ongoing.first_token = Some(now.since(self.ongoing.started));
-        self.ongoing.answers();
-        // A wildcard's price goes by the request's name for the model, which the stream doesn't keep.
-        let wild = if &*self.ongoing.taken.target.model == "*" { self.tariff() } else { None };
-        let ongoing = self.ongoing.handed_over();
-        let watch = std::mem::replace(&mut self.watch, Watch::new(self.worker.gateway.clock));
-        Ended::Stream(Box::new(Live::new(Rc::clone(self.worker), response.body, reader, ongoing, wild, (watch, finished))))
-    }
-}
-
-/// Whether the stream is whole; its failure, where it failed.
-fn is_finished(progress: Progress) -> Result<bool, Failing> {
-    match progress {
-        Progress::More => Ok(false),
-        Progress::Finished => Ok(true),
-        Progress::Failed(outcome) => Err(Failing::new(outcome.clone(), message_of(&outcome))),
-        Progress::Differs => Err(Failing::differs()),
-    }
-}
-
-/// What a stream's reader is told of a body that failed.
-pub(super) fn cut_off(failure: Failure) -> Input {
-    if failure == Failure::TooLarge { Input::TooLarge } else { Input::Reset }
-}
-
-pub(super) fn message_of(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Transient(failure) => describe(*failure),
-        Outcome::RateLimited { .. } => "says in its answer that it is rate-limited".into(),
-        Outcome::KeyFault { .. } => "says in its answer that the gateway's key is refused".into(),
-        Outcome::Ok | Outcome::TooLong | Outcome::CallerFault | Outcome::ModelMissing | Outcome::Abandoned => outcome.label().into(),
-    }
-}
-
-/// A failure in words without secrets, to follow a target's name.
-pub(super) fn describe(failure: Failure) -> String {
-    let text = match failure {
-        Failure::Connect => "can't be connected to",
-        Failure::Dns => "has a host name that can't be resolved",
-        Failure::Tls => "failed the TLS handshake (certificate or protocol)",
-        Failure::ConnectTimeout => "took longer to connect to than timeouts.connect",
-        Failure::ResetBeforeHead => "closed the connection before it answered",
-        Failure::ResetInBody => "closed the connection inside its answer",
-        Failure::Status(status) | Failure::StatusLater(status) => return format!("answered {status}"),
-        Failure::HeadTimeout => "sent no answer within timeouts.first_byte",
-        Failure::FirstTokenTimeout => "sent no content within timeouts.first_token",
-        Failure::IdleTimeout => "fell silent inside its answer for longer than timeouts.idle",
-        Failure::Truncated => "ended its answer too early",
-        Failure::Malformed => "sent an answer that can't be read",
-        Failure::ErrorBody => "sent an error in place of an answer",
-        Failure::Redirect => "answered with a redirect, which is never followed",
-        Failure::ContentType => "sent a content type that is no answer",
-        Failure::TooLarge => "sent more than the gateway's limits allow",
-        Failure::WrongPlace => "doesn't know the path: check its base_url",
-        Failure::NotOffered => "doesn't offer this endpoint for this model",
-        Failure::NoDescriptor => "couldn't be called: the gateway has no file descriptor left",
-    };
-    text.into()
 }

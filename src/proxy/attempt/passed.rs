@@ -5,7 +5,8 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 
-use super::{Attempt, Ended, Failing, MOST_OF_A_REFUSAL, describe};
+use super::refusal::MOST_OF_A_REFUSAL;
+use super::{Attempt, Ended, Failing, describe};
 use crate::dialect::endpoint::{Endpoint, Reply};
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::scan::{answer, error_parts};
