@@ -3,7 +3,7 @@
 //! `KeyHealth` is the machine, owned by the provider actor; `Rest` is what it publishes, one for the key as a whole and
 //! one for the key with each model, since vendors limit per model.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::quota::Quota;
@@ -28,6 +28,8 @@ pub struct Rest {
     refused: AtomicBool,
     /// Until when it rests by what a caller's thread has heard: microseconds, times two, and one more where it was refused.
     held: AtomicU64,
+    /// Its writer's count of rests without an answer between them, by which the next one's length goes.
+    in_a_row: AtomicU32,
     /// What its answers say is left.
     pub quota: Quota,
 }
@@ -50,7 +52,8 @@ impl Rest {
 
     /// Any thread's word that a 429 has come: it rests at once, for as long as the writer will decide at the least.
     pub fn hold_limited(&self, wait: Option<Duration>, now: Moment) {
-        self.hold(now.plus(wait.unwrap_or(FIRST_REST).min(LONGEST_REST)), false);
+        let wait = wait.unwrap_or_else(|| own_rest(self.rests_before(now)));
+        self.hold(now.plus(wait.min(LONGEST_REST)), false);
     }
 
     /// Any thread's word that it was refused for sure: it is out at once, until the writer has decided for how long.
@@ -72,6 +75,13 @@ impl Rest {
         self.held.fetch_max(until.micros().saturating_mul(2) | u64::from(refused), Ordering::Relaxed);
     }
 
+    /// How many rests in a row were over before the one that a 429 brings now. Calls that were under way together are one
+    /// reason to rest, not several.
+    fn rests_before(&self, now: Moment) -> u32 {
+        let begun = self.in_a_row.load(Ordering::Relaxed);
+        if self.decided(now).is_none() { begun } else { begun.saturating_sub(1) }
+    }
+
     fn decided(&self, now: Moment) -> Option<Moment> {
         let until = Moment::from_micros(self.until.load(Ordering::Relaxed));
         (until > now).then_some(until)
@@ -88,6 +98,7 @@ impl Rest {
         self.refused.store(false, Ordering::Relaxed);
         self.until.store(0, Ordering::Relaxed);
         self.held.store(0, Ordering::Relaxed);
+        self.in_a_row.store(0, Ordering::Relaxed);
         self.quota.forget();
     }
 
@@ -100,30 +111,29 @@ impl Rest {
     }
 }
 
+/// A rest that no Retry-After says, after so many others.
+fn own_rest(before: u32) -> Duration {
+    FIRST_REST.saturating_mul(1 << before.min(8)).min(LONGEST_OWN_REST)
+}
+
 /// The machine of one key, or of one key with one model.
 #[derive(Clone, Debug, Default)]
 pub struct KeyHealth {
-    rests_in_a_row: u32,
     doubted_at: Option<Moment>,
 }
 
 impl KeyHealth {
     /// It answered: the next rest begins at the shortest again, and doubts are gone.
-    pub fn served(&mut self) {
+    pub fn served(&mut self, rest: &Rest) {
         *self = Self::default();
+        rest.in_a_row.store(0, Ordering::Relaxed);
     }
 
     /// A 429. Publishes the rest's end.
     pub fn limited(&mut self, wait: Option<Duration>, now: Moment, rest: &Rest) {
-        let wait = wait.unwrap_or_else(|| {
-            let doubled = FIRST_REST.saturating_mul(1 << self.rests_in_a_row.min(8));
-            doubled.min(LONGEST_OWN_REST)
-        });
-        // Calls that were under way together are one reason to rest, not several.
-        if rest.decided(now).is_none() {
-            self.rests_in_a_row = self.rests_in_a_row.saturating_add(1);
-        }
-        rest.extend(now.plus(wait.min(LONGEST_REST)), false, now);
+        let before = rest.rests_before(now);
+        rest.in_a_row.store(before.saturating_add(1), Ordering::Relaxed);
+        rest.extend(now.plus(wait.unwrap_or_else(|| own_rest(before)).min(LONGEST_REST)), false, now);
     }
 
     /// As new, and its rest is over.
@@ -154,12 +164,14 @@ mod tests {
         let (mut key, rest) = (KeyHealth::default(), Rest::default());
         let mut now = S(0);
         for wait in [5, 10, 20, 40, 60, 60] {
+            rest.hold_limited(None, now);
+            assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(wait))), "whoever hears of it says the same at once");
             key.limited(None, now, &rest);
             assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(wait))));
             now = now.plus(Duration::from_secs(wait));
             assert_eq!(rest.until(now), None);
         }
-        key.served();
+        key.served(&rest);
         key.limited(None, now, &rest);
         assert_eq!(rest.until(now), Some(now.plus(Duration::from_secs(5))));
         assert!(!rest.refused(now));
@@ -206,6 +218,7 @@ mod tests {
         for _ in 0..5 {
             key.limited(None, S(0), &rest);
         }
+        assert_eq!(rest.until(S(0)), Some(S(5)));
         key.limited(None, S(100), &rest);
         assert_eq!(rest.until(S(100)), Some(S(110)), "the second rest, not the sixth");
     }

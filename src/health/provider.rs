@@ -226,9 +226,9 @@ impl ProviderHealth {
             (Outcome::KeyFault { sure }, Some((whole, rest))) => whole.refused(*sure, self.quarantine, told.at, rest),
             (Outcome::KeyFault { sure }, None) => own.refused(*sure, self.quarantine, told.at, own_rest),
             (Outcome::Ok | Outcome::CallerFault | Outcome::TooLong, whole) => {
-                own.served();
-                if let Some((whole, _)) = whole {
-                    whole.served();
+                own.served(own_rest);
+                if let Some((whole, rest)) = whole {
+                    whole.served(rest);
                 }
             }
             (Outcome::Transient(_) | Outcome::ModelMissing | Outcome::Abandoned, _) => {}
