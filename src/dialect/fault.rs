@@ -122,6 +122,11 @@ pub struct Refused<'a> {
 pub fn refused(answer: &Refused<'_>) -> Outcome {
     let status = answer.status;
     let meaning = meaning(answer.parts, answer.codes).or_else(|| named(answer.codes.get(&status.to_string())?));
+    let meaning = match meaning {
+        // Another model than the one that answers, such as a tool's.
+        Some(Meaning::ModelMissing) if status != 403 && names_a_field(answer.parts) => Some(Meaning::CallerFault),
+        other => other,
+    };
     let failure = Outcome::Transient(if answer.wait.is_some() { Failure::StatusLater(status) } else { Failure::Status(status) });
     match status {
         300..=399 => Outcome::Transient(Failure::Redirect),
@@ -150,6 +155,8 @@ pub fn refused(answer: &Refused<'_>) -> Outcome {
             _ if answer.parts.param.is_some() => Outcome::CallerFault,
             _ => Outcome::Transient(Failure::WrongPlace),
         },
+        // What the request has the provider depend on, such as a tool's server.
+        424 if names_a_field(answer.parts) => Outcome::CallerFault,
         // A proxy on the way, or a fault of another part behind the provider.
         407 | 424 | 425 => failure,
         400..=499 => match meaning {
@@ -228,6 +235,11 @@ fn own_words(parts: &ErrorParts) -> String {
     words
 }
 
+/// Whether it names a field of the request, other than the model's own.
+fn names_a_field(parts: &ErrorParts) -> bool {
+    !matches!(parts.param.as_deref(), None | Some("" | "model"))
+}
+
 /// Whether they accuse the key; never where a field of the request is named.
 fn says_bad_key(parts: &ErrorParts) -> bool {
     let words = own_words(parts);
@@ -246,7 +258,7 @@ fn codes_say(parts: &ErrorParts, words: &[&str]) -> bool {
 /// Not where it is a field of the request that the model doesn't take ("'max_tokens' is not supported with this model"), nor
 /// where it is only another endpoint's ("This is not a chat model and thus not supported in the v1/chat/completions endpoint").
 fn says_missing_model(parts: &ErrorParts) -> bool {
-    if !matches!(parts.param.as_deref(), None | Some("" | "model")) {
+    if names_a_field(parts) {
         return false;
     }
     // Anthropic's whole message is the model's name: "model: claude-0".
@@ -297,6 +309,13 @@ mod tests {
             assert_eq!(outcome(400, None, &body), Outcome::CallerFault, "{body}");
             assert_eq!(outcome(400, None, &body.replace("\"param\":\"\"", "\"param\":null")), Outcome::CallerFault, "{body}");
         }
+        for (status, code, param) in
+            [(404, "model_not_found", "tools[0].model"), (400, "model_not_found", "tools"), (424, "http_error", "tools")]
+        {
+            let body = format!(r#"{{"error":{{"message":"m","type":"t","param":"{param}","code":"{code}"}}}}"#);
+            assert_eq!(outcome(status, None, &body), Outcome::CallerFault, "{body}");
+        }
+        assert_eq!(outcome(424, None, "{}"), Outcome::Transient(Failure::Status(424)));
         for message in [
             "The model `x` does not exist",
             "The model's name isn't known: model \\\"x\\\" not found",

@@ -204,6 +204,10 @@ fn anthropics_words_for_a_retired_model_and_an_empty_account_are_understood() {
         let reply = app.chat("m");
         let route = format!("a/claude-haiku-4-5!{name},o/gpt-4o");
         assert_eq!((reply.status, reply.header("x-stagedoor-route")), (200, Some(&*route)), "{}", reply.text());
+        app.until("it is out", |app| {
+            let provider = app.health()["providers"]["a"].to_string();
+            provider.contains("no such model") || provider.contains("disabled")
+        });
         app.chat("m");
         assert_eq!(upstream.count(), 1, "{name}: it isn't asked again");
 

@@ -42,6 +42,24 @@ fn every_fault_of_a_target_goes_on_to_the_next() {
     }
 }
 
+/// One caller's mistake, such as a field that a model doesn't take, or malice takes a target or a key from nobody else.
+#[test]
+fn what_the_caller_did_wrong_costs_others_nothing() {
+    for (param, message) in [
+        ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        ("messages[0].role", "Invalid value: 'model not found'. Supported values are: 'system' and 'user'."),
+        ("messages[0].role", "Invalid value: 'incorrect api key'. Supported values are: 'system' and 'user'."),
+    ] {
+        let body = format!(r#"{{"error":{{"message":"{message}","type":"invalid_request_error","param":"{param}","code":"odd"}}}}"#);
+        let refusal = format!("HTTP/1.1 400 X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let upstream = Upstream::by(move |call| if call.number == 0 { refusal.clone().into_bytes() } else { answer("own") });
+        let (app, spare) = spared(&p(&upstream), SHORT);
+        let refused = app.chat("m");
+        assert_eq!((refused.status, refused.json()["error"]["param"].as_str()), (400, Some(param)));
+        assert_eq!((app.chat("m").content().as_str(), spare.count()), ("own", 0), "{message}");
+    }
+}
+
 #[test]
 fn what_the_caller_did_wrong_is_passed_on_byte_for_byte() {
     for (code, error) in
