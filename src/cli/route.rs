@@ -1,6 +1,8 @@
 //! `stagedoor route MODEL`: where a request for the model would go now, and why. The running gateway is asked, since it alone
 //! knows its breakers; where none answers, the settings alone are told, by the same code.
 
+mod own;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,9 +46,6 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let url = address(&settings);
     let told = match settings.server.port {
         0 => Told::Nobody("server.port is 0, so where a gateway listens isn't known".into()),
-        _ if settings.server.tls.is_some() => {
-            Told::Nobody(format!("a gateway with [server.tls] isn't asked; GET {url}/v1/route tells what it says"))
-        }
         _ => actix_rt::System::new().block_on(ask(&settings, &url, &options.model)),
     };
     match told {
@@ -76,7 +75,7 @@ fn address(settings: &Settings) -> String {
 }
 
 async fn ask(settings: &Settings, url: &str, model: &str) -> Told {
-    let client = awc::Client::builder().disable_redirects().timeout(PATIENCE).finish();
+    let Some(client) = own::client(settings, PATIENCE) else { return Told::Nobody("TLS can't be set up".into()) };
     let Ok(mut request) = client.get(format!("{url}/v1/route")).query(&[("model", model)]) else {
         return Told::Nobody(format!("{url} is no address that can be asked"));
     };

@@ -25,12 +25,20 @@ const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// How connections begin.
 #[derive(Clone)]
-pub struct Tls(Arc<ServerConfig>);
+pub struct Tls {
+    config: Arc<ServerConfig>,
+    certificate: CertificateDer<'static>,
+}
 
 impl Tls {
     /// For a handshake.
     pub fn config(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.config)
+    }
+
+    /// What callers are shown, without those that vouch for it.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
     }
 }
 
@@ -57,7 +65,11 @@ pub(super) fn tls(mut s: Section<'_>, vault: &Vault<'_>) -> Option<Tls> {
         File::Held(pem) => callers(&s, &pem),
     };
     let (chain, key, callers) = (chain?, key?, callers?);
-    is_in_time(&s, chain.first()?).then(|| config(&s, chain, key, callers)).flatten().map(|config| Tls(Arc::new(config)))
+    let certificate = chain.first()?.clone();
+    if !is_in_time(&s, &certificate) {
+        return None;
+    }
+    config(&s, chain, key, callers).map(|config| Tls { config: Arc::new(config), certificate })
 }
 
 enum File {

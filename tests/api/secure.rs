@@ -213,6 +213,25 @@ fn files_that_cannot_be_used_are_one_line_at_the_start_and_by_check() {
 }
 
 #[test]
+fn the_command_line_asks_its_own_gateway_and_no_other() {
+    let (upstream, authority) = (Upstream::answering(answer("hi")), Authority::new());
+    let (_folder, settings) = settings(&upstream, &authority.sign("gateway.example"), "");
+    let process = Process::serve(&settings, &[]);
+    let route = |process: &Process| {
+        let port = process.address().port().to_string();
+        let args = ["route", "--settings", "settings.toml", "m"];
+        let write = |at: &std::path::Path| std::fs::write(at.join("settings.toml"), &settings).unwrap();
+        (Process::run(&args, &[("STAGEDOOR__SERVER__PORT", &port)], write).finish().stdout, port)
+    };
+    let (told, port) = route(&process);
+    assert!(told.starts_with(&format!("m, as the gateway at https://127.0.0.1:{port}")), "{told}");
+    // Another's good certificate isn't ours.
+    let (_other, others) = self::settings(&upstream, &authority.sign("gateway.example"), "");
+    let (told, _) = route(&Process::serve(&others, &[]));
+    assert!(told.contains("by the settings alone") && told.contains("no gateway answers"), "{told}");
+}
+
+#[test]
 fn who_leaves_within_the_handshake_or_sends_noise_harms_nobody() {
     let (upstream, authority) = (Upstream::answering(answer("hi")), Authority::new());
     let (_folder, settings) = settings(&upstream, &authority.sign("localhost"), "");

@@ -111,7 +111,7 @@ impl Process {
     /// Where it says that it listens.
     pub fn address(&self) -> SocketAddr {
         let address = |text: &str| {
-            let after = text.split_once("listens on http://")?.1;
+            let after = text.split_once("listens on ")?.1.split_once("://")?.1;
             after.split(['\n', '/']).next()?.parse().ok()
         };
         address(&self.stdout.until("its address", |text| address(text).is_some())).unwrap()
