@@ -1,39 +1,35 @@
-//! The composition root: the only file that knows every part. Builds the gateway from settings, binds, serves, drains.
+//! The composition root: the only place that knows every part. Builds the gateway from settings, has it listen, ends it.
 
-use std::any::Any;
+mod listening;
+mod stopper;
+
+pub use listening::can_listen;
+pub use stopper::Stopper;
+
 use std::hash::RandomState;
-use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle};
-use actix_web::dev::{Extensions, Server, ServerHandle};
-use actix_web::{App as WebApp, HttpServer};
+use actix_web::dev::Server;
 use arc_swap::ArcSwap;
 use prometheus_client::collector::Collector;
-use socket2::SockRef;
+
+use listening::{bind, serve};
 
 use crate::access::{Allowances, Strangers};
 use crate::actors::{Archive, Board, Cast, Gauges, Keeper, News, Reloader, Routes, Troupe};
 use crate::base::{Moment, Secret, request_id};
 use crate::clock::{Clock, seeded_rng};
-use crate::http::{self, Door, Plane};
-use crate::proxy::{self, Desk, Gateway, Names, Present, Press, Reach, SystemNames, Transport, Unusable, acceptable, roll_call};
+use crate::http::Plane;
+use crate::proxy::{self, Gateway, Names, Present, Press, Reach, SystemNames, Transport, Unusable, roll_call};
 use crate::rehearsal::Script;
 use crate::settings::{Bound, Keep, Settings, Source};
 use crate::store::Failed;
 use crate::telemetry::{Metrics, Process};
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
-/// SDK pools keep their sockets longer than actix's 5 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// actix-http reads its clock twice a second, and for a head whose time is over as it begins it waits for ever: no time is shorter.
-const LEAST_PATIENCE: Duration = Duration::from_millis(600);
-/// What was handed to the server in the end, error events too, has this long to be sent.
-const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How often prices may change.
 const QUARTER: Duration = Duration::from_secs(900);
 /// The start waits so long at most to know what keys have spent.
@@ -123,13 +119,6 @@ impl Drop for Stages {
     }
 }
 
-/// Stops a running gateway, from wherever.
-#[derive(Clone)]
-pub struct Stopper {
-    gateway: Arc<Gateway>,
-    handles: Vec<ServerHandle>,
-}
-
 impl App {
     /// Builds everything and binds; port 0 takes a free one. Must run inside an actix system.
     ///
@@ -206,42 +195,6 @@ impl App {
     }
 }
 
-impl Stopper {
-    /// Takes no new requests, lets live ones finish within the grace, ends the rest with an error event, then stops.
-    pub async fn drain(&self) {
-        let gateway = &self.gateway;
-        let grace = gateway.edition.load().settings.server.shutdown_grace;
-        gateway.draining.store(true, Ordering::Relaxed);
-        let busy = || gateway.requests.load(Ordering::Relaxed) + gateway.streams.load(Ordering::Relaxed);
-        tracing::info!(under_way = busy(), grace_s = grace.as_secs_f64(), "draining: no new requests");
-        let end = gateway.clock.now().plus(grace);
-        while busy() > 0 && gateway.clock.now() < end {
-            tokio::time::sleep(DRAIN_LOOK).await;
-        }
-        if busy() > 0 {
-            tracing::warn!(under_way = busy(), "the grace is over: what is still under way ends with an error");
-            gateway.closing.store(true, Ordering::Relaxed);
-            for (_, closing) in gateway.workers.lock().map(|all| all.clone()).unwrap_or_default() {
-                closing.notify_waiters();
-            }
-        }
-        // A request is counted as over when its last bytes are handed to the server, not when they are sent.
-        tokio::time::sleep(LAST_WORDS).await;
-        // The ends of the last calls go on record before their actors go.
-        gateway.settle().await;
-        self.end(busy() == 0).await;
-    }
-
-    /// Stops at once.
-    pub async fn stop(&self) {
-        self.end(false).await;
-    }
-
-    async fn end(&self, graceful: bool) {
-        futures_util::future::join_all(self.handles.iter().map(|handle| handle.stop(graceful))).await;
-    }
-}
-
 /// What `build` does up to the socket, for `check`.
 ///
 /// # Errors
@@ -262,49 +215,6 @@ fn transports(settings: &Settings) -> Result<Vec<Transport>, Unusable> {
 pub fn call_roll(settings: &Settings) -> Result<Vec<Present>, Unusable> {
     let transports = transports(settings)?;
     actix_rt::System::new().block_on(roll_call(settings, &transports))
-}
-
-/// Whether the gateway could listen where the settings say: the key that is wrong, and why. An address that is taken will do,
-/// for whoever asks may well stand beside the gateway that the settings are of.
-///
-/// # Errors
-/// Where the machine has no such address, or doesn't give it.
-pub fn can_listen(settings: &Settings) -> Result<(), (&'static str, CantRun)> {
-    let taken = |error: &CantRun| matches!(error, CantRun::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
-    let free = |host: &str, port| at(host, port, bound).map(drop).or_else(|error| if taken(&error) { Ok(()) } else { Err(error) });
-    free(&settings.server.host, settings.server.port).map_err(|error| ("server.host", error))?;
-    let Some((host, port)) = settings.admin.listen.rsplit_once(':') else { return Ok(()) };
-    free(host, port.parse().unwrap_or_default()).map_err(|error| ("admin.listen", error))
-}
-
-fn bind(host: &str, port: u16) -> Result<TcpListener, CantRun> {
-    at(host, port, |address| {
-        let socket = bound(address)?;
-        socket.listen(BACKLOG as i32)?;
-        Ok(socket.into())
-    })
-}
-
-/// The first of a host's addresses where it can be done.
-fn at<T>(host: &str, port: u16, open: impl Fn(SocketAddr) -> std::io::Result<T>) -> Result<T, CantRun> {
-    let failed = |source| CantRun::Bind { address: format!("{host}:{port}"), source };
-    let host = host.trim_matches(['[', ']']);
-    let addresses = SystemNames.resolve(host, port).map_err(failed)?;
-    let mut last = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for address in addresses {
-        match open(address) {
-            Ok(opened) => return Ok(opened),
-            Err(error) => last = error,
-        }
-    }
-    Err(failed(last))
-}
-
-fn bound(address: SocketAddr) -> std::io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    Ok(socket)
 }
 
 fn gateway(settings: Settings, parts: Parts, clock: Clock) -> Result<(Arc<Gateway>, Addr<Reloader>, Stages), CantRun> {
@@ -413,73 +323,4 @@ fn reloader(gateway: &Arc<Gateway>, press: Press, source: Option<Source>) -> Rel
         Ok(())
     };
     Reloader::new(&edition.settings, source, Box::new(apply), gateway.clock, Arc::clone(&gateway.metrics))
-}
-
-fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Plane, listener: TcpListener) -> Result<Server, CantRun> {
-    let edition = gateway.edition.load();
-    let server = &edition.settings.server;
-    let workers = match server.workers {
-        _ if plane == Plane::Admin => 1,
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        some => some,
-    };
-    let (shared, reloader) = (Arc::clone(gateway), reloader.clone());
-    let app = move || {
-        let desk = Rc::new(Desk::new(Arc::clone(&shared)));
-        proxy::probe(&desk);
-        proxy::tidy(&desk);
-        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
-    };
-    let accepting = Arc::clone(gateway);
-    let patience = server.header_timeout.max(LEAST_PATIENCE);
-    let door = server.tls.as_ref().map(|tls| Door {
-        gateway: Arc::clone(gateway),
-        config: tls.config(),
-        workers,
-        backlog: BACKLOG,
-        connections: acceptable(workers),
-        keep_alive: KEEP_ALIVE,
-        patience,
-        grace: server.shutdown_grace.as_secs().max(1),
-        prepare: |connection, gateway| {
-            // A stream's last part would wait for the one before to be acknowledged.
-            let _ = connection.set_nodelay(true);
-            limit_sending(connection, gateway.edition.load().settings.server.send_timeout);
-        },
-    });
-    // The app with a layer is one of another type.
-    macro_rules! listening {
-        ($app:expr) => {{
-            if let Some(door) = door {
-                return Ok(door.serve($app, listener)?);
-            }
-            HttpServer::new($app)
-                .workers(workers)
-                .backlog(BACKLOG)
-                .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(patience)
-                .h1_allow_half_closed(false)
-                .tcp_nodelay(true)
-                .shutdown_timeout(server.shutdown_grace.as_secs().max(1))
-                .disable_signals()
-                .max_connections(acceptable(workers))
-                .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
-                    kept.insert(accepting.pressure.connected());
-                    if let Some(connection) = connection.downcast_ref() {
-                        limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
-                    }
-                })
-                .listen(listener)?
-                .run()
-        }};
-    }
-    let origins = server.cors_origins.clone();
-    Ok(if origins.is_empty() || plane == Plane::Admin { listening!(app) } else { listening!(move || app().wrap(http::cors(&origins))) })
-}
-
-/// A client that takes nothing for this long is closed by the kernel, whatever waits for it.
-fn limit_sending(connection: &tokio::net::TcpStream, limit: Duration) {
-    if let Err(error) = SockRef::from(connection).set_tcp_user_timeout(Some(limit)) {
-        tracing::debug!(%error, "TCP_USER_TIMEOUT can't be set: a client that stops reading is closed later");
-    }
 }

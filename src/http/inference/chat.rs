@@ -100,16 +100,7 @@ async fn prepare(
     record: &mut Record,
     (wire, asked): (dialect::Wire, Asked),
 ) -> Result<Rc<Prepared>, Error> {
-    if worker.gateway.is_draining() {
-        return Err(Error::shutting_down());
-    }
-    if let Some(limit) = worker.gateway.pressure.shortage() {
-        return Err(shed(&worker.gateway, limit));
-    }
-    if request.uri().authority().is_some() {
-        // Asked of a proxy, which this isn't: the host in its address is somebody else's.
-        return Err(Error::unknown_path(request.method().as_str(), &request.uri().to_string()));
-    }
+    may_begin(worker, request)?;
     // Held from here on: a body that is still coming takes memory, and a drain waits for its request.
     record.place = Some(place(worker, false)?);
     let Read { body, scan, form } = read(worker, request, payload, (wire, asked)).await?;
@@ -154,6 +145,21 @@ async fn prepare(
     };
     admit(worker, &mut prepared, record).await.map_err(|turned| Error::turned(&turned))?;
     Ok(Rc::new(prepared))
+}
+
+/// Whether a request may begin at all, before anything of its body is read.
+fn may_begin(worker: &Worker, request: &HttpRequest) -> Result<(), Error> {
+    if worker.gateway.is_draining() {
+        return Err(Error::shutting_down());
+    }
+    if let Some(limit) = worker.gateway.pressure.shortage() {
+        return Err(shed(&worker.gateway, limit));
+    }
+    if request.uri().authority().is_some() {
+        // Asked of a proxy, which this isn't: the host in its address is somebody else's.
+        return Err(Error::unknown_path(request.method().as_str(), &request.uri().to_string()));
+    }
+    Ok(())
 }
 
 /// The settings' chain, without pools that the key may not use; or the caller's own (OpenRouter's `models`).
