@@ -13,7 +13,7 @@ use super::write::Head;
 use super::writer::{Message, Writer};
 use crate::dialect::Usage;
 use crate::dialect::node::{Members, Node};
-use crate::dialect::openai::frame::Seen;
+use crate::dialect::openai::frame::{Kind, Seen};
 use crate::dialect::scan::{Edit, spliced};
 use crate::stream::MOST_SAID;
 
@@ -144,6 +144,10 @@ impl Begun {
 
 impl Told {
     fn note(&mut self, data: &[u8], seen: &Seen) {
+        // An error doesn't go out as it came, nor does what is no event.
+        if !matches!(seen.kind, Kind::Content | Kind::Empty) {
+            return;
+        }
         if seen.text.is_some() && self.open.is_some() {
             // Nearly every event is a word of a message that has begun.
             self.next += 1;
@@ -323,6 +327,13 @@ mod tests {
     fn words_go_on_in_the_open_message_and_the_end_is_the_firsts() {
         let mut begun = begun(&[added(), word("So "), word("f\u{e4}r")]);
         assert_eq!(begun.number(), 6);
+        for error in
+            [json!({"error": {"message": "m"}}), json!({"type": "response.failed", "sequence_number": 40, "response": {"error": {}}})]
+        {
+            let data = error.to_string();
+            begun.note(data.as_bytes(), &classify(data.as_bytes()));
+        }
+        assert_eq!(begun.number(), 6, "what was not handed on has no number");
         assert!(begun.go_on("So f\u{e4}r"));
         let more = events(&begun.words(", good."));
         assert_eq!(kinds(&more), ["output_text.delta"], "the part has begun");

@@ -369,12 +369,8 @@ impl Writer {
                     d.key("type").text("input_image").key(field).text(&value).key("detail").text(detail.as_deref().unwrap_or("auto"));
                 });
             }
-            Part::Audio { format, data } => {
-                self.d.object(|d| {
-                    d.key("type").text("input_audio");
-                    d.key("input_audio").object(|d| _ = d.key("data").text(data).key("format").text(format));
-                });
-            }
+            // A message has texts, pictures and files.
+            Part::Audio { .. } => self.unfit("sound"),
             Part::File { source, name, cache } => {
                 self.uncached(*cache);
                 let (field, value) = match source {

@@ -27,6 +27,13 @@ fn with_one_key_nothing_is_rehearsed() {
 }
 
 #[test]
+fn each_vendor_is_spoken_to_in_its_own_dialect() {
+    let settings = Bench::new().env("OPENAI_API_KEY", "a").env("ANTHROPIC_API_KEY", "b").env("GOOGLE_API_KEY", "c").load();
+    let spoken = |name: &str| format!("{:?}", settings.providers[name].dialect);
+    assert_eq!([spoken("openai"), spoken("anthropic"), spoken("google")], ["OpenAi", "Anthropic", "Gemini"]);
+}
+
+#[test]
 fn a_wildcard_row_is_rehearsed_by_what_it_matched() {
     let text = "[providers.p]\ndialect = \"openai\"\nbase_url = \"https://p\"\nkeys = [{ env = \"A\" }]\n\
                 [models.\"p/*\"]\ntargets = [{ provider = \"p\", model = \"*\" }]";

@@ -10,17 +10,20 @@ import { TEXT } from "../upstream.js";
 import { ARGUMENTS, onEveryTarget, openStage, PLAY, QUESTION, REASON, RESULT } from "./stage.js";
 
 const stage = openStage();
-const PACKAGES = {
-  "@ai-sdk/openai": (name) => createOpenAI({ baseURL: `${stage.url}/v1`, apiKey: stage.key }).chat(name),
-  "@ai-sdk/anthropic": (name) => createAnthropic({ baseURL: `${stage.url}/v1`, apiKey: stage.key })(name),
-  "@ai-sdk/google": (name) => createGoogleGenerativeAI({ baseURL: `${stage.url}/v1beta`, apiKey: stage.key })(name),
-};
+const openai = () => createOpenAI({ baseURL: `${stage.url}/v1`, apiKey: stage.key });
+const CLIENTS = [
+  { npm: "@ai-sdk/openai", client: "AI SDK, @ai-sdk/openai (chat)", model: (name) => openai().chat(name) },
+  // What it asks by default: Responses. Azure's target has Responses of its own, which pass as they are.
+  { npm: "@ai-sdk/openai", client: "AI SDK, @ai-sdk/openai", model: (name) => openai()(name), kinds: ["openai", "anthropic", "gemini"], providerOptions: { openai: { store: false } } },
+  { npm: "@ai-sdk/anthropic", model: (name) => createAnthropic({ baseURL: `${stage.url}/v1`, apiKey: stage.key })(name) },
+  { npm: "@ai-sdk/google", model: (name) => createGoogleGenerativeAI({ baseURL: `${stage.url}/v1beta`, apiKey: stage.key })(name) },
+];
 
-for (const [npm, model] of Object.entries(PACKAGES)) {
-  const ask = (name, more = {}) => ({ model: model(name), prompt: QUESTION, maxRetries: 0, ...more });
+for (const { npm, client = `AI SDK, ${npm}`, model, kinds, providerOptions } of CLIENTS) {
+  const ask = (name, more = {}) => ({ model: model(name), prompt: QUESTION, maxRetries: 0, providerOptions, ...more });
   const weather = (seen) => tool({ description: "Tells the weather.", inputSchema: z.object({ city: z.string(), unit: z.string() }), execute: (given) => (seen.push(given), RESULT) });
 
-  onEveryTarget({ client: `AI SDK, ${npm}`, npm }, {
+  onEveryTarget({ client, npm, kinds }, {
     "a whole answer": async (target) => {
       const answer = await generateText(ask(target, { system: "Be brief." }));
       assert.deepEqual([answer.text, answer.finishReason, answer.usage.inputTokens], [TEXT, "stop", 7]);

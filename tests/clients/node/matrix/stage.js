@@ -36,10 +36,10 @@ export function openStage() {
 }
 
 /** Registers a client's calls, each as `name: async (target) => …`, once for each kind of target. */
-export function onEveryTarget({ client, npm }, calls) {
+export function onEveryTarget({ client, npm, kinds = KINDS }, calls) {
   const { version } = JSON.parse(readFileSync(new URL(`../node_modules/${npm}/package.json`, import.meta.url)));
   for (const [call, act] of Object.entries(calls)) {
-    for (const target of KINDS) {
+    for (const target of kinds) {
       test(`${client}: ${call} [${target}]`, async () => {
         let result = "failed";
         try {
