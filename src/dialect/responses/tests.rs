@@ -28,8 +28,7 @@ fn user_part() -> BoxedStrategy<Part<'static>> {
     let detail = option::of(prop_oneof![Just("low".into()), Just("high".into())]);
     let image = (source("image/png"), detail).prop_map(|(source, detail)| Part::Image { source, detail, cache: None });
     let file = (source("application/pdf"), option::of(word())).prop_map(|(source, name)| Part::File { source, name, cache: None });
-    let sound = (word(), word()).prop_map(|(format, data)| Part::Audio { format, data });
-    prop_oneof![3 => text(), 1 => image, 1 => file, 1 => sound].boxed()
+    prop_oneof![3 => text(), 1 => image, 1 => file].boxed()
 }
 
 fn thought() -> BoxedStrategy<Part<'static>> {
