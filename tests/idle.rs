@@ -7,9 +7,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "these tests live in real time")]
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::LocalSet;
+
+#[path = "support/gateway.rs"]
+mod gateway;
+
+use gateway::Gateway;
 
 /// As the binary allocates: the gateway of the second test is this one.
 #[global_allocator]
@@ -55,46 +60,12 @@ fn size(long: usize) -> (usize, Duration) {
     }
 }
 
-/// A gateway's process; killed when dropped.
-struct Gateway {
-    child: Child,
-    address: SocketAddr,
-    _folder: tempfile::TempDir,
+fn memory(gateway: &Gateway) -> usize {
+    gateway.status("VmRSS")
 }
 
-impl Gateway {
-    fn start(mut command: Command, settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("settings.toml"), settings).unwrap();
-        command.current_dir(folder.path()).env("STAGEDOOR__SERVER__PORT", "0").env("STAGEDOOR_LOG", "error");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| {
-            let after = line.split_once("listens on http://")?.1;
-            after.trim().parse().ok()
-        });
-        // What it says later is read, so that it never waits for a reader or loses it.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("the gateway tells where it listens"), _folder: folder }
-    }
-
-    /// Resident memory, in KB.
-    fn memory(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn descriptors(gateway: &Gateway) -> usize {
+    std::fs::read_dir(gateway.proc("fd")).unwrap().count()
 }
 
 fn event(text: &str, finish: &str) -> String {
@@ -198,14 +169,14 @@ async fn run(gateway: &Gateway, streams: usize, hold: Duration, finish: impl Fn(
         let callers: Vec<_> = (0..count).map(|_| tokio::task::spawn_local(caller(address, Arc::clone(&begins), tell.clone()))).collect();
         (callers, told)
     };
-    let base = gateway.descriptors();
+    let base = descriptors(gateway);
     let (callers, mut told) = open(WARM_UP);
     for _ in 0..WARM_UP {
         told.recv().await.expect("a stream begins");
     }
     callers.iter().for_each(|caller| caller.abort());
     back(gateway, base + MADE_ONCE).await;
-    let before = (gateway.memory(), gateway.descriptors());
+    let before = (memory(gateway), descriptors(gateway));
     let (callers, mut told) = open(streams);
     let begun = Instant::now();
     for count in 0..streams {
@@ -214,21 +185,21 @@ async fn run(gateway: &Gateway, streams: usize, hold: Duration, finish: impl Fn(
     }
     println!("{streams} streams are open after {:.1} s", begun.elapsed().as_secs_f64());
     tokio::time::sleep(hold).await;
-    let with = (gateway.memory(), gateway.descriptors());
+    let with = (memory(gateway), descriptors(gateway));
     finish();
     let mut whole = 0;
     for caller in callers {
         whole += usize::from(caller.await.unwrap());
     }
     let back_after = back(gateway, before.1).await;
-    let after = (gateway.memory(), gateway.descriptors());
+    let after = (memory(gateway), descriptors(gateway));
     Figures { streams, whole, memory: [before.0, with.0, after.0], descriptors: [before.1, with.1, after.1], back_after }
 }
 
 /// Waits until the descriptors are back to these; how long that took.
 async fn back(gateway: &Gateway, base: usize) -> Duration {
     let since = Instant::now();
-    while gateway.descriptors() > base && since.elapsed() < BACK_WITHIN {
+    while descriptors(gateway) > base && since.elapsed() < BACK_WITHIN {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     since.elapsed()

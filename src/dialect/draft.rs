@@ -3,6 +3,9 @@
 
 use bytes::Bytes;
 
+use super::node::Node;
+use super::scan::walk::next_special;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(in crate::dialect) struct Draft(Vec<u8>);
@@ -74,23 +77,21 @@ impl Draft {
     pub(in crate::dialect) fn text(&mut self, text: &str) -> &mut Self {
         self.comma();
         self.0.push(b'"');
-        let bytes = text.as_bytes();
-        let mut from = 0;
-        for (at, byte) in bytes.iter().enumerate() {
-            let escaped: &[u8] = match byte {
-                b'"' => b"\\\"",
-                b'\\' => b"\\\\",
-                b'\n' => b"\\n",
-                b'\r' => b"\\r",
-                b'\t' => b"\\t",
-                0..=0x1f => &hex(*byte),
-                _ => continue,
-            };
+        let (bytes, mut from) = (text.as_bytes(), 0);
+        loop {
+            let at = next_special(bytes, from);
             self.0.extend_from_slice(&bytes[from..at]);
-            self.0.extend_from_slice(escaped);
+            let Some(byte) = bytes.get(at) else { break };
+            match byte {
+                b'"' => self.0.extend_from_slice(b"\\\""),
+                b'\\' => self.0.extend_from_slice(b"\\\\"),
+                b'\n' => self.0.extend_from_slice(b"\\n"),
+                b'\r' => self.0.extend_from_slice(b"\\r"),
+                b'\t' => self.0.extend_from_slice(b"\\t"),
+                byte => self.0.extend_from_slice(&hex(*byte)),
+            }
             from = at + 1;
         }
-        self.0.extend_from_slice(&bytes[from..]);
         self.0.push(b'"');
         self
     }
@@ -100,6 +101,18 @@ impl Draft {
         self.comma();
         self.0.extend_from_slice(json.as_bytes());
         self
+    }
+
+    /// A call's arguments, which have to be an object: what isn't one is told under a name of ours rather than lost.
+    pub(in crate::dialect) fn arguments(&mut self, arguments: &str) -> &mut Self {
+        let json = arguments.trim();
+        if json.is_empty() {
+            self.raw("{}")
+        } else if Node::whole(json.as_bytes()).is_some_and(Node::is_object) {
+            self.raw(json)
+        } else {
+            self.object(|d| _ = d.key("invalid_json").text(arguments))
+        }
     }
 
     /// A number.

@@ -1,5 +1,6 @@
 //! What is said on the wire: bodies scanned in one pass, events classified, faults told apart by tables.
 
+pub mod alike;
 mod allowed;
 pub mod anthropic;
 pub mod azure;
@@ -12,6 +13,7 @@ mod escape;
 pub mod fault;
 pub mod gemini;
 mod heard;
+mod losses;
 mod node;
 mod onward;
 pub mod openai;

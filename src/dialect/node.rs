@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::scan::walk::{Str, Walk};
+use super::scan::walk::{Str, Walk, next_special};
 
 /// One JSON value, by its own text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,19 +33,9 @@ impl<'a> Node<'a> {
         start..start + self.0.len()
     }
 
-    /// Whether it is null.
-    pub(in crate::dialect) fn is_null(self) -> bool {
-        self.0 == "null"
-    }
-
     /// Whether it is an object.
     pub(in crate::dialect) fn is_object(self) -> bool {
         self.0.starts_with('{')
-    }
-
-    /// Whether it is a list.
-    pub(in crate::dialect) fn is_list(self) -> bool {
-        self.0.starts_with('[')
     }
 
     /// A string's text, not copied where nothing in it is escaped. A lone surrogate is no text.
@@ -78,38 +68,117 @@ impl<'a> Node<'a> {
 
     /// A list's values.
     pub(in crate::dialect) fn items(self) -> Option<Vec<Node<'a>>> {
-        if !self.is_list() {
-            return None;
-        }
-        let mut walk = Walk::new(self.0.as_bytes());
+        let mut inside = Inside::of(self.0, '[')?;
         let mut items = Vec::new();
-        let mut more = walk.enter().ok()?;
-        while more {
-            let span = walk.skip().ok()?;
-            items.push(Self(&self.0[span]));
-            more = walk.more().ok()?;
+        while inside.more() {
+            items.push(Self(inside.value()));
         }
         Some(items)
     }
 
     /// An object's members.
     pub(in crate::dialect) fn members(self) -> Option<Members<'a>> {
-        if !self.is_object() {
+        let mut inside = Inside::of(self.0, '{')?;
+        let mut members = Members::default();
+        while inside.more() {
+            let name = inside.value();
+            inside.colon();
+            members.add(name, inside.value());
+        }
+        Some(members)
+    }
+
+    /// A whole text's, read in the pass that checks it; None where it isn't UTF-8 or no JSON object to its last byte.
+    pub(in crate::dialect) fn object(bytes: &'a [u8]) -> Option<Members<'a>> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut walk = Walk::new(bytes);
+        if walk.peek() != Some(b'{') {
             return None;
         }
-        let mut walk = Walk::new(self.0.as_bytes());
-        let mut members = Vec::new();
+        let mut members = Members::default();
         let mut more = walk.enter().ok()?;
         while more {
-            let key = walk.key().ok()?;
-            let name = Self(&self.0[key.span()]).text().unwrap_or(Cow::Borrowed("?"));
-            let value = Self(&self.0[walk.skip().ok()?]);
-            if !value.is_null() {
-                members.push((name, value));
-            }
+            let name = &text[walk.key().ok()?.span()];
+            members.add(name, &text[walk.skip().ok()?]);
             more = walk.more().ok()?;
         }
-        Some(Members(members))
+        walk.end().ok()?;
+        Some(members)
+    }
+}
+
+/// Goes through the inside of an object or a list that was walked before: as it is JSON, nothing is looked at but where its values
+/// end.
+struct Inside<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Inside<'a> {
+    /// None where the text is of another kind than this bracket's.
+    fn of(text: &'a str, bracket: char) -> Option<Self> {
+        text.starts_with(bracket).then_some(Self { text, at: 1 })
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// Whether another value follows: then it stands on it.
+    fn more(&mut self) -> bool {
+        while let Some(b',' | b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+        !matches!(self.peek(), None | Some(b']' | b'}'))
+    }
+
+    /// Passes what stands between a name and its value.
+    fn colon(&mut self) {
+        while let Some(b':' | b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Passes a value.
+    fn value(&mut self) -> &'a str {
+        let start = self.at;
+        match self.peek() {
+            Some(b'"') => self.string(),
+            Some(b'{' | b'[') => self.nested(),
+            _ => {
+                while !matches!(self.peek(), None | Some(b',' | b']' | b'}' | b' ' | b'\n' | b'\r' | b'\t')) {
+                    self.at += 1;
+                }
+            }
+        }
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    fn string(&mut self) {
+        self.at = next_special(self.text.as_bytes(), self.at + 1);
+        while self.peek() == Some(b'\\') {
+            self.at = next_special(self.text.as_bytes(), self.at + 2);
+        }
+        self.at += 1;
+    }
+
+    fn nested(&mut self) {
+        let mut depth = 0;
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'"' => {
+                    self.string();
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return;
+            }
+        }
     }
 }
 
@@ -118,6 +187,15 @@ impl<'a> Node<'a> {
 pub(in crate::dialect) struct Members<'a>(Vec<(Cow<'a, str>, Node<'a>)>);
 
 impl<'a> Members<'a> {
+    fn add(&mut self, name: &'a str, value: &'a str) {
+        if value != "null" {
+            if self.0.is_empty() {
+                self.0.reserve(8);
+            }
+            self.0.push((Node(name).text().unwrap_or(Cow::Borrowed("?")), Node(value)));
+        }
+    }
+
     /// Takes a member.
     pub(in crate::dialect) fn take(&mut self, name: &str) -> Option<Node<'a>> {
         let found = self.0.iter().rev().find(|(known, _)| known == name).map(|(_, value)| *value)?;
@@ -174,7 +252,34 @@ mod tests {
         }
     }
 
+    /// What its readers make of it.
+    fn tree(node: Node<'_>) -> Value {
+        if let Some(items) = node.items() {
+            return items.into_iter().map(tree).collect();
+        }
+        match node.members() {
+            Some(members) => members.rest().map(|(name, value)| (name.into_owned(), tree(value))).collect(),
+            None => node.text().map_or_else(|| serde_json::from_str(node.raw()).unwrap(), |text| text.into_owned().into()),
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<i64>().prop_map(Value::from), any::<bool>().prop_map(Value::from), ".{0,40}".prop_map(Value::from)];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from);
+            prop_oneof![list, prop::collection::hash_map(".{0,9}", inner, 0..5).prop_map(|map| map.into_iter().collect())]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn all_of_a_text_is_there(value in any_json(), pretty: bool) {
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            prop_assert_eq!(Node::whole(text.as_bytes()).map(tree), Some(value.clone()));
+            let members = Node::object(text.as_bytes()).map(|members| members.rest().map(|(name, value)| (name.into_owned(), tree(value))).collect());
+            prop_assert_eq!(members, Some(value).filter(Value::is_object));
+        }
+
         #[test]
         fn reads_what_a_parser_reads(text in any::<String>(), names in prop::collection::vec(any::<String>(), 0..5), number in any::<u64>()) {
             let object: serde_json::Map<String, Value> = names.iter().map(|name| (name.clone(), text.clone().into())).collect();

@@ -195,7 +195,8 @@ struct Translated {
 impl Translated {
     /// What the parser has, translated.
     fn drain(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
+        // About as much comes out of it.
+        let mut out = Vec::with_capacity(self.parser.pending());
         let ended = self.rest.is_none();
         loop {
             let event = match self.parser.next() {

@@ -12,8 +12,8 @@ use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
 use crate::base::{Dollars, Tariff};
+use crate::dialect::alike::Classifier;
 use crate::dialect::fault::error_in_answer;
-use crate::dialect::openai::alike::Classifier;
 use crate::dialect::openai::frame::{Kind, Seen};
 use crate::dialect::scan::error_parts;
 use crate::dialect::{Begun, Tally, Wire, gemini, usage, with_cost};
@@ -92,11 +92,11 @@ struct Held {
 
 impl Reader {
     pub(super) fn new(how: Reading) -> Self {
-        let (parser, relay) = (Parser::new(how.max_event), Relay::new(how.choices));
+        let (parser, classifier, relay) = (Parser::new(how.max_event), Classifier::new(how.wire), Relay::new(how.choices));
         let numbered = how.tale.as_ref().is_some_and(|tale| tale.numbered);
         Self {
             parser,
-            classifier: Classifier::default(),
+            classifier,
             relay,
             out: Outgoing::default(),
             how,
@@ -228,10 +228,7 @@ impl Reader {
             return self.step(Input::Idle, comment, None, codes);
         };
         let event = if complete { raw } else { completed(&raw) };
-        let seen = match self.how.wire {
-            Wire::OpenAi => self.classifier.classify(&data),
-            wire => wire.classify(&data),
-        };
+        let seen = self.classifier.classify(&data);
         self.lively |= seen.kind != Kind::Ping;
         // Of what is withheld the caller has nothing yet.
         let withheld = self.held.is_some() || self.how.hold_tools && seen.tool_call;

@@ -7,7 +7,6 @@ use super::types::{error_type, finish_name};
 use crate::dialect::Usage;
 use crate::dialect::chat::{Answer, Finish, Part};
 use crate::dialect::draft::Draft;
-use crate::dialect::node::Node;
 use crate::dialect::scan::ErrorParts;
 
 pub(super) fn answer(answer: &Answer<'_>) -> Bytes {
@@ -45,7 +44,7 @@ fn block(d: &mut Draft, part: &Part<'_>) {
         Part::Call { id, name, arguments, .. } => {
             d.object(|d| {
                 d.key("type").text("tool_use").key("id").text(id).key("name").text(name);
-                input(d.key("input"), arguments);
+                d.key("input").arguments(arguments);
             });
         }
         Part::Thinking { text, signature } => {
@@ -54,18 +53,6 @@ fn block(d: &mut Draft, part: &Part<'_>) {
         }
         Part::Redacted(data) => _ = d.object(|d| _ = d.key("type").text("redacted_thinking").key("data").text(data)),
         Part::Image { .. } | Part::Audio { .. } | Part::File { .. } | Part::Result { .. } => {}
-    }
-}
-
-/// A call's arguments, which have to be an object: what isn't one is told under a name of ours rather than lost.
-fn input(d: &mut Draft, arguments: &str) {
-    let json = arguments.trim();
-    if json.is_empty() {
-        d.raw("{}");
-    } else if Node::whole(json.as_bytes()).is_some_and(Node::is_object) {
-        d.raw(json);
-    } else {
-        d.object(|d| _ = d.key("invalid_json").text(arguments));
     }
 }
 

@@ -10,10 +10,7 @@ pub fn classify(data: &[u8]) -> Seen {
     if data.trim_ascii().is_empty() {
         return of(Kind::Empty);
     }
-    if std::str::from_utf8(data).is_err() {
-        return of(Kind::NotUtf8);
-    }
-    let Some(mut m) = Node::whole(data).and_then(Node::members) else { return of(Kind::NotJson) };
+    let Some(mut m) = Node::object(data) else { return of(Kind::of_no_json(data)) };
     match m.text("type").as_deref() {
         Some("message_start") => {
             let mut message = m.object("message").unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::dialect::{Usage, Wire};
 const HARMLESS: &[&str] = &["cache_control", "diagnostics", "inference_geo", "metadata", "service_tier", "speed", "user_profile_id"];
 
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
-    let members = Node::whole(body).and_then(Node::members).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
+    let members = Node::object(body).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
     let mut m = members;
     let mut request = Request { model: m.text("model").unwrap_or_default(), ..Request::default() };
     if let Some(system) = m.take("system") {
@@ -172,7 +172,7 @@ fn source<'a>(m: &mut Members<'a>) -> Option<Source<'a>> {
 }
 
 pub(super) fn answer(body: &[u8]) -> Result<Answer<'_>, Misread> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or(Misread)?;
+    let mut m = Node::object(body).ok_or(Misread)?;
     let blocks = m.list("content").ok_or(Misread)?;
     let finish = m.text("stop_reason").map_or(Finish::Stop, |reason| finish(&reason));
     let mut unread = Vec::new();

@@ -34,7 +34,7 @@ impl Begun {
         if memchr::memmem::find(data, b"content_block_st").is_none() {
             return;
         }
-        let Some(mut m) = Node::whole(data).and_then(Node::members) else { return };
+        let Some(mut m) = Node::object(data) else { return };
         match m.text("type").as_deref() {
             Some("content_block_start") => {
                 self.blocks = m.count("index").map_or(self.blocks + 1, |index| index + 1);
@@ -67,7 +67,7 @@ impl Begun {
     /// `used`: by all who had a part in it.
     pub fn stitched(&mut self, data: &Bytes, text: Option<&str>, used: &Usage) -> Bytes {
         // It was read as an event before: it is an object.
-        let Some(mut m) = Node::whole(data).and_then(Node::members) else { return Bytes::new() };
+        let Some(mut m) = Node::object(data) else { return Bytes::new() };
         let kind = m.text("type").unwrap_or_default();
         let mut out = Vec::new();
         let (place, value) = match &*kind {

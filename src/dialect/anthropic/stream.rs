@@ -35,7 +35,7 @@ impl StreamReader for Reader {
         if data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let mut m = Node::whole(data).and_then(Node::members).ok_or(Misread)?;
+        let mut m = Node::object(data).ok_or(Misread)?;
         match m.text("type").as_deref() {
             Some("message_start") => {
                 let mut message = m.object("message").unwrap_or_default();

@@ -10,22 +10,19 @@ use crate::dialect::Wire;
 use crate::dialect::chat::{Cache, Effort, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
 use crate::dialect::gemini::is_proof;
+use crate::dialect::losses::Losses;
 use crate::dialect::node::Node;
 use crate::dialect::seam::{Unfit, Written};
 
 pub(super) fn request(request: &Request<'_>) -> Result<Written, Unfit> {
-    let mut writer = Writer { d: Draft::with_room(4096), dropped: Vec::new(), unfit: None, able: abilities(&request.model) };
+    let mut writer = Writer { d: Draft::with_room(4096), losses: Losses::of(&request.others), able: abilities(&request.model) };
     writer.request(request);
-    match writer.unfit {
-        Some(unfit) => Err(unfit),
-        None => Ok(Written { body: writer.d.done(), dropped: writer.dropped }),
-    }
+    writer.losses.written(writer.d.done())
 }
 
 struct Writer {
     d: Draft,
-    dropped: Vec<String>,
-    unfit: Option<Unfit>,
+    losses: Losses,
     able: Abilities,
 }
 
@@ -40,20 +37,7 @@ enum Mind {
 }
 
 impl Writer {
-    fn drop(&mut self, name: &str) {
-        if self.dropped.iter().all(|known| known != name) {
-            self.dropped.push(name.to_owned());
-        }
-    }
-
-    fn unfit(&mut self, what: impl Into<String>) {
-        self.unfit.get_or_insert(Unfit::new(what));
-    }
-
     fn request(&mut self, request: &Request<'_>) {
-        for other in &request.others {
-            if other.harmless { self.drop(&other.name) } else { self.unfit(format!("`{}`", other.name)) }
-        }
         self.d.begin(b'{');
         self.d.key("model").text(&request.model);
         let limit = request.max_tokens.unwrap_or(self.able.most_tokens);
@@ -82,7 +66,7 @@ impl Writer {
         for part in said() {
             match part {
                 Part::Text { .. } => self.part(part),
-                _ => self.unfit("instructions that aren't text"),
+                _ => self.losses.unfit("instructions that aren't text"),
             }
         }
         self.d.end(b']');
@@ -90,7 +74,7 @@ impl Writer {
 
     fn messages(&mut self, messages: &[Message<'_>]) {
         if messages.iter().flat_map(|message| &message.parts).any(|part| matches!(part, Part::Thinking { .. }) && !is_said(part)) {
-            self.drop("messages[].reasoning_content");
+            self.losses.drop("messages[].reasoning_content");
         }
         self.d.key("messages").begin(b'[');
         let mut turns = messages.iter().filter(|message| !is_instruction(message) && message.parts.iter().any(is_said)).peekable();
@@ -109,7 +93,7 @@ impl Writer {
         self.d.key("role").text(if role == Role::Assistant { "assistant" } else { "user" });
         self.d.key("content").begin(b'[');
         if messages.iter().any(|message| message.name.is_some()) {
-            self.drop("messages[].name");
+            self.losses.drop("messages[].name");
         }
         for part in messages.iter().flat_map(|message| &message.parts) {
             self.part(part);
@@ -130,17 +114,17 @@ impl Writer {
             Part::Refusal(text) => _ = self.d.object(|d| _ = d.key("type").text("text").key("text").text(text)),
             Part::Image { source, detail, cache } => {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.drop("messages[].image_url.detail");
+                    self.losses.drop("messages[].image_url.detail");
                 }
                 self.located("image", source, None, *cache);
             }
-            Part::Audio { .. } => self.unfit("sound"),
+            Part::Audio { .. } => self.losses.unfit("sound"),
             Part::File { source, name, cache } => self.located("document", source, name.as_deref(), *cache),
             Part::Call { id, name, arguments, cache } => {
                 let input = arguments.trim();
                 let input = if input.is_empty() { "{}" } else { input };
                 if !Node::whole(input.as_bytes()).is_some_and(Node::is_object) {
-                    return self.unfit(format!("a call of {name:?} whose arguments are no JSON object"));
+                    return self.losses.unfit(format!("a call of {name:?} whose arguments are no JSON object"));
                 }
                 self.d.object(|d| {
                     d.key("type").text("tool_use").key("id").text(id).key("name").text(name).key("input").raw(input);
@@ -177,13 +161,15 @@ impl Writer {
 
     fn located(&mut self, kind: &str, source: &Source<'_>, title: Option<&str>, cache: Option<Cache>) {
         if matches!(source, Source::Stored { of, .. } if *of != Wire::Anthropic) {
-            return self.unfit(format!("{kind} in another vendor's store").replace("image", "a picture").replace("document", "a document"));
+            return self
+                .losses
+                .unfit(format!("{kind} in another vendor's store").replace("image", "a picture").replace("document", "a document"));
         }
         if let Source::Inline { media, .. } = source
             && kind == "document"
             && media != "application/pdf"
         {
-            return self.unfit(format!("a document of type {media:?}"));
+            return self.losses.unfit(format!("a document of type {media:?}"));
         }
         self.d.object(|d| {
             d.key("type").text(kind);
@@ -231,7 +217,7 @@ impl Writer {
 
     fn tool(&mut self, tool: &Tool<'_>) {
         if tool.strict == Some(true) && !self.able.schema {
-            self.drop("tools[].function.strict");
+            self.losses.drop("tools[].function.strict");
         }
         let strict = tool.strict.filter(|_| self.able.schema);
         self.d.object(|d| {
@@ -263,13 +249,13 @@ impl Writer {
                 continue;
             }
             if !free || thinks {
-                self.drop(name);
+                self.losses.drop(name);
                 continue;
             }
             written = true;
             if number > 1.0 {
                 // OpenAI's range ends at 2.
-                self.drop(name);
+                self.losses.drop(name);
                 self.d.key(name).raw("1");
             } else {
                 self.d.key(name).raw(value);
@@ -277,26 +263,26 @@ impl Writer {
         }
         match request.top_k {
             Some(top) if self.able.sampling != Sampling::None && !thinks => _ = self.d.key("top_k").count(top),
-            Some(_) => self.drop("top_k"),
+            Some(_) => self.losses.drop("top_k"),
             None => {}
         }
         let zero = |value: &Option<_>| value.as_deref().is_none_or(|value: &str| value.parse() == Ok(0.0));
         for (name, value) in [("presence_penalty", &request.presence_penalty), ("frequency_penalty", &request.frequency_penalty)] {
             if !zero(value) {
-                self.drop(name);
+                self.losses.drop(name);
             }
         }
         if request.seed.is_some() {
-            self.drop("seed");
+            self.losses.drop("seed");
         }
         if request.choices.is_some() {
-            self.unfit("several answers at once (`n`)");
+            self.losses.unfit("several answers at once (`n`)");
         }
         if request.logprobs.is_some() {
-            self.unfit("`logprobs`");
+            self.losses.unfit("`logprobs`");
         }
         if request.stop.iter().any(|text| text.trim().is_empty()) {
-            self.unfit("a stop text that is only white space");
+            self.losses.unfit("a stop text that is only white space");
         }
         if !request.stop.is_empty() {
             self.d.key("stop_sequences").list(|d| request.stop.iter().for_each(|text| _ = d.text(text)));
@@ -310,7 +296,7 @@ impl Writer {
             let forced = matches!(request.tool_choice, Some(ToolChoice::Any | ToolChoice::Named(_))) && !request.tools.is_empty();
             if forced || calls_without_thoughts(&request.messages) {
                 // Either is refused beside thinking.
-                self.drop(if request.effort.is_some() { "reasoning_effort" } else { "thinking" });
+                self.losses.drop(if request.effort.is_some() { "reasoning_effort" } else { "thinking" });
                 mind = Mind::Untold;
             }
         }
@@ -334,14 +320,14 @@ impl Writer {
         };
         match self.able.thinks {
             Thinks::Never => {
-                self.drop(if request.thinking.is_some() { "thinking" } else { "reasoning_effort" });
+                self.losses.drop(if request.thinking.is_some() { "thinking" } else { "reasoning_effort" });
                 Mind::Untold
             }
             Thinks::Adaptively => Mind::Adaptive,
             Thinks::ByBudget => {
                 let tokens = asked.unwrap_or_else(|| budget(request.effort.unwrap_or(Effort::Medium))).min(limit.saturating_sub(1));
                 if tokens < LEAST_BUDGET {
-                    self.drop(if request.thinking.is_some() { "thinking" } else { "reasoning_effort" });
+                    self.losses.drop(if request.thinking.is_some() { "thinking" } else { "reasoning_effort" });
                     return Mind::Untold;
                 }
                 Mind::Budget(tokens)
@@ -355,8 +341,8 @@ impl Writer {
         let schema = match &request.format {
             None => None,
             Some(Format::Schema { schema, .. }) if self.able.schema => Some(schema),
-            Some(Format::Schema { .. }) => return self.unfit("an answer that follows a JSON schema"),
-            Some(Format::Object) => return self.unfit("an answer that is any JSON object; ask with a JSON schema"),
+            Some(Format::Schema { .. }) => return self.losses.unfit("an answer that follows a JSON schema"),
+            Some(Format::Object) => return self.losses.unfit("an answer that is any JSON object; ask with a JSON schema"),
         };
         if effort.is_none() && schema.is_none() {
             return;

@@ -3,6 +3,7 @@
 //!
 //! The stream has no terminal event: the last answer's reason is its end.
 
+use super::read::event_members;
 use super::types::{Ended, finish};
 use crate::dialect::node::{Members, Node};
 use crate::dialect::openai::frame::{Kind, Seen};
@@ -13,17 +14,11 @@ pub fn classify(data: &[u8]) -> Seen {
     if data.trim_ascii().is_empty() {
         return of(Kind::Empty);
     }
-    if std::str::from_utf8(data).is_err() {
-        return of(Kind::NotUtf8);
-    }
-    let Some(whole) = Node::whole(data) else { return of(Kind::NotJson) };
-    // An error may come in a list.
-    let first = whole.items().and_then(|items| items.first().copied());
-    let Some(mut m) = first.unwrap_or(whole).members() else { return of(Kind::NotJson) };
+    let Some((mut m, in_a_list)) = event_members(data) else { return of(Kind::of_no_json(data)) };
     if let Some(error) = m.take("error") {
         return Seen { error: Some(error.span_in(data)), ..of(Kind::Error) };
     }
-    if first.is_some() {
+    if in_a_list {
         return of(Kind::NotJson);
     }
     let mut seen = of(Kind::Empty);

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 
 use super::types::{NOT_OURS, own_proof};
 use crate::dialect::draft::Draft;
-use crate::dialect::node::Node;
 
 /// The proof that waits for the part that it proves, while the parts of a content are written.
 pub(super) struct Proof<'p> {
@@ -32,22 +31,14 @@ impl<'p> Proof<'p> {
         self.pending = signature.and_then(own_proof).map(Cow::Borrowed).or(self.pending.take());
     }
 
-    /// Arguments that are no object are told under a name of ours rather than lost.
+    /// A call.
     pub(super) fn call(&mut self, d: &mut Draft, id: &str, name: &str, arguments: &str) {
         if std::mem::take(&mut self.due) {
             self.pending.get_or_insert(Cow::Borrowed(NOT_OURS));
         }
         d.object(|d| {
             d.key("functionCall").object(|d| {
-                d.key("id").text(id).key("name").text(name).key("args");
-                let json = arguments.trim();
-                if json.is_empty() {
-                    d.raw("{}");
-                } else if Node::whole(json.as_bytes()).is_some_and(Node::is_object) {
-                    d.raw(json);
-                } else {
-                    d.object(|d| _ = d.key("invalid_json").text(arguments));
-                }
+                d.key("id").text(id).key("name").text(name).key("args").arguments(arguments);
             });
             self.put(d);
         });

@@ -22,7 +22,7 @@ const HARMLESS: &[&str] = &["labels", "safetySettings", "serviceTier", "store"];
 const HARMLESS_CONFIG: &[&str] = &["enableEnhancedCivicAnswers", "mediaResolution", "propertyOrdering"];
 
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
+    let mut m = Node::object(body).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
     let mut request = Request { model: m.text("model").unwrap_or_default(), ..Request::default() };
     if let Some(system) = take(&mut m, "systemInstruction") {
         let parts = instructions(system).ok_or_else(|| Unfit::new("instructions that aren't text"))?;
@@ -366,8 +366,16 @@ fn given_back(response: Node<'_>) -> (Option<Words<'_>>, bool) {
     }
 }
 
+/// What an event of a stream says, and whether it stood in a list, as an error may.
+pub(super) fn event_members(data: &[u8]) -> Option<(Members<'_>, bool)> {
+    match Node::object(data) {
+        Some(members) => Some((members, false)),
+        None => Some((Node::whole(data)?.items()?.first()?.members()?, true)),
+    }
+}
+
 pub(super) fn answer(body: &[u8]) -> Result<Answer<'_>, Misread> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or(Misread)?;
+    let mut m = Node::object(body).ok_or(Misread)?;
     let id = m.text("responseId").unwrap_or_default();
     let candidates = m.list("candidates").unwrap_or_default();
     let mut calls = 0;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::answer::{error, usage};
 use super::proof::Proof;
-use super::read::{arguments, made_id, spent};
+use super::read::{arguments, event_members, made_id, spent};
 use super::types::{Ended, error_status, finish, finish_name, own_proof, proof};
 use crate::dialect::Usage;
 use crate::dialect::chat::{Delta, Finish};
@@ -39,12 +39,7 @@ impl StreamReader for Reader {
         if data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let mut node = Node::whole(data).ok_or(Misread)?;
-        // An error may come in a list.
-        if let Some(first) = node.items().and_then(|items| items.first().copied()) {
-            node = first;
-        }
-        let mut m = node.members().ok_or(Misread)?;
+        let (mut m, _) = event_members(data).ok_or(Misread)?;
         if let Some(error) = m.object("error") {
             tell(told_error(error));
             return Ok(());

@@ -9,6 +9,7 @@ use super::proof::Proof;
 use super::types::{Abilities, Thinks, abilities, budget, effort, level_name, media, own_proof};
 use crate::dialect::chat::{Cache, Effort, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
+use crate::dialect::losses::Losses;
 use crate::dialect::node::Node;
 use crate::dialect::seam::{Unfit, Written};
 
@@ -18,40 +19,23 @@ const MOST_CHOICES: u64 = 8;
 
 pub(super) fn request(request: &Request<'_>) -> Result<Written, Unfit> {
     let able = abilities(&request.model);
-    let mut writer = Writer { d: Draft::with_room(4096), dropped: Vec::new(), unfit: None, able, called: Vec::new() };
+    let mut writer = Writer { d: Draft::with_room(4096), losses: Losses::of(&request.others), able, called: Vec::new() };
     writer.request(request);
-    match writer.unfit {
-        Some(unfit) => Err(unfit),
-        None => Ok(Written { body: writer.d.done(), dropped: writer.dropped }),
-    }
+    writer.losses.written(writer.d.done())
 }
 
 struct Writer<'r> {
     d: Draft,
-    dropped: Vec<String>,
-    unfit: Option<Unfit>,
+    losses: Losses,
     able: Abilities,
     /// The calls so far, by id and name: a result has to name its function.
     called: Vec<(&'r str, &'r str)>,
 }
 
 impl<'r> Writer<'r> {
-    fn drop(&mut self, name: &str) {
-        if self.dropped.iter().all(|known| known != name) {
-            self.dropped.push(name.to_owned());
-        }
-    }
-
-    fn unfit(&mut self, what: impl Into<String>) {
-        self.unfit.get_or_insert(Unfit::new(what));
-    }
-
     fn request(&mut self, request: &'r Request<'_>) {
-        for other in &request.others {
-            if other.harmless { self.drop(&other.name) } else { self.unfit(format!("`{}`", other.name)) }
-        }
         if request.user.is_some() {
-            self.drop("user");
+            self.losses.drop("user");
         }
         self.d.begin(b'{');
         self.system(&request.messages);
@@ -73,7 +57,7 @@ impl<'r> Writer<'r> {
                     self.uncached(*cache);
                     texts.extend((!text.is_empty()).then_some(text));
                 }
-                _ => self.unfit("instructions that aren't text"),
+                _ => self.losses.unfit("instructions that aren't text"),
             }
         }
         if !texts.is_empty() {
@@ -94,7 +78,7 @@ impl<'r> Writer<'r> {
                 named |= same.name.is_some();
             }
             if named {
-                self.drop("messages[].name");
+                self.losses.drop("messages[].name");
             }
             parts.retain(|part| self.is_said(part));
             // A content without parts is refused.
@@ -112,7 +96,7 @@ impl<'r> Writer<'r> {
             Part::Thinking { text, signature: None } => !text.is_empty(),
             Part::Thinking { signature: Some(signature), .. } if own_proof(signature).is_some() => true,
             Part::Thinking { .. } | Part::Redacted(_) => {
-                self.drop("messages[].thinking");
+                self.losses.drop("messages[].thinking");
                 false
             }
             _ => true,
@@ -140,7 +124,7 @@ impl<'r> Writer<'r> {
             Part::Image { source, detail, cache } => {
                 self.uncached(*cache);
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.drop("messages[].image_url.detail");
+                    self.losses.drop("messages[].image_url.detail");
                 }
                 self.located("a picture", source);
             }
@@ -152,14 +136,14 @@ impl<'r> Writer<'r> {
             Part::File { source, name, cache } => {
                 self.uncached(*cache);
                 if name.is_some() {
-                    self.drop("messages[].file.filename");
+                    self.losses.drop("messages[].file.filename");
                 }
                 self.located("a document", source);
             }
             Part::Call { id, name, arguments, cache } => {
                 self.uncached(*cache);
                 if !Node::whole(arguments.trim().as_bytes()).is_some_and(Node::is_object) && !arguments.trim().is_empty() {
-                    self.unfit(format!("a call of {name:?} whose arguments are no JSON object"));
+                    self.losses.unfit(format!("a call of {name:?} whose arguments are no JSON object"));
                 }
                 self.called.push((id, name));
                 proof.call(&mut self.d, id, name, arguments);
@@ -174,7 +158,7 @@ impl<'r> Writer<'r> {
 
     fn uncached(&mut self, cache: Option<Cache>) {
         if cache.is_some() {
-            self.drop("cache_control");
+            self.losses.drop("cache_control");
         }
     }
 
@@ -192,16 +176,16 @@ impl<'r> Writer<'r> {
                         d.key("fileData").object(|d| _ = d.key("mimeType").text(media).key("fileUri").text(url));
                     });
                 }
-                None => self.unfit(format!("{what} by a URL whose type isn't known; send it as data")),
+                None => self.losses.unfit(format!("{what} by a URL whose type isn't known; send it as data")),
             },
-            Source::Stored { .. } | Source::Text(_) => self.unfit(format!("{what} in another vendor's store")),
+            Source::Stored { .. } | Source::Text(_) => self.losses.unfit(format!("{what} in another vendor's store")),
         }
     }
 
     fn result(&mut self, id: &str, parts: &[Part<'_>], failed: bool) {
         let called = self.called.iter().rev().find(|(known, _)| *known == id);
         let Some((_, name)) = called.copied() else {
-            return self.unfit(format!("a result for the call {id:?}, which isn't in the conversation"));
+            return self.losses.unfit(format!("a result for the call {id:?}, which isn't in the conversation"));
         };
         let mut texts = Vec::new();
         for part in parts {
@@ -211,7 +195,7 @@ impl<'r> Writer<'r> {
                     texts.push(&**text);
                 }
                 Part::Image { .. } | Part::File { .. } if self.able.media_results => {}
-                _ => self.unfit("a tool's result that isn't text"),
+                _ => self.losses.unfit("a tool's result that isn't text"),
             }
         }
         self.d.begin(b'{').key("functionResponse").begin(b'{');
@@ -226,7 +210,7 @@ impl<'r> Writer<'r> {
                         self.located("", source);
                     }
                     Part::Text { .. } => {}
-                    _ => self.unfit("a tool's result that isn't here"),
+                    _ => self.losses.unfit("a tool's result that isn't here"),
                 }
             }
             self.d.end(b']');
@@ -244,13 +228,13 @@ impl<'r> Writer<'r> {
         if request.parallel_calls == Some(false) {
             // Frameworks ask for it wherever they offer one tool to have an answer by a schema: then there is hardly a second call.
             match request.tools.len() {
-                1 => self.drop("parallel_tool_calls"),
-                _ => self.unfit("one call at a time (`parallel_tool_calls`)"),
+                1 => self.losses.drop("parallel_tool_calls"),
+                _ => self.losses.unfit("one call at a time (`parallel_tool_calls`)"),
             }
         }
         let strict = request.tools.iter().any(|tool| tool.strict == Some(true));
         if strict && !self.able.validates {
-            self.drop("tools[].function.strict");
+            self.losses.drop("tools[].function.strict");
         }
         let (mode, name) = match &request.tool_choice {
             // Calls that must come follow their schema anyway.
@@ -274,7 +258,7 @@ impl<'r> Writer<'r> {
     fn tool(&mut self, tool: &Tool<'_>) {
         self.uncached(tool.cache);
         if !is_function_name(&tool.name) {
-            self.unfit(format!("a tool of the name {:?}", tool.name));
+            self.losses.unfit(format!("a tool of the name {:?}", tool.name));
         }
         self.d.object(|d| {
             d.key("name").text(&tool.name);
@@ -296,20 +280,20 @@ impl<'r> Writer<'r> {
             d.key("stopSequences").list(|d| request.stop.iter().for_each(|text| _ = d.text(text)));
         }
         if request.stop.len() > MOST_STOPS {
-            self.unfit("more than five stop texts");
+            self.losses.unfit("more than five stop texts");
         }
         if let Some(choices) = request.choices {
             d.key("candidateCount").count(choices);
             if choices > MOST_CHOICES || request.stream {
-                self.unfit(if request.stream { "a stream of several answers (`n`)" } else { "more than eight answers (`n`)" });
+                self.losses.unfit(if request.stream { "a stream of several answers (`n`)" } else { "more than eight answers (`n`)" });
             }
         }
         if request.logprobs.is_some() {
-            self.unfit("`logprobs`");
+            self.losses.unfit("`logprobs`");
         }
         if let Some(format) = &request.format {
             if !request.tools.is_empty() && !self.able.schema_beside_tools {
-                self.unfit("an answer in JSON while there are tools");
+                self.losses.unfit("an answer in JSON while there are tools");
             }
             d.key("responseMimeType").text("application/json");
             if let Format::Schema { schema, .. } = format {
@@ -336,7 +320,7 @@ impl<'r> Writer<'r> {
         }
         match request.seed.as_deref().map(str::parse::<i32>) {
             Some(Ok(seed)) => _ = d.key("seed").raw(&seed.to_string()),
-            Some(Err(_)) => self.drop("seed"),
+            Some(Err(_)) => self.losses.drop("seed"),
             None => {}
         }
         let penalties = [
@@ -347,7 +331,7 @@ impl<'r> Writer<'r> {
             match value {
                 Some(value) if self.able.penalties => _ = d.key(name).raw(value),
                 // 0 is what it would be anyway.
-                Some(value) if value.parse() != Ok(0.0) => self.drop(known_as),
+                Some(value) if value.parse() != Ok(0.0) => self.losses.drop(known_as),
                 _ => {}
             }
         }
@@ -365,7 +349,7 @@ impl<'r> Writer<'r> {
         let (key, value) = match self.able.thinks {
             Thinks::Never => {
                 if !off {
-                    self.drop(asked);
+                    self.losses.drop(asked);
                 }
                 return;
             }
@@ -375,7 +359,7 @@ impl<'r> Writer<'r> {
                 (Some(Thinking::Adaptive), None) => ("thinkingBudget", "-1".to_owned()),
                 (_, effort) => {
                     if off {
-                        self.drop(asked);
+                        self.losses.drop(asked);
                     }
                     ("thinkingBudget", budget(effort.filter(|_| !off).unwrap_or(Effort::None)).clamp(least, most).to_string())
                 }
@@ -389,7 +373,7 @@ impl<'r> Writer<'r> {
                 };
                 if off {
                     // It can only be told to think little.
-                    self.drop(asked);
+                    self.losses.drop(asked);
                 }
                 let wanted = wanted.map(|effort| effort.clamp(least, Effort::High));
                 let level = wanted.map(|effort| if effort == Effort::Medium && !medium { Effort::High } else { effort });

@@ -29,6 +29,13 @@ pub enum Kind {
     Content,
 }
 
+impl Kind {
+    /// Of data that is no JSON of an event.
+    pub(in crate::dialect) fn of_no_json(data: &[u8]) -> Self {
+        if std::str::from_utf8(data).is_err() { Kind::NotUtf8 } else { Kind::NotJson }
+    }
+}
+
 /// Finish reasons by which a provider says that it broke off: no end of an answer. Mistral's and OpenRouter's, DeepSeek's,
 /// Zhipu's; vLLM's and SGLang's for a request that was stopped on their side.
 const BROKE_OFF: [&[u8]; 4] = [b"\"error\"", b"\"insufficient_system_resource\"", b"\"network_error\"", b"\"abort\""];

@@ -3,7 +3,6 @@
 
 use super::seam::Seam;
 
-pub mod alike;
 mod answer;
 pub mod frame;
 mod read;

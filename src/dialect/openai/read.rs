@@ -19,7 +19,7 @@ use crate::dialect::{Wire, usage};
 const ECHOED: &[&str] = &["annotations", "reasoning_details", "id", "created", "metadata"];
 
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
-    let members = Node::whole(body).and_then(Node::members).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
+    let members = Node::object(body).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
     let mut m = members;
     let mut request = Request { model: m.text("model").unwrap_or_default(), ..Request::default() };
     for (place, node) in m.list("messages").unwrap_or_default().into_iter().enumerate() {
@@ -276,7 +276,7 @@ pub(in crate::dialect) fn located(url: Words<'_>) -> Source<'_> {
 }
 
 pub(super) fn answer(body: &[u8]) -> Result<Answer<'_>, Misread> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or(Misread)?;
+    let mut m = Node::object(body).ok_or(Misread)?;
     let choices = m.list("choices").ok_or(Misread)?;
     Ok(Answer {
         id: m.text("id").unwrap_or_default(),

@@ -28,7 +28,7 @@ impl StreamReader for Reader {
             }
             _ => {}
         }
-        let mut m = Node::whole(data).and_then(Node::members).ok_or(Misread)?;
+        let mut m = Node::object(data).ok_or(Misread)?;
         if let Some(error) = m.take("error") {
             tell(told_error(error));
             return Ok(());

@@ -8,40 +8,24 @@ use super::types::{role_name, thinks};
 use crate::dialect::Wire;
 use crate::dialect::chat::{Cache, Effort, Format, Message, Part, Request, Source, Thinking, Tool, ToolChoice};
 use crate::dialect::draft::Draft;
+use crate::dialect::losses::Losses;
 use crate::dialect::seam::{Unfit, Written};
 
 pub(super) fn request(request: &Request<'_>) -> Result<Written, Unfit> {
-    let mut writer = Writer { d: Draft::with_room(4096), dropped: Vec::new(), unfit: None, thinks: thinks(&request.model) };
+    let mut writer = Writer { d: Draft::with_room(4096), losses: Losses::of(&request.others), thinks: thinks(&request.model) };
     writer.request(request);
-    match writer.unfit {
-        Some(unfit) => Err(unfit),
-        None => Ok(Written { body: writer.d.done(), dropped: writer.dropped }),
-    }
+    writer.losses.written(writer.d.done())
 }
 
 struct Writer {
     d: Draft,
-    dropped: Vec<String>,
-    unfit: Option<Unfit>,
+    losses: Losses,
     /// Whether the model thinks before it answers.
     thinks: bool,
 }
 
 impl Writer {
-    fn drop(&mut self, name: &str) {
-        if self.dropped.iter().all(|known| known != name) {
-            self.dropped.push(name.to_owned());
-        }
-    }
-
-    fn unfit(&mut self, what: impl Into<String>) {
-        self.unfit.get_or_insert(Unfit::new(what));
-    }
-
     fn request(&mut self, request: &Request<'_>) {
-        for other in &request.others {
-            if other.harmless { self.drop(&other.name) } else { self.unfit(format!("`{}`", other.name)) }
-        }
         self.d.begin(b'{');
         self.d.key("model").text(&request.model);
         self.d.key("messages").begin(b'[');
@@ -77,13 +61,13 @@ impl Writer {
         for (name, value) in numbers {
             match value {
                 // They refuse what tampers with chance.
-                Some(_) if self.thinks && name != "seed" => self.drop(name),
+                Some(_) if self.thinks && name != "seed" => self.losses.drop(name),
                 Some(value) => _ = self.d.key(name).raw(value),
                 None => {}
             }
         }
         if request.top_k.is_some() {
-            self.drop("top_k");
+            self.losses.drop("top_k");
         }
         if !request.stop.is_empty() {
             self.d.key("stop").list(|d| request.stop.iter().for_each(|text| _ = d.text(text)));
@@ -101,7 +85,7 @@ impl Writer {
         let effort = match (request.effort, request.thinking) {
             (Some(effort), _) => Some(effort),
             (None, Some(Thinking::Off)) | (None, None) => None,
-            (None, Some(Thinking::Adaptive | Thinking::Budget(_))) => return self.drop("thinking"),
+            (None, Some(Thinking::Adaptive | Thinking::Budget(_))) => return self.losses.drop("thinking"),
         };
         match effort {
             Some(effort) if self.thinks => {
@@ -109,7 +93,7 @@ impl Writer {
                 self.d.key("reasoning_effort").text(most.name());
             }
             Some(Effort::None) | None => {}
-            Some(_) => self.drop("reasoning_effort"),
+            Some(_) => self.losses.drop("reasoning_effort"),
         }
     }
 
@@ -140,7 +124,7 @@ impl Writer {
             return;
         }
         if request.tools.iter().any(|tool| tool.cache.is_some()) {
-            self.drop("cache_control");
+            self.losses.drop("cache_control");
         }
         self.d.key("tools").list(|d| request.tools.iter().for_each(|each| tool(d, each)));
         match &request.tool_choice {
@@ -167,7 +151,7 @@ impl Writer {
             if let Part::Result { id, parts, failed, cache } = part {
                 results += 1;
                 if *failed {
-                    self.drop("is_error");
+                    self.losses.drop("is_error");
                 }
                 self.uncached(*cache);
                 self.d.begin(b'{');
@@ -199,7 +183,7 @@ impl Writer {
             match part {
                 Part::Call { cache, .. } => self.uncached(*cache),
                 // Nobody but their vendor takes them back.
-                Part::Thinking { .. } | Part::Redacted(_) => self.drop("messages[].thinking"),
+                Part::Thinking { .. } | Part::Redacted(_) => self.losses.drop("messages[].thinking"),
                 _ => {}
             }
         }
@@ -207,7 +191,7 @@ impl Writer {
 
     fn uncached(&mut self, cache: Option<Cache>) {
         if cache.is_some() {
-            self.drop("cache_control");
+            self.losses.drop("cache_control");
         }
     }
 
@@ -226,7 +210,7 @@ impl Writer {
                 self.d.key("content").begin(b'[');
                 for part in parts {
                     if result && !matches!(part, Part::Text { .. }) {
-                        self.unfit("a tool's result that isn't text");
+                        self.losses.unfit("a tool's result that isn't text");
                     }
                     self.part(part);
                 }
@@ -276,7 +260,7 @@ impl Writer {
             Source::Inline { media, data } => Some(format!("data:{media};base64,{data}")),
             Source::Url(url) => Some(url.clone().into_owned()),
             Source::Stored { .. } | Source::Text(_) => {
-                self.unfit("a picture in another vendor's store");
+                self.losses.unfit("a picture in another vendor's store");
                 None
             }
         }
@@ -286,12 +270,12 @@ impl Writer {
         let (field, value) = match source {
             Source::Inline { media, data } => ("file_data", format!("data:{media};base64,{data}")),
             Source::Stored { of: Wire::OpenAi, id } => ("file_id", id.clone().into_owned()),
-            Source::Stored { .. } => return self.unfit("a document in another vendor's store"),
+            Source::Stored { .. } => return self.losses.unfit("a document in another vendor's store"),
             Source::Text(text) => {
                 // A plain text needs no wrapping.
                 return self.part(&Part::Text { text: text.clone(), cache: None });
             }
-            Source::Url(_) => return self.unfit("a document by its URL"),
+            Source::Url(_) => return self.losses.unfit("a document by its URL"),
         };
         self.d.object(|d| {
             d.key("type").text("file");

@@ -38,7 +38,7 @@ impl Default for Echo {
 impl Echo {
     /// Of a request's body; of what isn't one, the defaults.
     pub(super) fn of(request: &[u8]) -> Self {
-        Self::from(Node::whole(request).and_then(Node::members).unwrap_or_default())
+        Self::from(Node::object(request).unwrap_or_default())
     }
 
     fn from(mut request: Members<'_>) -> Self {

@@ -34,7 +34,7 @@ pub fn is_to_be_kept(body: &[u8]) -> bool {
 }
 
 pub(super) fn request(body: &[u8]) -> Result<Request<'_>, Unfit> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
+    let mut m = Node::object(body).ok_or_else(|| Unfit::new("a body that is no JSON object"))?;
     let mut request = Request { model: m.text("model").unwrap_or_default(), ..Request::default() };
     for (name, what) in KEPT {
         if m.take(name).is_some_and(|node| !asks_nothing(name, node.raw())) {
@@ -251,7 +251,7 @@ fn format(node: Node<'_>) -> Result<Option<Format<'_>>, Unfit> {
 }
 
 pub(super) fn answer(body: &[u8]) -> Result<Answer<'_>, Misread> {
-    let mut m = Node::whole(body).and_then(Node::members).ok_or(Misread)?;
+    let mut m = Node::object(body).ok_or(Misread)?;
     let mut parts = Vec::new();
     for node in m.list("output").ok_or(Misread)? {
         // What its own tools did is no part of what is said.

@@ -23,7 +23,7 @@ impl StreamReader for Reader {
         if data.trim_ascii().is_empty() {
             return Ok(());
         }
-        let mut m = Node::whole(data).and_then(Node::members).ok_or(Misread)?;
+        let mut m = Node::object(data).ok_or(Misread)?;
         let said = |m: &mut Members<'d>| m.text("delta").filter(|text| !text.is_empty());
         match m.text("type").as_deref() {
             Some("response.created") => {

@@ -8,6 +8,7 @@ use super::echo::Echo;
 use super::types::{encrypted, id, status};
 use crate::dialect::chat::{Answer, Cache, Format, Message, Part, Request, Role, Source, Thinking, ToolChoice};
 use crate::dialect::draft::Draft;
+use crate::dialect::losses::Losses;
 use crate::dialect::seam::{Unfit, Written};
 use crate::dialect::{Usage, Wire};
 
@@ -138,35 +139,18 @@ fn items(d: &mut Draft, response: &str, parts: &[&Part<'_>]) {
 }
 
 pub(super) fn request(request: &Request<'_>) -> Result<Written, Unfit> {
-    let mut writer = Writer { d: Draft::with_room(4096), dropped: Vec::new(), unfit: None };
+    let mut writer = Writer { d: Draft::with_room(4096), losses: Losses::of(&request.others) };
     writer.request(request);
-    match writer.unfit {
-        Some(unfit) => Err(unfit),
-        None => Ok(Written { body: writer.d.done(), dropped: writer.dropped }),
-    }
+    writer.losses.written(writer.d.done())
 }
 
 struct Writer {
     d: Draft,
-    dropped: Vec<String>,
-    unfit: Option<Unfit>,
+    losses: Losses,
 }
 
 impl Writer {
-    fn drop(&mut self, name: &str) {
-        if self.dropped.iter().all(|known| known != name) {
-            self.dropped.push(name.to_owned());
-        }
-    }
-
-    fn unfit(&mut self, what: impl Into<String>) {
-        self.unfit.get_or_insert(Unfit::new(what));
-    }
-
     fn request(&mut self, request: &Request<'_>) {
-        for other in &request.others {
-            if other.harmless { self.drop(&other.name) } else { self.unfit(format!("`{}`", other.name)) }
-        }
         self.d.begin(b'{');
         self.d.key("model").text(&request.model);
         let mut messages = &request.messages[..];
@@ -186,7 +170,7 @@ impl Writer {
         if let Some(effort) = request.effort {
             self.d.key("reasoning").object(|d| _ = d.key("effort").text(effort.name()));
         } else if matches!(request.thinking, Some(Thinking::Adaptive | Thinking::Budget(_))) {
-            self.drop("thinking");
+            self.losses.drop("thinking");
         }
         if let Some(user) = &request.user {
             self.d.key("user").text(user);
@@ -214,13 +198,13 @@ impl Writer {
             ("frequency_penalty", request.frequency_penalty.is_some()),
             ("top_k", request.top_k.is_some()),
         ];
-        dropped.into_iter().filter(|(_, there)| *there).for_each(|(name, _)| self.drop(name));
+        dropped.into_iter().filter(|(_, there)| *there).for_each(|(name, _)| self.losses.drop(name));
         let unfit = [
             ("stop texts", !request.stop.is_empty()),
             ("several answers", request.choices.is_some()),
             ("log probabilities", request.logprobs.is_some()),
         ];
-        unfit.into_iter().filter(|(_, there)| *there).for_each(|(what, _)| self.unfit(what));
+        unfit.into_iter().filter(|(_, there)| *there).for_each(|(what, _)| self.losses.unfit(what));
     }
 
     fn tools(&mut self, request: &Request<'_>) {
@@ -277,14 +261,14 @@ impl Writer {
 
     fn uncached(&mut self, cache: Option<Cache>) {
         if cache.is_some() {
-            self.drop("cache_control");
+            self.losses.drop("cache_control");
         }
     }
 
     /// A turn as its items: what isn't said is an item of its own.
     fn message(&mut self, message: &Message<'_>) {
         if message.name.is_some() {
-            self.drop("messages[].name");
+            self.losses.drop("messages[].name");
         }
         let role = match message.role {
             Role::System => "system",
@@ -324,7 +308,7 @@ impl Writer {
     fn result(&mut self, call: &str, parts: &[Part<'_>], failed: bool, cache: Option<Cache>) {
         self.uncached(cache);
         if failed {
-            self.drop("is_error");
+            self.losses.drop("is_error");
         }
         self.d.begin(b'{');
         self.d.key("type").text("function_call_output").key("call_id").text(call).key("output");
@@ -362,8 +346,8 @@ impl Writer {
                     Source::Inline { media, data } => ("image_url", format!("data:{media};base64,{data}")),
                     Source::Url(url) => ("image_url", url.clone().into_owned()),
                     Source::Stored { of: Wire::OpenAi, id } => ("file_id", id.clone().into_owned()),
-                    Source::Stored { .. } => return self.unfit("a picture in another vendor's store"),
-                    Source::Text(_) => return self.unfit("a picture in words"),
+                    Source::Stored { .. } => return self.losses.unfit("a picture in another vendor's store"),
+                    Source::Text(_) => return self.losses.unfit("a picture in words"),
                 };
                 self.d.object(|d| {
                     d.key("type").text("input_image").key(field).text(&value).key("detail").text(detail.as_deref().unwrap_or("auto"));
@@ -377,7 +361,7 @@ impl Writer {
                     Source::Inline { media, data } => ("file_data", format!("data:{media};base64,{data}")),
                     Source::Url(url) => ("file_url", url.clone().into_owned()),
                     Source::Stored { of: Wire::OpenAi, id } => ("file_id", id.clone().into_owned()),
-                    Source::Stored { .. } => return self.unfit("a document in another vendor's store"),
+                    Source::Stored { .. } => return self.losses.unfit("a document in another vendor's store"),
                     // A plain text needs no wrapping.
                     Source::Text(text) => return self.part(&Part::Text { text: text.clone(), cache: None }, said),
                 };

@@ -394,7 +394,7 @@ fn hex(digits: &[u8]) -> u32 {
 /// Where, from `at` on, the first byte stands that a string can't just hold: a quote, a backslash, a control character;
 /// the text's length when there is none. Most strings are short and end within four words; long ones go on by blocks.
 #[inline]
-fn next_special(bytes: &[u8], at: usize) -> usize {
+pub(in crate::dialect) fn next_special(bytes: &[u8], at: usize) -> usize {
     let mut from = at;
     for _ in 0..4 {
         let Some(word) = bytes.get(from..).and_then(|rest| rest.first_chunk()) else { break };

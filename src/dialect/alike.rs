@@ -6,16 +6,21 @@
 
 use std::ops::Range;
 
-use super::frame::{Kind, Seen, classify};
-use crate::dialect::scan::walk::Walk;
+use super::Wire;
+use super::openai::frame::{Kind, Seen};
+use super::scan::walk::Walk;
 
 /// A larger event isn't kept for the comparison: each stream would hold as much.
 const MOST: usize = 2_048;
+/// After so many events in a row that weren't like the one before, no more is compared: some say something else of each.
+const PATIENCE: u8 = 16;
 
 /// Tells the events of one stream, in their order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Classifier {
+    wire: Wire,
     before: Option<Before>,
+    patience: u8,
 }
 
 /// The last event that was read in full, where the next may be like it.
@@ -30,16 +35,25 @@ struct Before {
 }
 
 impl Classifier {
-    /// Says what an event's data is: see [`classify`].
+    /// Of a stream in this dialect.
+    pub fn new(wire: Wire) -> Self {
+        Self { wire, before: None, patience: PATIENCE }
+    }
+
+    /// Says what an event's data is: see [`Wire::classify`].
     pub fn classify(&mut self, data: &[u8]) -> Seen {
         if let Some(before) = &self.before
             && let Some(text) = before.words(data)
         {
+            self.patience = PATIENCE;
             return before.seen_with(text);
         }
-        let seen = classify(data);
-        if let Some(before) = Before::new(data, &seen) {
-            self.before = Some(before);
+        let seen = self.wire.classify(data);
+        if self.patience > 0
+            && let Some(before) = Before::new(data, &seen)
+        {
+            self.patience -= 1;
+            self.before = Some(before).filter(|_| self.patience > 0);
         }
         seen
     }
@@ -78,8 +92,10 @@ impl Before {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::dialect::openai::frame::classify;
 
     fn event(content: &str) -> String {
         format!(
@@ -89,7 +105,7 @@ mod tests {
 
     #[test]
     fn words_alone_are_read_where_the_rest_is_the_same() {
-        let mut classifier = Classifier::default();
+        let mut classifier = Classifier::new(Wire::OpenAi);
         for content in ["a", " b", r"\n", r#"\""#, "é", r"\ud83d", "\u{1F600}", "a rather longer piece of text than the first"] {
             let data = event(content);
             assert_eq!(classifier.classify(data.as_bytes()), classify(data.as_bytes()), "{content}");
@@ -116,7 +132,7 @@ mod tests {
             "[DONE]".into(),
         ];
         for other in &others {
-            let mut classifier = Classifier::default();
+            let mut classifier = Classifier::new(Wire::OpenAi);
             for data in [&event("a"), other, &event("b"), other] {
                 assert_eq!(classifier.classify(data.as_bytes()), classify(data.as_bytes()), "{data}");
             }
@@ -125,7 +141,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_are_told_as_such() {
-        let mut classifier = Classifier::default();
+        let mut classifier = Classifier::new(Wire::OpenAi);
         classifier.classify(event("a").as_bytes());
         let mut data = event("a").into_bytes();
         let at = data.windows(3).position(|three| three == b"\"a\"").unwrap() + 1;
@@ -135,31 +151,76 @@ mod tests {
 
     #[test]
     fn a_large_event_is_not_kept() {
-        let mut classifier = Classifier::default();
+        let mut classifier = Classifier::new(Wire::OpenAi);
         classifier.classify(event(&"a".repeat(MOST)).as_bytes());
         assert!(classifier.before.is_none());
+    }
+
+    #[test]
+    fn where_each_event_says_something_else_no_more_is_compared() {
+        let padded = |pad: usize| event("a").replace("c-1", &"c".repeat(pad));
+        let mut classifier = Classifier::new(Wire::OpenAi);
+        for pad in 1..usize::from(PATIENCE) {
+            classifier.classify(padded(pad).as_bytes());
+            assert!(classifier.before.is_some(), "{pad}");
+        }
+        classifier.classify(event("b").as_bytes());
+        assert!(classifier.before.is_none());
+        let mut classifier = Classifier::new(Wire::OpenAi);
+        for pad in 1..100 {
+            classifier.classify(padded(pad / 3).as_bytes());
+        }
+        assert!(classifier.before.is_some(), "a few alike are worth it");
+    }
+
+    /// Events of a dialect that say this: its words alone, as something else, and with more.
+    fn events(wire: Wire, words: &str) -> [String; 3] {
+        let texts = match wire {
+            Wire::OpenAi => [
+                r#"{"id":"c","choices":[{"index":0,"delta":{"content":WORDS},"finish_reason":null}]}"#,
+                r#"{"choices":[{"delta":{"role":"assistant","content":WORDS}}],"usage":null}"#,
+                r#"{"choices":[{"delta":{"content":WORDS},"finish_reason":"stop"}],"id":"x","usage":{},"model":"m"}"#,
+            ],
+            Wire::Anthropic => [
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":WORDS}}"#,
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":WORDS}}"#,
+                r#"{"type":"content_block_start","index":1,"content_block":{"type":"text","text":WORDS}}"#,
+            ],
+            Wire::Gemini => [
+                r#"{"candidates":[{"content":{"parts":[{"text":WORDS}]},"index":0}],"responseId":"r"}"#,
+                r#"{"candidates":[{"content":{"parts":[{"text":WORDS,"thought":true}]}}],"responseId":"r"}"#,
+                r#"{"candidates":[{"content":{"parts":[{"text":WORDS}]},"finishReason":"STOP"}],"usageMetadata":{},"modelVersion":"g"}"#,
+            ],
+            Wire::Responses => [
+                r#"{"type":"response.output_text.delta","item_id":"m","output_index":0,"content_index":0,"delta":WORDS,"logprobs":[]}"#,
+                r#"{"type":"response.reasoning_text.delta","item_id":"m","delta":WORDS}"#,
+                r#"{"type":"response.output_text.done","item_id":"m","text":WORDS}"#,
+            ],
+        };
+        texts.map(|text| text.replace("WORDS", words))
     }
 
     proptest! {
         #[test]
         fn it_never_sees_what_reading_in_full_does_not(
-            events in prop::collection::vec((0usize..6, ".{0,12}", any::<prop::sample::Index>(), any::<u8>()), 1..20),
+            said in prop::collection::vec((0usize..6, ".{0,12}", any::<prop::sample::Index>(), any::<u8>()), 1..20),
         ) {
-            let mut classifier = Classifier::default();
-            for (kind, words, at, byte) in events {
-                let words = serde_json::to_string(&words).unwrap();
-                let content = &words[1..words.len() - 1];
-                let data = match kind {
-                    0..=3 => event(content),
-                    4 => format!(r#"{{"choices":[{{"delta":{{"content":{words}}},"finish_reason":"stop"}}],"id":"x","usage":{{}},"model":"m"}}"#),
-                    _ => format!(r#"{{"choices":[{{"delta":{{"role":"assistant","content":{words}}}}}],"usage":null}}"#),
-                };
-                let mut data = data.into_bytes();
-                if kind == 3 {
-                    let at = at.index(data.len());
-                    data[at] = byte;
+            for wire in [Wire::OpenAi, Wire::Anthropic, Wire::Gemini, Wire::Responses] {
+                let mut classifier = Classifier::new(wire);
+                for (kind, words, at, byte) in &said {
+                    let [first, second, third] = events(wire, &serde_json::to_string(words).unwrap());
+                    let mut data = match kind {
+                        0..=3 => first,
+                        4 => second,
+                        _ => third,
+                    }
+                    .into_bytes();
+                    if *kind == 3 {
+                        let at = at.index(data.len());
+                        data[at] = *byte;
+                    }
+                    prop_assert_eq!(classifier.classify(&data), wire.classify(&data), "{:?} {}", wire, String::from_utf8_lossy(&data));
                 }
-                prop_assert_eq!(classifier.classify(&data), classify(&data), "{}", String::from_utf8_lossy(&data));
             }
         }
     }
