@@ -1,6 +1,8 @@
 //! JSON being written, value after value: what the writers of dialects share. Commas come by themselves; nothing is built but
 //! the text.
 
+use std::io::Write as _;
+
 use bytes::Bytes;
 
 use super::node::Node;
@@ -117,7 +119,10 @@ impl Draft {
 
     /// A number.
     pub(in crate::dialect) fn count(&mut self, number: u64) -> &mut Self {
-        self.raw(&number.to_string())
+        self.comma();
+        // A Vec takes whatever is written to it.
+        let _ = write!(self.0, "{number}");
+        self
     }
 
     /// A truth value.

@@ -1,7 +1,7 @@
 //! The endpoints beside chat, a row each: what is sent there, what comes back, and what that means for retries, limits and
 //! caches. Bodies pass as they came, but for the model's name, to targets that speak as OpenAI does; no other dialect has them.
 
-use super::scan::Answer;
+use super::scan::{Answer, one_line};
 
 /// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,8 +153,7 @@ impl Weight {
 
 /// A whole completion as the events of a stream: its shape is already an event's.
 pub fn completion_events(answer: &[u8]) -> Vec<u8> {
-    let one_line = answer.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
-    b"data: ".iter().copied().chain(one_line).chain(*b"\n\ndata: [DONE]\n\n").collect()
+    b"data: ".iter().copied().chain(one_line(answer)).chain(*b"\n\ndata: [DONE]\n\n").collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::client::Incoming;
 use super::failover::{Asked, Prepared};
 use super::worker::Worker;
 use crate::dialect::chat::Delta;
-use crate::dialect::scan::{ErrorParts, answer};
+use crate::dialect::scan::{ErrorParts, answer, as_event};
 use crate::dialect::seam::{Misread, StreamReader, StreamWriter, Unfit, Written};
 use crate::dialect::{Usage, Wire};
 use crate::health::Failure;
@@ -239,9 +239,7 @@ impl Translated {
         });
         if read.is_err() && frame.complete {
             // Whoever reads this counts what is no event.
-            out.extend_from_slice(b"data: ");
-            out.extend(data.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-            out.extend_from_slice(b"\n\n");
+            out.extend_from_slice(&as_event(data));
         }
     }
 }

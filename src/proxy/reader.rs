@@ -15,7 +15,7 @@ use crate::base::{Dollars, Tariff};
 use crate::dialect::alike::Classifier;
 use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::frame::{Kind, Seen};
-use crate::dialect::scan::error_parts;
+use crate::dialect::scan::{as_event, error_parts};
 use crate::dialect::{Begun, Tally, Wire, gemini, usage, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::ledger::{cost, plus};
@@ -410,10 +410,7 @@ impl Reader {
 fn priced(data: &[u8], span: &Range<usize>, tariff: &Tariff) -> Option<Bytes> {
     let object = data.get(span.clone())?;
     let object = with_cost(object, Dollars(cost(tariff, &usage(object)?)));
-    let one_line = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-    let event = [b"data: ", data.get(..span.start)?, &object, data.get(span.end..)?].concat();
-    let event: Vec<u8> = event.iter().map(one_line).chain(*b"\n\n").collect();
-    Some(event.into())
+    Some(as_event(&[data.get(..span.start)?, &object, data.get(span.end..)?].concat()))
 }
 
 /// An event that was cut before its blank line, with one.

@@ -10,7 +10,7 @@ use super::stream::event;
 use crate::dialect::Usage;
 use crate::dialect::draft::Draft;
 use crate::dialect::node::Node;
-use crate::dialect::scan::spliced;
+use crate::dialect::scan::{one_line, spliced};
 
 /// Where a message stands that a caller has of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Begun {
         out.extend_from_slice(b"event: ");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\ndata: ");
-        out.extend(spliced(data, edits).iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+        out.extend(one_line(&spliced(data, edits)));
         out.extend_from_slice(b"\n\n");
         out.into()
     }

@@ -9,7 +9,7 @@ use super::answer::usage;
 use crate::dialect::Usage;
 use crate::dialect::draft::Draft;
 use crate::dialect::openai::frame::Seen;
-use crate::dialect::scan::{Edit, quoted, spliced};
+use crate::dialect::scan::{Edit, as_event, quoted, spliced};
 
 /// What a stream's events have in common, as JSON values; as the first event said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,9 +62,7 @@ impl Begun {
                 None => edits.push((open..open, format!("\"{name}\":{value},").into())),
             }
         }
-        let event = spliced(data, edits);
-        let line = event.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
-        b"data: ".iter().copied().chain(line).chain(*b"\n\n").collect()
+        as_event(&spliced(data, edits))
     }
 }
 

@@ -5,12 +5,12 @@ use bytes::Bytes;
 
 use super::read;
 use crate::dialect::chat::Part;
+use crate::dialect::scan::as_event;
 
 /// The event of a whole answer. None where it isn't one.
 pub fn events(answer: &[u8]) -> Option<Bytes> {
     read::answer(answer).ok()?;
-    let line = answer.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
-    Some(b"data: ".iter().copied().chain(line).chain(*b"\n\n").collect())
+    Some(as_event(answer))
 }
 
 /// How many tokens a whole answer has, as `count` has it: its words, its thoughts and its calls.

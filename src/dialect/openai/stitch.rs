@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::frame::Seen;
 use crate::dialect::scan::members::Members;
 use crate::dialect::scan::walk::{Fault, Walk};
-use crate::dialect::scan::{Edit, quoted, spliced};
+use crate::dialect::scan::{Edit, as_event, quoted, spliced};
 
 /// What a stream's events have in common, as JSON values; as the first events said it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,12 +58,10 @@ impl Begun {
     pub fn stitched(&self, data: &Bytes, text: Option<&str>) -> Bytes {
         let mut stitcher = Stitcher { walk: Walk::new(data), begun: self, text, edits: Vec::new(), has: [false; 3] };
         // It was read as an event before: it is JSON.
-        let event = match stitcher.top() {
+        as_event(&match stitcher.top() {
             Ok(()) => spliced(data, stitcher.edits),
             Err(_) => data.clone(),
-        };
-        let line = event.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
-        b"data: ".iter().copied().chain(line).chain(*b"\n\n").collect()
+        })
     }
 }
 

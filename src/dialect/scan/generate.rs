@@ -5,12 +5,12 @@
 
 use std::ops::Range;
 
+use super::fields::{models, opened, wrong};
 use super::refusal::Refusal;
-use super::types::{Models, Scan, Text};
+use super::types::{Scan, Text};
 use super::walk::{Str, Walk};
 
 const MAX_CONTENTS: usize = 100_000;
-const MAX_MODELS: usize = 64;
 const MAX_TOKENS: u64 = i32::MAX as u64;
 const MAX_CANDIDATES: u64 = 128;
 
@@ -26,16 +26,7 @@ pub struct Named {
 /// Reads a request: it must have contents. `counting`: they may also stand in a `generateContentRequest`, as `countTokens`
 /// has them.
 pub fn generate(body: &[u8], named: Named, counting: bool) -> Result<Scan, Refusal> {
-    if let Err(wrong) = std::str::from_utf8(body) {
-        return Err(Refusal::json(format_args!("it is not UTF-8 at byte {}", wrong.valid_up_to())));
-    }
-    if body.starts_with("\u{feff}".as_bytes()) {
-        return Err(Refusal::json(format_args!("it begins with a byte order mark (BOM) at byte 0")));
-    }
-    let walk = Walk::new(body);
-    if walk.peek().is_some_and(|first| first != b'{') {
-        return Err(Refusal::json(format_args!("it is not an object at byte {}", walk.at())));
-    }
+    let walk = opened(body)?;
     let mut scan = Scan::blank(walk.at() + 1);
     (scan.model, scan.stream) = (Text { value: named.model, ..Text::default() }, named.stream);
     scan.ask_usage = None;
@@ -207,27 +198,7 @@ impl Reader<'_> {
     }
 
     fn models(&mut self, start: usize) -> Result<(), Refusal> {
-        let must = "a list of at most 64 model names, each a string that isn't empty";
-        let mut names = Vec::new();
-        if self.walk.peek() == Some(b'n') {
-            self.pass()?;
-        } else if self.walk.peek() == Some(b'[') {
-            let mut more = self.walk.enter()?;
-            while more {
-                if self.walk.peek() != Some(b'"') {
-                    return Err(self.wrong("invalid_type", "models", must));
-                }
-                let name = self.walk.string()?;
-                match self.walk.text(name).filter(|text| !text.is_empty() && names.len() < MAX_MODELS) {
-                    Some(text) => names.push(text),
-                    None => return Err(Refusal::field("invalid_value", "models", must, self.body, name.span())),
-                }
-                more = self.walk.more()?;
-            }
-        } else {
-            return Err(self.wrong("invalid_type", "models", "a list of model names"));
-        }
-        self.scan.models = Some(Models { names, cut: start..self.walk.at() });
+        self.scan.models = Some(models(&mut self.walk, start)?);
         Ok(())
     }
 
@@ -264,12 +235,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The refusal of the value that the cursor stands on; if that isn't even JSON, of this.
     fn wrong(&mut self, code: &'static str, param: &'static str, must: &str) -> Refusal {
-        match self.walk.skip() {
-            Ok(value) => Refusal::field(code, param, must, self.body, value),
-            Err(fault) => fault.into(),
-        }
+        wrong(&mut self.walk, code, param, must)
     }
 
     fn pass(&mut self) -> Result<(), Refusal> {

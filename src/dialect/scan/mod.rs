@@ -5,6 +5,7 @@
 //! body is read as leniently as vendors write it.
 
 mod answer;
+mod fields;
 mod form;
 mod generate;
 pub(crate) mod members;
@@ -20,6 +21,7 @@ pub use generate::{Named, generate};
 pub use refusal::Refusal;
 pub use request::{passthrough, request};
 pub(in crate::dialect) use rewrite::{Edit, edits, quoted, spliced};
+pub(crate) use rewrite::{as_event, one_line};
 pub use rewrite::{rewritten, rewritten_with_usage};
 pub use types::{Models, Scan, Text};
 

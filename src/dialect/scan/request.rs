@@ -6,12 +6,12 @@
 
 use std::ops::Range;
 
+use super::fields::{models, opened, wrong};
 use super::refusal::Refusal;
-use super::types::{Models, Scan, Text};
+use super::types::{Scan, Text};
 use super::walk::{Str, Walk};
 
 const MAX_MESSAGES: usize = 100_000;
-const MAX_MODELS: usize = 64;
 const MAX_TOKENS: u64 = i32::MAX as u64;
 const MAX_N: u64 = 128;
 
@@ -31,16 +31,7 @@ pub fn passthrough(body: &[u8]) -> Result<Scan, Refusal> {
 
 /// `any`: of any endpoint, where a field of this name may be something else (`response_format` a word).
 fn read(body: &[u8], any: bool) -> Result<Scan, Refusal> {
-    if let Err(wrong) = std::str::from_utf8(body) {
-        return Err(Refusal::json(format_args!("it is not UTF-8 at byte {}", wrong.valid_up_to())));
-    }
-    if body.starts_with("\u{feff}".as_bytes()) {
-        return Err(Refusal::json(format_args!("it begins with a byte order mark (BOM) at byte 0")));
-    }
-    let walk = Walk::new(body);
-    if walk.peek().is_some_and(|first| first != b'{') {
-        return Err(Refusal::json(format_args!("it is not an object at byte {}", walk.at())));
-    }
+    let walk = opened(body)?;
     let mut reader = Reader { body, seen: 0, max_completion_tokens: None, warm: false, any, scan: Scan::blank(walk.at() + 1), walk };
     reader.top()?;
     if reader.seen & bit(Field::Model) == 0 {
@@ -190,23 +181,7 @@ impl Reader<'_> {
     }
 
     fn models(&mut self, start: usize) -> Result<(), Refusal> {
-        let must = "a list of at most 64 model names, each a string that isn't empty";
-        let mut names = Vec::new();
-        if !self.null()? {
-            let mut more = self.open(b'[', "models", "a list of model names")?;
-            while more {
-                if self.walk.peek() != Some(b'"') {
-                    return Err(self.wrong("invalid_type", "models", must));
-                }
-                let name = self.walk.string()?;
-                match self.walk.text(name).filter(|text| !text.is_empty() && names.len() < MAX_MODELS) {
-                    Some(text) => names.push(text),
-                    None => return Err(Refusal::field("invalid_value", "models", must, self.body, name.span())),
-                }
-                more = self.walk.more()?;
-            }
-        }
-        self.scan.models = Some(Models { names, cut: start..self.walk.at() });
+        self.scan.models = Some(models(&mut self.walk, start)?);
         Ok(())
     }
 
@@ -465,12 +440,8 @@ impl Reader<'_> {
         Ok(self.walk.enter()?)
     }
 
-    /// The refusal of the value that the cursor stands on; if that isn't even JSON, of this.
     fn wrong(&mut self, code: &'static str, param: &'static str, must: &str) -> Refusal {
-        match self.walk.skip() {
-            Ok(value) => Refusal::field(code, param, must, self.body, value),
-            Err(fault) => fault.into(),
-        }
+        wrong(&mut self.walk, code, param, must)
     }
 
     fn pass(&mut self) -> Result<(), Refusal> {

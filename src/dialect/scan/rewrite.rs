@@ -38,6 +38,16 @@ pub(in crate::dialect) fn edits<'a>(scan: &Scan, upstream_model: &str, ask_usage
     edits
 }
 
+/// JSON on one line, where a line end in it would be one of the event that it is the data of.
+pub(crate) fn one_line(json: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    json.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })
+}
+
+/// An event with this data.
+pub(crate) fn as_event(json: &[u8]) -> Bytes {
+    b"data: ".iter().copied().chain(one_line(json)).chain(*b"\n\n").collect()
+}
+
 /// The body with its edits, which don't overlap: each is of another member. Those at one place come in their order.
 pub(in crate::dialect) fn spliced(body: &Bytes, mut edits: Vec<Edit<'_>>) -> Bytes {
     if edits.is_empty() {
