@@ -21,14 +21,16 @@ use gateway::Gateway;
 
 /// A translated call may take so many times the processor time of one that isn't.
 const MOST_TIMES: f64 = 1.6;
-/// The most memory at once for a large request, in bodies: as it came, as it goes on, and what a buffer that grows takes besides.
-const MOST_BODIES: f64 = 5.0;
+/// The most memory at once for a large request, in bodies: as it came, its texts without escapes, as it goes on, each in a buffer that
+/// grew.
+const MOST_BODIES: f64 = 7.0;
 /// Of the calls beside large ones, all but one of a hundred are answered within this.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// A large body.
 const LARGE: usize = 5 << 20;
-/// Words of a streamed answer.
+/// Words of a streamed answer, and the time from one to the next.
 const WORDS: usize = 100;
+const PACE: Duration = Duration::from_millis(1);
 const TEXT: &str = "The capital of France is Paris, and it has been so for most of its history.";
 
 /// They count the same processors' time.
@@ -162,7 +164,9 @@ fn serve(mut stream: TcpStream) {
             let chunk = |event: &String| format!("{:x}\r\n{event}\r\n", event.len());
             let events = dialect.events();
             let pieces = std::iter::once(head.to_owned()).chain(events.iter().map(chunk)).chain(["0\r\n\r\n".to_owned()]);
-            pieces.map(|piece| stream.write_all(piece.as_bytes())).collect::<Result<(), _>>()
+            // A word comes alone, as from a model that makes one after the other.
+            let pace = |piece: String| stream.write_all(piece.as_bytes()).map(|()| thread::sleep(PACE));
+            pieces.map(pace).collect::<Result<(), _>>()
         } else {
             let answer = dialect.answer();
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
@@ -260,12 +264,12 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 /// Calls from several callers at once.
 fn calls(gateway: &Gateway, (caller, target): (Dialect, Dialect), stream: bool, count: usize) {
-    let body = small(caller, target, stream);
+    let (body, callers) = (small(caller, target, stream), if stream { 32 } else { 8 });
     thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..callers {
             scope.spawn(|| {
                 let mut connection = Caller::new(gateway);
-                for _ in 0..count.div_ceil(8) {
+                for _ in 0..count / callers {
                     let answer = connection.ask(caller.path(), &body);
                     assert!(memchr::memmem::find(&answer, b"Paris").is_some(), "{}", String::from_utf8_lossy(&answer));
                 }
@@ -278,10 +282,10 @@ fn calls(gateway: &Gateway, (caller, target): (Dialect, Dialect), stream: bool, 
 fn a_translated_call_takes_little_more_processor_time() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let gateway = gateway();
-    for (stream, count) in [(false, 8_000), (true, 800)] {
-        let (rounds, count) = if is_long() { (7, count) } else { (1, 16) };
+    for (stream, count) in [(false, 8_000), (true, 640)] {
+        let (rounds, count) = if is_long() { (5, count) } else { (1, 32) };
         let mut taken = PAIRS.map(|_| Vec::new());
-        PAIRS.iter().for_each(|pair| calls(&gateway, *pair, stream, count / 4));
+        PAIRS.iter().for_each(|pair| calls(&gateway, *pair, stream, 32));
         for _ in 0..rounds {
             for (pair, taken) in PAIRS.iter().zip(&mut taken) {
                 let before = ticks(&gateway);
@@ -289,12 +293,13 @@ fn a_translated_call_takes_little_more_processor_time() {
                 taken.push((ticks(&gateway) - before) * 1e4 / count as f64);
             }
         }
-        for ((caller, target), own) in PAIRS.iter().zip([0, 0, 0, 3, 3, 3]) {
-            let place = PAIRS.iter().position(|pair| *pair == (*caller, *target)).unwrap();
+        // So few calls take less than the clock can tell.
+        let judged = PAIRS.iter().zip([0, 0, 0, 3, 3, 3]).enumerate().filter(|_| is_long());
+        for (place, ((caller, target), own)) in judged {
             let times = median(taken[place].iter().zip(&taken[own]).map(|(taken, own)| taken / own).collect());
             let name = format!("{caller:?} -> {target:?}{}", if stream { ", streamed" } else { "" });
             println!("{name}: {:.1} us of processor time, x {times:.2} of the same dialect", median(taken[place].clone()));
-            assert!(!is_long() || times <= MOST_TIMES, "{name}: x {times:.2}");
+            assert!(times <= MOST_TIMES, "{name}: x {times:.2}");
         }
     }
 }
