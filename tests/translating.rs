@@ -163,10 +163,10 @@ fn serve(mut stream: TcpStream) {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
             let chunk = |event: &String| format!("{:x}\r\n{event}\r\n", event.len());
             let events = dialect.events();
-            let pieces = std::iter::once(head.to_owned()).chain(events.iter().map(chunk)).chain(["0\r\n\r\n".to_owned()]);
+            let mut pieces = std::iter::once(head.to_owned()).chain(events.iter().map(chunk)).chain(["0\r\n\r\n".to_owned()]);
             // A word comes alone, as from a model that makes one after the other.
             let pace = |piece: String| stream.write_all(piece.as_bytes()).map(|()| thread::sleep(PACE));
-            pieces.map(pace).collect::<Result<(), _>>()
+            pieces.try_for_each(pace)
         } else {
             let answer = dialect.answer();
             let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());

@@ -354,7 +354,7 @@ impl Writer {
                 });
             }
             // A message has texts, pictures and files.
-            Part::Audio { .. } => self.unfit("sound"),
+            Part::Audio { .. } => self.losses.unfit("sound"),
             Part::File { source, name, cache } => {
                 self.uncached(*cache);
                 let (field, value) = match source {
