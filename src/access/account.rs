@@ -5,12 +5,13 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::budget::{Broke, Purse};
+use super::common::{Common, Leased, Untold, Word};
 use super::limit::Bucket;
 use super::virtual_key::{Budget, VirtualKey};
 use crate::base::Moment;
 
 /// Where only the end of another call makes room, that is asked about again after so long.
-const SOON: Duration = Duration::from_secs(1);
+pub(super) const SOON: Duration = Duration::from_secs(1);
 
 /// What a key is held to; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,10 +101,9 @@ pub struct Account {
     tokens: Option<Bucket>,
     at_once: u64,
     purse: Option<Purse>,
-    /// Of what was spent, what those that share the limits haven't been told.
-    untold: u64,
-    /// What they said last that was spent, and in which window.
+    /// What those that share the limits said last that was spent, and in which window.
     heard: (u64, u64),
+    common: Common,
 }
 
 impl Account {
@@ -111,7 +111,7 @@ impl Account {
     pub fn new(terms: Terms, wall: Duration) -> Self {
         let bucket = |per_minute| NonZeroU64::new(per_minute).map(Bucket::new);
         let purse = terms.budget.map(|budget| Purse::new(budget, 0, wall));
-        Self { terms, requests: bucket(terms.rpm), tokens: bucket(terms.tpm), at_once: 0, purse, untold: 0, heard: (0, 0) }
+        Self { terms, requests: bucket(terms.rpm), tokens: bucket(terms.tpm), at_once: 0, purse, heard: (0, 0), common: Common::new(terms) }
     }
 
     /// What it is held to.
@@ -131,6 +131,7 @@ impl Account {
             (Some(purse), Some(budget)) => purse.retune(budget, now.wall),
             (purse, budget) => *purse = budget.map(|budget| Purse::new(budget, 0, now.wall)),
         }
+        self.common.retune(terms);
         self.terms = terms;
     }
 
@@ -149,22 +150,42 @@ impl Account {
         self.has_money(ask, now)?;
         self.has_time(ask, Duration::ZERO, now)?;
         self.has_place()?;
-        self.at_once += 1;
-        let take = |bucket: &mut Option<Bucket>, cost| bucket.as_mut().map_or(0, |bucket| bucket.take(cost, now.moment).unwrap_or(0));
-        take(&mut self.requests, 1);
-        let tokens = take(&mut self.tokens, ask.tokens);
-        let reserved = self.purse.as_mut().is_some_and(|purse| purse.reserve(ask.nanos, now.wall).is_ok());
-        Ok(Amounts { tokens, nanos: if reserved { ask.nanos } else { 0 } })
+        Ok(self.take(ask, now))
     }
 
-    /// A call was let in by those that share the limits, who have spent so much: it takes its share here as well, whatever is
-    /// left of a minute, so that this account is near theirs should it have to decide.
+    /// Lets a call in while those that share the limits don't answer, as one of so many gateways: what each of the others might let in at
+    /// the same moment has its room as well, so that all of them together stay within the limit as far as it was known.
     ///
     /// # Errors
-    /// The limit that leaves no room by what this account knows: of what it let in without asking them they don't know. A
-    /// minute's may be overdrawn a little, as their clock is another.
-    pub fn follow(&mut self, ask: Amounts, spent: u64, now: Now) -> Result<Amounts, Refusal> {
-        self.hear(spent, now.wall);
+    /// The limit that it came up against.
+    pub fn admit_alone(&mut self, ask: Amounts, gateways: u64, now: Now) -> Result<Amounts, Refusal> {
+        let gateways = gateways.max(1);
+        self.has_money(ask, now)?;
+        self.has_time(ask, Duration::ZERO, now)?;
+        self.has_place()?;
+        let refused = |kind, wait| Err(Refusal { kind, wait: Some(wait) });
+        if let Some(purse) = &self.purse
+            && self.common.money(ask.nanos, gateways, now.moment) > purse.left(now.wall)
+        {
+            return refused(Kind::Budget(Broke::Reserved), SOON);
+        }
+        if let Some((wait, kind)) = self.common.time(ask, gateways, now.moment) {
+            return refused(kind, wait);
+        }
+        if self.terms.concurrency > 0 && !self.common.place(self.at_once, self.terms.concurrency, gateways, now.moment) {
+            return refused(Kind::Concurrency, SOON);
+        }
+        self.common.take(ask, gateways, now.moment);
+        Ok(self.take(ask, now))
+    }
+
+    /// A call was let in by those that share the limits: it takes its share here as well, whatever is left of a minute, so that this
+    /// account is near theirs should it have to decide.
+    ///
+    /// # Errors
+    /// The limit that leaves no room by what this account knows: they may have lost what they knew. A minute's may be overdrawn a
+    /// little, as their clock is another.
+    pub fn follow(&mut self, ask: Amounts, now: Now) -> Result<Amounts, Refusal> {
         self.has_money(ask, now)?;
         self.has_time(ask, OVERDRAWN, now)?;
         self.has_place()?;
@@ -182,6 +203,16 @@ impl Account {
         Ok(Amounts { tokens, nanos: if self.purse.is_some() { ask.nanos } else { 0 } })
     }
 
+    /// Takes of all of them, where there is room.
+    fn take(&mut self, ask: Amounts, now: Now) -> Amounts {
+        self.at_once += 1;
+        let take = |bucket: &mut Option<Bucket>, cost| bucket.as_mut().map_or(0, |bucket| bucket.take(cost, now.moment).unwrap_or(0));
+        take(&mut self.requests, 1);
+        let tokens = take(&mut self.tokens, ask.tokens);
+        let reserved = self.purse.as_mut().is_some_and(|purse| purse.reserve(ask.nanos, now.wall).is_ok());
+        Amounts { tokens, nanos: if reserved { ask.nanos } else { 0 } }
+    }
+
     fn has_money(&mut self, ask: Amounts, now: Now) -> Result<(), Refusal> {
         let Some(purse) = &mut self.purse else { return Ok(()) };
         let room = purse.room(ask.nanos, now.wall);
@@ -189,9 +220,7 @@ impl Account {
     }
 
     fn has_time(&self, ask: Amounts, overdrawn: Duration, now: Now) -> Result<(), Refusal> {
-        let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now.moment).err());
-        let waits = [(full(&self.requests, 1), Kind::Requests), (full(&self.tokens, ask.tokens), Kind::Tokens)];
-        match waits.into_iter().filter_map(|(until, kind)| Some((until?.since(now.moment), kind))).max_by_key(|(wait, _)| *wait) {
+        match slowest(&self.requests, &self.tokens, (1, ask.tokens), now.moment) {
             Some((wait, kind)) if wait > overdrawn => Err(Refusal { kind, wait: Some(wait) }),
             _ => Ok(()),
         }
@@ -202,29 +231,35 @@ impl Account {
         if full { Err(Refusal { kind: Kind::Concurrency, wait: Some(SOON) }) } else { Ok(()) }
     }
 
-    /// Those that share the limits say that so much was spent.
-    pub fn hear(&mut self, spent: u64, wall: Duration) {
+    /// What those that share the limits say, and which calls of this gateway they know of since.
+    pub fn hear(&mut self, word: Word, leased: Leased, now: Now) {
+        self.common.hear(word, leased, now);
         if let Some(purse) = &mut self.purse {
-            purse.at_least(spent, wall);
-            let window = purse.budget().window.number(wall);
+            // What they weren't told isn't in it.
+            purse.at_least(word.spent.saturating_add(self.common.untold_nanos()), now.wall);
+            let window = purse.budget().window.number(now.wall);
             let before = if self.heard.0 == window { self.heard.1 } else { 0 };
-            self.heard = (window, spent.max(before));
+            self.heard = (window, word.spent.max(before));
         }
     }
 
-    /// What those that share the limits are to know: what they said themselves, should they have lost it, and what they
-    /// haven't been told; from here on they have.
-    pub fn tell(&mut self, wall: Duration) -> (u64, u64) {
+    /// What those that share the limits are to know: what they said themselves that was spent, should they have lost it, and what
+    /// they haven't been told; from here on they have.
+    pub fn tell(&mut self, wall: Duration) -> (u64, Untold) {
         let window = self.purse.as_ref().map(|purse| purse.budget().window.number(wall));
         let heard = if window == Some(self.heard.0) { self.heard.1 } else { 0 };
-        (heard, std::mem::take(&mut self.untold))
+        (heard, self.common.tell())
     }
 
-    /// So much was spent that those that share the limits haven't been told.
-    pub fn keep_untold(&mut self, nanos: u64) {
-        if self.purse.is_some() {
-            self.untold = self.untold.saturating_add(nanos);
-        }
+    /// So much was used that those that share the limits haven't been told; calls of this gateway that they don't know of any more.
+    pub fn keep_untold(&mut self, untold: Untold, leased: Leased) {
+        self.common.untold(untold);
+        self.common.leased(leased);
+    }
+
+    /// A call that was let in alone is over: what it took, and what it used.
+    pub fn over_alone(&mut self, taken: Amounts, used: Amounts) {
+        self.common.over(taken.nanos, used.nanos);
     }
 
     /// Reserves more money for a call that is let in already: it is to be made once more, elsewhere. False: there isn't any.
@@ -265,6 +300,13 @@ impl Account {
     pub fn at_once(&self) -> u64 {
         self.at_once
     }
+}
+
+/// Which of two minute's limits holds up what asks for so many requests and tokens, and for how long; of both, the one that holds longer.
+pub(super) fn slowest(requests: &Option<Bucket>, tokens: &Option<Bucket>, ask: (u64, u64), now: Moment) -> Option<(Duration, Kind)> {
+    let full = |bucket: &Option<Bucket>, cost| bucket.as_ref().and_then(|bucket| bucket.room(cost, now).err());
+    let waits = [(full(requests, ask.0), Kind::Requests), (full(tokens, ask.1), Kind::Tokens)];
+    waits.into_iter().filter_map(|(until, kind)| Some((until?.since(now), kind))).max_by_key(|(wait, _)| *wait)
 }
 
 #[cfg(test)]

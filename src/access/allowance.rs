@@ -7,6 +7,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use super::account::{Account, Amounts, Now, Refusal, Standing, Terms};
+use super::common::{Leased, Untold, Word};
 use super::virtual_key::VirtualKey;
 use crate::base::Moment;
 
@@ -57,16 +58,29 @@ impl Allowance {
     /// The limit that it came up against; nothing was taken.
     pub fn admit(self: &Arc<Self>, ask: Amounts, now: Now) -> Result<Grant, Refusal> {
         let taken = self.lock().admit(ask, now)?;
-        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false })
+        Ok(self.grant(taken, now))
     }
 
-    /// A call that those let in that share the limits, who have spent so much.
+    /// The same while those that share the limits don't answer, as one of so many gateways.
+    ///
+    /// # Errors
+    /// See [`Account::admit_alone`].
+    pub fn admit_alone(self: &Arc<Self>, ask: Amounts, gateways: u64, now: Now) -> Result<Grant, Refusal> {
+        let taken = self.lock().admit_alone(ask, gateways, now)?;
+        Ok(self.grant(taken, now))
+    }
+
+    /// A call that those let in that share the limits.
     ///
     /// # Errors
     /// See [`Account::follow`].
-    pub fn follow(self: &Arc<Self>, ask: Amounts, spent: u64, now: Now) -> Result<Grant, Refusal> {
-        let taken = self.lock().follow(ask, spent, now)?;
-        Ok(Grant { allowance: Arc::clone(self), taken: Some(taken), began: now, alone: false })
+    pub fn follow(self: &Arc<Self>, ask: Amounts, now: Now) -> Result<Grant, Refusal> {
+        let taken = self.lock().follow(ask, now)?;
+        Ok(self.grant(taken, now))
+    }
+
+    fn grant(self: &Arc<Self>, taken: Amounts, now: Now) -> Grant {
+        Grant { allowance: Arc::clone(self), taken: Some(taken), began: now }
     }
 
     /// What was spent in the present window, and what is left; None without a budget.
@@ -75,18 +89,23 @@ impl Allowance {
     }
 
     /// See [`Account::tell`].
-    pub fn tell(&self, wall: Duration) -> (u64, u64) {
+    pub fn tell(&self, wall: Duration) -> (u64, Untold) {
         self.lock().tell(wall)
     }
 
-    /// Those that share the limits say that so much was spent.
-    pub fn hear(&self, spent: u64, wall: Duration) {
-        self.lock().hear(spent, wall);
+    /// See [`Account::hear`].
+    pub fn hear(&self, word: Word, leased: Leased, now: Now) {
+        self.lock().hear(word, leased, now);
     }
 
-    /// They haven't after all.
-    pub fn untold(&self, nanos: u64) {
-        self.lock().keep_untold(nanos);
+    /// See [`Account::keep_untold`].
+    pub fn untold(&self, untold: Untold, leased: Leased) {
+        self.lock().keep_untold(untold, leased);
+    }
+
+    /// See [`Account::over_alone`].
+    pub fn over_alone(&self, taken: Amounts, used: Amounts) {
+        self.lock().over_alone(taken, used);
     }
 
     /// What is left of requests and of tokens a minute.
@@ -107,18 +126,9 @@ pub struct Grant {
     /// None once it is settled.
     taken: Option<Amounts>,
     began: Now,
-    /// Those that share the limits don't know of it.
-    alone: bool,
 }
 
 impl Grant {
-    /// The same of a call that those that share the limits don't know of: they are to be told what it spends.
-    #[must_use]
-    pub fn alone(mut self) -> Self {
-        self.alone = true;
-        self
-    }
-
     /// Whether so much money is reserved, or could be: the call is to be made once more, elsewhere.
     pub fn covers(&mut self, nanos: u64, wall: Duration) -> bool {
         let Some(taken) = &mut self.taken else { return true };
@@ -133,11 +143,7 @@ impl Grant {
     /// Puts what the call did use in the place of what it took; once.
     pub fn settle(&mut self, used: Amounts, now: Now) {
         if let Some(taken) = self.taken.take() {
-            let mut account = self.allowance.lock();
-            account.settle(taken, used, now);
-            if self.alone {
-                account.keep_untold(used.nanos);
-            }
+            self.allowance.lock().settle(taken, used, now);
         }
     }
 
@@ -152,9 +158,6 @@ impl Drop for Grant {
         let mut account = self.allowance.lock();
         if let Some(taken) = self.taken {
             account.settle(taken, taken, self.began);
-            if self.alone {
-                account.keep_untold(taken.nanos);
-            }
         }
         account.leave();
     }
@@ -198,34 +201,63 @@ mod tests {
         assert_eq!((at_once, account.standing(NOW.moment).0.map(|standing| standing.remaining)), (0, Some(7)));
     }
 
+    fn word(requests: u64, spent: u64, reserved: u64, at_once: u64) -> Word {
+        Word { requests, spent, reserved, at_once, ..Word::default() }
+    }
+
     #[test]
     fn what_was_decided_elsewhere_is_followed() {
         let all = Allowances::default();
         let account = all.of(&key(20, 100), NOW).unwrap();
         let minute = all.of(&VirtualKey { id: "minute".into(), concurrency: 0, ..key(20, 0) }, NOW).unwrap();
-        let let_in = (0..40).filter(|_| minute.follow(Amounts::default(), 0, NOW).is_ok()).count();
+        let let_in = (0..40).filter(|_| minute.follow(Amounts::default(), NOW).is_ok()).count();
         assert!((20..=21).contains(&let_in), "a minute's worth, and next to nothing more: {let_in}");
-        let ask = Amounts { tokens: 0, nanos: 30 };
-        let (one, two) = (account.follow(ask, 40, NOW).unwrap(), account.follow(ask, 30, NOW).unwrap());
-        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((40, 0)), (40, 0)));
-        let refused = account.follow(Amounts::default(), 40, NOW).unwrap_err();
+        let (ask, one_more) = (Amounts { tokens: 0, nanos: 30 }, Leased { calls: 1, nanos: 30 });
+        account.hear(word(19, 40, 30, 1), one_more, NOW);
+        let one = account.follow(ask, NOW).unwrap();
+        account.hear(word(18, 30, 60, 2), one_more, NOW);
+        let two = account.follow(ask, NOW).unwrap();
+        assert_eq!((account.money(NOW.wall), account.tell(NOW.wall)), (Some((40, 0)), (40, Untold::default())));
+        let refused = account.follow(Amounts::default(), NOW).unwrap_err();
         assert_eq!(refused.kind, super::super::account::Kind::Concurrency, "two are under way, whoever let them in");
-        account.hear(60, NOW.wall);
+        account.hear(word(18, 60, 60, 2), Leased::default(), NOW);
         drop((one, two));
         assert_eq!((account.money(NOW.wall), account.tell(NOW.wall).0), (Some((120, 0)), 60));
-        assert!(
-            matches!(account.follow(ask, 60, NOW).unwrap_err().kind, super::super::account::Kind::Budget(_)),
-            "they don't know of it all"
-        );
-        assert_eq!(account.tell(NOW.wall + Duration::from_secs(86_400)), (0, 0), "that was yesterday");
-        let other = all.of(&VirtualKey { id: "other".into(), ..key(5, 100) }, NOW).unwrap();
-        let mut alone = other.admit(ask, NOW).unwrap().alone();
-        alone.settle(Amounts { tokens: 0, nanos: 7 }, NOW);
-        drop(alone);
-        drop(other.admit(ask, NOW).unwrap().alone());
-        assert_eq!((other.tell(NOW.wall), other.tell(NOW.wall)), ((0, 37), (0, 0)));
-        other.untold(5);
-        assert_eq!(other.tell(NOW.wall).1, 5);
+        assert!(matches!(account.follow(ask, NOW).unwrap_err().kind, super::super::account::Kind::Budget(_)), "they don't know of it all");
+        assert_eq!(account.tell(NOW.wall + Duration::from_secs(86_400)), (0, Untold::default()), "that was yesterday");
+        let more = Untold { requests: 1, tokens: 3, nanos: 7 };
+        account.untold(more, Leased { calls: -2, nanos: -60 });
+        account.untold(Untold { tokens: 5, ..Untold::default() }, Leased::default());
+        assert_eq!(account.tell(NOW.wall).1, Untold { tokens: 8, ..more });
+        assert_eq!(account.tell(NOW.wall).1, Untold::default(), "told once");
+    }
+
+    #[test]
+    fn who_is_alone_leaves_the_others_their_share() {
+        let all = Allowances::default();
+        let terms = |concurrency| VirtualKey { id: format!("at once {concurrency}").into(), concurrency, ..key(100, 1_000) };
+        let let_in = |account: &Arc<Allowance>, gateways, now| -> Vec<Grant> {
+            std::iter::from_fn(|| account.admit_alone(Amounts { tokens: 0, nanos: 10 }, gateways, now).ok()).collect()
+        };
+        let account = all.of(&terms(0), NOW).unwrap();
+        let granted = let_in(&account, 2, NOW);
+        assert_eq!(granted.len(), 50, "half of what there is");
+        drop(granted);
+        // Later they answer again: what has come meanwhile is for both, what others have reserved just now is known, and so is, a second
+        // after that, what they had let in alone.
+        let at = |second| Now { moment: NOW.moment.plus(Duration::from_secs(second)), ..NOW };
+        account.hear(word(30, 500, 300, 30), Leased::default(), at(29));
+        assert_eq!(let_in(&account, 1, at(29)).len(), 20, "of 1,000: spent 500, reserved by others 300");
+        account.hear(word(30, 700, 0, 0), Leased::default(), at(30));
+        assert_eq!(let_in(&account, 3, at(30)).len(), 0, "the two others may have spent as much as this one has");
+        account.hear(word(30, 700, 0, 0), Leased::default(), at(31));
+        assert_eq!(let_in(&account, 3, at(31)).len(), 10, "they haven't");
+        let ten = all.of(&terms(10), NOW).unwrap();
+        assert_eq!(let_in(&ten, 2, NOW).len(), 5);
+        [29, 30].map(|second| ten.hear(word(100, 0, 0, 7), Leased::default(), at(second)));
+        assert_eq!(let_in(&ten, 2, at(30)).len(), 1, "seven were under way just now");
+        let one = all.of(&terms(1), NOW).unwrap();
+        assert_eq!(let_in(&one, 5, NOW).len(), 1, "nobody is shut out for ever");
     }
 
     #[test]

@@ -85,6 +85,12 @@ impl Bucket {
         bucket
     }
 
+    /// It holds so much, as is known from elsewhere.
+    pub fn holds(&mut self, left: u64, now: Moment) {
+        self.level = i128::from(self.most_of(left)) * UNITS;
+        self.at = self.at.max(now);
+    }
+
     /// What can be taken now.
     pub fn left(&self, now: Moment) -> u64 {
         u64::try_from(self.level(now) / UNITS).unwrap_or_default()

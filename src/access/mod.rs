@@ -3,6 +3,7 @@
 mod account;
 mod allowance;
 mod budget;
+mod common;
 mod glob;
 mod issue;
 mod key;
@@ -14,6 +15,7 @@ mod virtual_key;
 pub use account::{Account, Amounts, Kind, Now, Refusal, Standing, Terms};
 pub use allowance::{Allowance, Allowances, Grant};
 pub use budget::{Broke, Purse};
+pub use common::{Leased, Untold, Word};
 pub use glob::glob_matches;
 pub use issue::{is_issued, issue, shown_prefix};
 pub use key::{Digest, Entry, KeyRing, Principal, same_secret};

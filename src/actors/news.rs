@@ -8,6 +8,7 @@
 mod bulletin;
 mod hearsay;
 mod lookout;
+mod peers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use self::bulletin::{Book, Bulletin};
 use self::lookout::Lookout;
+use self::peers::Peers;
 use super::keys::Keys;
 use super::routes::Routes;
 use crate::base::{Moment, Secret};
@@ -75,7 +77,8 @@ impl News {
     ) -> Self {
         let (tell, told) = mpsc::channel(WAITING);
         let (terms, heard) = watch::channel(Arc::default());
-        let reporter = Reporter { own, table, keys, clock, metrics, lookout: Lookout::default(), told, terms: heard };
+        let reporter =
+            Reporter { own, table, keys, clock, metrics, lookout: Lookout::default(), peers: Peers::default(), told, terms: heard };
         stage.spawn(reporter.work());
         Self { tell, terms }
     }
@@ -101,6 +104,7 @@ struct Reporter {
     clock: Clock,
     metrics: Arc<Metrics>,
     lookout: Lookout,
+    peers: Peers,
     told: mpsc::Receiver<Changed>,
     terms: watch::Receiver<Arc<Terms>>,
 }
@@ -219,19 +223,20 @@ impl Reporter {
         (again || !failing.is_empty()).then(|| Bulletin { failing, ..Bulletin::default() })
     }
 
-    async fn say(&self, mouth: &mut MultiplexedConnection, bulletin: Bulletin) -> Result<(), Ended> {
+    async fn say(&mut self, mouth: &mut MultiplexedConnection, bulletin: Bulletin) -> Result<(), Ended> {
         let bulletin = Bulletin { from: self.own.clone(), ..bulletin };
         // Names and numbers always serialise.
         let text = serde_json::to_string(&bulletin).unwrap_or_default();
         let mut publish = redis::cmd("PUBLISH");
         let said = publish.arg(CHANNEL).arg(text).query_async::<u64>(mouth);
-        tokio::time::timeout(PATIENCE, said).await.map_err(|_| Ended::Late)??;
+        let listeners = tokio::time::timeout(PATIENCE, said).await.map_err(|_| Ended::Late)??;
+        self.metrics.shared_gateways.set(self.peers.listen(listeners, self.clock.now()));
         self.metrics.news_told.inc_by(bulletin.failing.len() as u64 + u64::from(bulletin.keys));
         Ok(())
     }
 
     /// Takes what was said; true where it was said by itself.
-    fn hear(&self, said: &[u8]) -> bool {
+    fn hear(&mut self, said: &[u8]) -> bool {
         let read = (said.len() <= LONGEST).then(|| serde_json::from_slice::<Bulletin>(said).ok()).flatten();
         let Some(bulletin) = read else {
             tracing::debug!(bytes = said.len(), "news between gateways: a message that can't be read");
@@ -240,6 +245,7 @@ impl Reporter {
         if bulletin.from == self.own {
             return true;
         }
+        self.metrics.shared_gateways.set(self.peers.hear(&bulletin.from, self.clock.now()));
         let taken = hearsay::take(&bulletin.failing, &self.table.load(), &self.terms.borrow().book, self.clock.now());
         if bulletin.keys {
             if let Some(keys) = &self.keys {

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::failover::Prepared;
 use super::record::Record;
-use super::shared::{Away, Decision};
 use super::worker::Worker;
-use crate::access::{Amounts, Grant, Kind, Refusal, VirtualKey};
+use crate::access::{Amounts, Kind, Refusal, VirtualKey};
 use crate::ledger::most;
 use crate::routing::{Chain, Pool, Target};
 use crate::telemetry::Refused;
@@ -53,21 +52,10 @@ pub async fn admit(worker: &Worker, request: &mut Prepared, record: &mut Record)
     let Some(allowance) = worker.gateway.allowances.of(&key, now) else { return Ok(()) };
     let decided = match &worker.shared {
         None => allowance.admit(ask, now),
-        Some(shared) => match shared.admit(&key, &allowance, ask, now).await {
-            Ok(Decision::In { mut lease, spent }) => match allowance.follow(ask, spent, now) {
-                Ok(grant) => {
-                    record.lease = Some(lease);
-                    Ok(grant)
-                }
-                // By what this gateway let in alone it is one too many: what it took of the shared ones goes back.
-                Err(refusal) => {
-                    lease.settle(Amounts::default());
-                    Err(refusal)
-                }
-            },
-            Ok(Decision::Refused(refusal)) => Err(refusal),
-            Err(Away) => allowance.admit(ask, now).map(Grant::alone),
-        },
+        Some(shared) => shared.admit(&key, &allowance, ask, now).await.map(|(grant, lease)| {
+            record.lease = Some(lease);
+            grant
+        }),
     };
     match decided {
         Ok(grant) => {

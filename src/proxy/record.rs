@@ -259,8 +259,8 @@ impl Record {
     /// What is left of its key's requests and tokens a minute, where those are limited.
     pub fn standing(&self) -> (Option<Standing>, Option<Standing>) {
         let Some(key) = self.key.as_ref().filter(|key| key.rpm > 0 || key.tpm > 0) else { return (None, None) };
-        if let Some(lease) = &self.lease {
-            return lease.standing();
+        if let Some(standing) = self.lease.as_ref().and_then(Lease::standing) {
+            return standing;
         }
         let now = self.worker.gateway.now();
         self.worker.gateway.allowances.of(key, now).map_or((None, None), |allowance| allowance.standing(now.moment))

@@ -74,6 +74,8 @@ pub struct Metrics {
     shared_away: AtomicU64,
     /// Calls that went by this gateway's own account since Redis didn't answer in time.
     pub shared_fallbacks: Counter,
+    /// Gateways that share limits, this one among them, when they were last heard of.
+    pub shared_gateways: Gauge,
     /// What other gateways were told: changes of keys, breakers, resting keys.
     pub news_told: Counter,
     /// What was heard from them and concerned this one.
@@ -103,6 +105,8 @@ impl Metrics {
         }
         let shared_up = book.gauge(names::SHARED_UP);
         shared_up.set(1);
+        let shared_gateways = book.gauge(names::SHARED_GATEWAYS);
+        shared_gateways.set(1);
         Self {
             requests: Requests::new(&mut book),
             calls: Calls::new(&mut book),
@@ -128,6 +132,7 @@ impl Metrics {
             shared_up,
             shared_away: AtomicU64::new(0),
             shared_fallbacks: book.counter(names::SHARED_FALLBACKS),
+            shared_gateways,
             news_told: book.counter(names::NEWS_TOLD),
             news_heard: book.counter(names::NEWS_HEARD),
             book,

@@ -56,6 +56,7 @@ names! {
     LEDGER_LOST = "stagedoor_ledger_lost", "Rows of the ledger that neither store nor journal has";
     SHARED_UP = "stagedoor_shared_up", "Whether Redis answers, where limits are shared";
     SHARED_FALLBACKS = "stagedoor_shared_fallbacks", "Decisions on limits made by this gateway alone since Redis didn't answer in time";
+    SHARED_GATEWAYS = "stagedoor_shared_gateways", "Gateways that share limits, as far as is known, this one among them";
     NEWS_TOLD = "stagedoor_shared_news_told", "Changes of keys, open breakers and resting keys told to other gateways";
     NEWS_HEARD = "stagedoor_shared_news_heard", "The same, heard from other gateways, where it concerns this one";
     LOG_UNWRITTEN = "stagedoor_log_unwritten_lines", "Lines of the log that weren't written: of a flood of the like, or since its reader is slow";

@@ -6,6 +6,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stagedoor::access::{Budget, Leased, VirtualKey, Window};
 
 use super::support::{Client, Redis, Reply, TestApp, Upstream, plain};
 
@@ -72,11 +73,7 @@ fn row_63_two_gateways_never_spend_more_than_one_budget() {
     assert_eq!(replies.iter().filter(|reply| reply.status == 200).count() + 2, calls);
     assert!(replies.iter().all(|reply| reply.status == 200 || reply.code() == "budget_exceeded"));
     println!("{calls} calls of 1,000 callers at 6 cents, of 6 dollars; {} decided alone", alone(&one) + alone(&other));
-    if alone(&one) + alone(&other) == 0.0 {
-        assert!((97..=100).contains(&calls), "{calls} calls at 6 cents, of 6 dollars");
-    }
-    // Where Redis is slower than 50 ms (on a machine that is busy), a gateway decides alone, and keeps the budget by itself.
-    assert!(calls <= 200, "{calls}; alone {} and {}", alone(&one), alone(&other));
+    assert!((97..=100).contains(&calls), "{calls} calls at 6 cents, of 6 dollars; alone {} and {}", alone(&one), alone(&other));
 }
 
 #[test]
@@ -88,14 +85,9 @@ fn row_64_two_gateways_keep_one_rate_and_one_number_at_once() {
     let began = Instant::now();
     let replies = crowd(1_000, [&one, &other], false);
     let (calls, come) = (up.count(), began.elapsed().as_secs_f64() * 100.0 / 60.0);
-    let strict = alone(&one) + alone(&other) == 0.0;
-    println!("{calls} calls of 1,000 callers at 100 a minute, and {come:.1} more that came meanwhile; strict: {strict}");
-    assert!(
-        calls >= 100 && calls as f64 <= if strict { 105.0 } else { 200.0 } + come,
-        "{calls}; alone {} and {}",
-        alone(&one),
-        alone(&other)
-    );
+    let by_itself = alone(&one) + alone(&other);
+    println!("{calls} calls of 1,000 callers at 100 a minute, and {come:.1} more that came meanwhile; {by_itself} decided alone");
+    assert!(calls >= 100 && calls as f64 <= 100.0 + come + 1.0, "{calls}; {by_itself} decided alone");
     let refused = replies.iter().find(|reply| reply.status == 429).unwrap();
     assert_eq!((refused.code(), refused.header("retry-after")), ("rate_limit_exceeded".into(), Some("1")));
 
@@ -111,11 +103,63 @@ fn row_64_two_gateways_keep_one_rate_and_one_number_at_once() {
     let (one, other) = (gateway(&redis, &slow, "concurrency = 10"), gateway(&redis, &slow, "concurrency = 10"));
     let replies = crowd(1_000, [&one, &other], false);
     let (served, most) = (replies.iter().filter(|reply| reply.status == 200).count(), under_way.1.load(Ordering::SeqCst));
-    let strict = alone(&one) + alone(&other) == 0.0;
-    println!("{served} of 1,000 callers served, {most} at once of 10; strict: {strict}");
-    assert!(served >= 10 && most <= if strict { 10 } else { 20 }, "{most}; alone {} and {}", alone(&one), alone(&other));
+    let by_itself = alone(&one) + alone(&other);
+    println!("{served} of 1,000 callers served, {most} at once of 10; {by_itself} decided alone");
+    assert!(served >= 10 && most <= 10, "{most}; {by_itself} decided alone");
     one.until("the permits are back", |app| ask(app.client()).status == 200);
     assert_eq!(ask(other.client()).status, 200);
+}
+
+/// Both know of each other.
+fn met(apps: [&TestApp; 2]) {
+    apps.iter().for_each(|app| app.until("both are known", |app| app.metric("stagedoor_shared_gateways") == 2.0));
+}
+
+#[test]
+fn row_64_while_redis_is_away_each_has_its_share() {
+    let Some(mut redis) = Redis::start() else { return };
+    let up = upstream();
+    let limits = "rpm = 100\nbudget = { usd = 60.0 }";
+    let (one, other) = (gateway(&redis, &up, limits), gateway(&redis, &up, limits));
+    met([&one, &other]);
+    assert_eq!([ask(one.client()).status, ask(other.client()).status], [200, 200]);
+    redis.kill();
+    let began = Instant::now();
+    crowd(400, [&one, &other], false);
+    let (calls, come) = (up.count(), began.elapsed().as_secs_f64() * 100.0 / 60.0);
+    let by_itself = alone(&one) + alone(&other);
+    println!("{calls} calls of 400 callers at 100 a minute without Redis, and {come:.1} that came meanwhile");
+    assert!(by_itself >= 400.0 && calls >= 90 && calls as f64 <= 100.0 + come + 1.0, "{calls}, of which {come} came meanwhile");
+    // What was used meanwhile is told: Redis, new as it is, doesn't begin a minute anew.
+    redis.again();
+    [&one, &other].iter().for_each(|app| app.until("it is back", |app| app.metric("stagedoor_shared_up") == 1.0));
+    crowd(400, [&one, &other], false);
+    let (calls, come) = (up.count(), began.elapsed().as_secs_f64() * 100.0 / 60.0);
+    println!("{calls} after Redis was there again, of which {come:.1} came meanwhile");
+    assert!(calls as f64 <= 105.0 + come + 1.0, "{calls}, of which {come} came meanwhile");
+}
+
+#[test]
+fn row_63_what_redis_decides_too_late_is_put_right() {
+    let Some(redis) = Redis::start() else { return };
+    let up = upstream();
+    let budget = "budget = { usd = 6.0, window = \"day\" }";
+    let (one, other) = (gateway(&redis, &up, budget), gateway(&redis, &up, budget));
+    met([&one, &other]);
+    assert_eq!([ask(one.client()).status, ask(other.client()).status], [200, 200]);
+    assert!(redis.order("CLIENT PAUSE 1500 ALL").starts_with("+OK"));
+    let replies = crowd(300, [&one, &other], true);
+    let (calls, by_itself) = (up.count(), alone(&one) + alone(&other));
+    println!("{calls} calls at 6 cents, of 6 dollars; {by_itself} decided alone");
+    assert_eq!(replies.iter().filter(|reply| reply.status == 200).count() + 2, calls);
+    assert!(by_itself > 0.0 && (97..=100).contains(&calls), "{calls}; {by_itself} decided alone");
+    let spent = || redis.order("HGET stagedoor:{settings:team}:limits spent");
+    one.until("all of it is told once", |app| {
+        ask(app.client());
+        ask(other.client());
+        spent().contains(&(calls as u64 * 60_000_000).to_string())
+    });
+    assert_eq!(redis.order("ZCARD stagedoor:{settings:team}:leases").trim(), ":0", "nothing is left behind");
 }
 
 #[test]
@@ -123,21 +167,31 @@ fn row_56_a_redis_that_dies_or_forgets_resets_nothing() {
     let Some(mut redis) = Redis::start() else { return };
     let up = upstream();
     // For twelve calls, whoever makes them.
-    let budget = "budget = { usd = 0.735, window = \"month\" }";
-    let app = gateway(&redis, &up, budget);
-    // What is settled is known to whoever settled it.
-    let settled = |redis: &Redis| {
+    let terms = "budget = { usd = 0.735, window = \"month\" }";
+    let app = gateway(&redis, &up, terms);
+    let budget = Budget { nanos: 735_000_000, window: Window::Month, unpriced: false };
+    let key = VirtualKey { id: "settings:team".into(), budget: Some(budget), ..VirtualKey::default() };
+    // All is settled in Redis, and the first gateway has read that so many calls were paid for.
+    let settled = |redis: &Redis, calls: u64| {
         let reserved = || redis.order("HGET stagedoor:{settings:team}:limits reserved");
         app.until("all is settled", |_| reserved().contains("\r\n0\r\n"));
+        app.until("that is known", |app| {
+            let own = app.gateway.allowances.of(&key, app.gateway.now()).unwrap();
+            let (known, untold) = own.tell(app.gateway.now().wall);
+            own.untold(untold, Leased::default());
+            known == calls * 60_000_000
+        });
     };
     assert_eq!([(); 3].map(|()| ask(app.client()).status), [200; 3]);
-    settled(&redis);
+    settled(&redis, 3);
     assert!(redis.order("FLUSHALL").starts_with("+OK"));
     assert_eq!([(); 2].map(|()| ask(app.client()).status), [200; 2], "18 cents are known here");
-    settled(&redis);
-    let other = gateway(&redis, &up, budget);
-    assert_eq!([ask(other.client()).status, ask(app.client()).status], [200, 200]);
-    settled(&redis);
+    settled(&redis, 5);
+    let other = gateway(&redis, &up, terms);
+    assert_eq!(ask(other.client()).status, 200);
+    app.until("the other's is settled", |_| redis.order("HGET stagedoor:{settings:team}:limits spent").contains("360000000"));
+    assert_eq!(ask(app.client()).status, 200);
+    settled(&redis, 7);
     redis.kill();
     assert_eq!([(); 2].map(|()| ask(app.client()).status), [200; 2], "by its own account");
     assert!(alone(&app) >= 1.0);
@@ -216,19 +270,23 @@ fn a_gateway_that_dies_gives_its_permits_back() {
 /// One gateway's question to the script: its number for the window by its own clock, and what it asks for. What came of it, and what is
 /// spent.
 fn decide(redis: &Redis, window: u64, lease: &str, (rpm, budget, nanos): (u64, u64, u64)) -> (i64, i64) {
-    let arguments = [rpm, 0, 0, budget, window, 0, 0, 1, nanos].map(|number| number.to_string());
-    let mut call = vec!["EVAL", include_str!("../../src/proxy/shared/admit.lua"), "2", "{k}:limits", "{k}:leases"];
-    call.extend(arguments.iter().map(String::as_str));
-    call.extend([lease, "60000000"]);
-    let answer = redis.call(&call);
-    let numbers: Vec<i64> = answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect();
-    assert_eq!(numbers.len(), 5, "{answer}");
-    (numbers[0], numbers[4])
+    let numbers = script(redis, (rpm, budget, window), ["ask", lease, "1", &nanos.to_string(), "0", "0"]);
+    (numbers[6], numbers[2])
 }
 
-fn settle(redis: &Redis, lease: &str, cost: u64) {
-    let script = include_str!("../../src/proxy/shared/settle.lua");
-    redis.call(&["EVAL", script, "2", "{k}:limits", "{k}:leases", lease, "0", "0", &cost.to_string(), "0"]);
+fn script(redis: &Redis, (rpm, budget, window): (u64, u64, u64), asked: [&str; 6]) -> Vec<i64> {
+    let terms = [rpm, 0, 0, budget, window, 0, 0, 0, 0, 60_000_000].map(|number| number.to_string());
+    let mut call = vec!["EVAL", include_str!("../../src/proxy/shared/limits.lua"), "2", "{k}:limits", "{k}:leases"];
+    call.extend(terms.iter().map(String::as_str));
+    call.extend(asked);
+    let answer = redis.call(&call);
+    let numbers: Vec<i64> = answer.lines().filter_map(|line| line.strip_prefix(':')?.parse().ok()).collect();
+    assert_eq!(numbers.len(), 10, "{answer}");
+    numbers
+}
+
+fn settle(redis: &Redis, (budget, window): (u64, u64), lease: &str, cost: u64) {
+    script(redis, (0, budget, window), ["end", lease, "0", "0", &cost.to_string(), "0"]);
 }
 
 #[test]
@@ -241,7 +299,7 @@ fn row_58_clocks_that_are_an_hour_off_begin_no_window_twice() {
         let lease = leases.next().unwrap().to_string();
         let (code, spent) = decide(&redis, window, &lease, (0, 1_000, 300));
         if code == 0 {
-            settle(&redis, &lease, 300);
+            settle(&redis, (1_000, window), &lease, 300);
         }
         (code, spent)
     };

@@ -7,20 +7,22 @@ use std::pin::pin;
 use std::rc::Weak;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use redis::Client;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 
 use super::Link;
 
-/// An answer that takes longer comes too late.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// An answer that takes longer than so many looks, each so long, comes too late: 50 ms.
+const LOOKS: u32 = 10;
+const STEP: Duration = Duration::from_millis(5);
+/// However few looks that were.
+const LONGEST: Duration = Duration::from_millis(500);
 /// So many such in a row, and nothing waits for Redis any more.
 const MISSES: u32 = 2;
-/// Turns of this thread that an answer takes from the socket to whoever asked.
-const TURNS: u32 = 3;
 /// How often a Redis that is away is asked whether it is back.
 const LOOK: Duration = Duration::from_millis(250);
+/// Limits are decided alone for so long yet when it is back.
+const GRACE: Duration = Duration::from_secs(1);
 /// What nobody waits for any more is given up by the connection after this.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,8 @@ pub(super) struct Lane {
     missed: Cell<u32>,
     /// It isn't asked until it has answered again.
     away: Cell<bool>,
+    /// It answers again, and doesn't decide yet.
+    back: Cell<bool>,
 }
 
 impl Lane {
@@ -43,7 +47,7 @@ impl Lane {
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(client, config).ok()?;
-        Some(Self { connection, of, missed: Cell::new(0), away: Cell::new(false) })
+        Some(Self { connection, of, missed: Cell::new(0), away: Cell::new(false), back: Cell::new(false) })
     }
 
     /// A handle of the connection.
@@ -54,6 +58,11 @@ impl Lane {
     /// Whether it isn't to be waited for.
     pub(super) fn is_away(&self) -> bool {
         self.away.get()
+    }
+
+    /// Whether it is to be told, though it isn't to be waited for.
+    pub(super) fn is_back(&self) -> bool {
+        self.back.get()
     }
 
     /// It answered in time.
@@ -68,19 +77,19 @@ impl Lane {
     }
 }
 
-/// What is done in time; what came meanwhile counts, since it may have been this thread that was busy.
+/// What is done in time. Where this thread itself is late, a look takes as long as the thread's turn and counts for no more than
+/// one: it is Redis' time that is measured, not the time that its answer lay here unread.
 pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
-    if let Ok(done) = tokio::time::timeout(PATIENCE, work.as_mut()).await {
-        return Some(done);
-    }
-    for _ in 0..TURNS {
-        tokio::task::yield_now().await;
-        if let Some(done) = work.as_mut().now_or_never() {
-            return Some(done);
+    let looks = async {
+        for _ in 0..LOOKS {
+            if let Ok(done) = tokio::time::timeout(STEP, work.as_mut()).await {
+                return Some(done);
+            }
         }
-    }
-    None
+        None
+    };
+    tokio::time::timeout(LONGEST, looks).await.ok().flatten()
 }
 
 /// Asks again and again, until Redis answers in time.
@@ -92,8 +101,16 @@ pub(super) async fn recover(link: Weak<Link>, lane: fn(&Link) -> &Lane) {
         let mut connection = lane.connection();
         let ping = async { redis::cmd("PING").query_async::<String>(&mut connection).await };
         if let Some(Ok(_)) = in_time(ping).await {
-            // It may have been started anew.
-            let _ = in_time(link.prepare()).await;
+            if std::ptr::eq(lane, &link.limits) {
+                // It may have been started anew.
+                let _ = in_time(link.prepare()).await;
+                lane.back.set(true);
+                link.tell_all();
+                // The others find it back at about the same time: nobody goes by what it says before all have told.
+                tokio::time::sleep(GRACE).await;
+                link.tell_all();
+                lane.back.set(false);
+            }
             lane.answered();
             lane.away.set(false);
             link.metrics.shared(true);
