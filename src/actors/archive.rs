@@ -45,10 +45,10 @@ impl Archive {
         metrics: &Arc<Metrics>,
     ) -> Result<Option<Self>, Failed> {
         let (tell, told) = mpsc::channel();
-        let keep = settings.keep.clone();
+        let (keep, durability) = (settings.keep.clone(), settings.durability);
         stage.spawn(async move {
             let opened = async {
-                let Some(store) = Store::open(&keep).await? else { return Ok(None) };
+                let Some(store) = Store::lasting(&keep, durability).await? else { return Ok(None) };
                 let keys = Keys::start(store.clone()).await;
                 Ok(Some((store, keys)))
             };

@@ -13,7 +13,7 @@ use super::{WRONG_USE, source};
 use crate::access::{Budget, VirtualKey, Window};
 use crate::base::{Secret, date, duration, request_id, written_date};
 use crate::clock::{Clock, issued_key, seeded_rng};
-use crate::settings::{Keep, Source, load};
+use crate::settings::{self, Source, load};
 use crate::store::{Failed, KeyChange, KeyRecord, NewKey, Store, document};
 
 #[derive(Args)]
@@ -90,7 +90,7 @@ pub(super) fn run(file: Option<PathBuf>, options: Options) -> ExitCode {
         Err(invalid) => return super::failed(&format!("the settings are not valid:\n{invalid}")),
     };
     let Options { verb, json } = options;
-    match in_store(&settings.store.keep, |store| obey(store, verb)) {
+    match in_store(&settings.store, |store| obey(store, verb)) {
         Ok(Ok(shown)) => show(&shown, json),
         Ok(Err(message)) => wrong_use(&message),
         Err(error) => super::failed(&error),
@@ -98,10 +98,13 @@ pub(super) fn run(file: Option<PathBuf>, options: Options) -> ExitCode {
 }
 
 /// Opens the store, and asks it something.
-pub(super) fn in_store<T, F: Future<Output = Result<T, Failed>>>(keep: &Keep, work: impl FnOnce(Store) -> F) -> Result<T, Failed> {
+pub(super) fn in_store<T, F: Future<Output = Result<T, Failed>>>(
+    kept: &settings::Store,
+    work: impl FnOnce(Store) -> F,
+) -> Result<T, Failed> {
     actix_rt::System::new().block_on(async {
         let nowhere = || Failed::Unusable { place: "\"\"".to_owned(), what: "is none: name one in store.url".to_owned() };
-        let store = Store::open(keep).await?.ok_or_else(nowhere)?;
+        let store = Store::lasting(&kept.keep, kept.durability).await?.ok_or_else(nowhere)?;
         let done = work(store.clone()).await;
         store.close().await;
         done

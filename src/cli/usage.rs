@@ -49,10 +49,10 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let Some((settings, _)) = settings(file) else { return ExitCode::from(CANT_RUN) };
     let (by, since) = (options.by, options.since);
     if let Some(rows) = options.rows {
-        let exported = in_store(&settings.store.keep, |store| export(store, rows, since, options.json));
+        let exported = in_store(&settings.store, |store| export(store, rows, since, options.json));
         return exported.map_or_else(|error| super::failed(&error), |()| ExitCode::SUCCESS);
     }
-    let asked = in_store(&settings.store.keep, |store| async move {
+    let asked = in_store(&settings.store, |store| async move {
         tokio::time::sleep(WRITTEN).await;
         tell_of_journal(&store);
         Ok((store.usage(by, since, None).await?, store.total(since, None).await?))

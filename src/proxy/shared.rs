@@ -112,9 +112,6 @@ impl Link {
             let (grant, lease) = self.alone(lease, own, ask, now)?;
             let owing = || Call::new(String::new(), key, own, Amounts::default());
             self.owing.borrow_mut().entry(Arc::clone(&key.id)).or_insert_with(owing);
-            if self.limits.is_back() {
-                lease.tell();
-            }
             return Ok((grant, lease));
         }
         let (tell, told) = oneshot::channel();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::raw::Section;
-use super::types::{Keep, Ledger, Store};
+use super::types::{Durability, Keep, Ledger, Store};
 use crate::base::Secret;
 
 /// Where it is unless told.
@@ -27,6 +27,7 @@ pub(super) fn read(mut section: Section<'_>, folder: &Path) -> Store {
         keep,
         ledger: section.choice("ledger", &[("all", Ledger::All), ("keyed", Ledger::Keyed), ("off", Ledger::Off)], Ledger::All),
         retention: section.period("retention", Duration::from_secs(90 * 86_400)),
+        durability: section.choice("durability", &[("process", Durability::Process), ("host", Durability::Host)], Durability::Process),
     }
 }
 

@@ -198,6 +198,18 @@ pub struct Store {
     pub ledger: Ledger,
     /// How long a row is kept.
     pub retention: Duration,
+    /// What the end of which it survives.
+    pub durability: Durability,
+}
+
+/// `store.durability`: what was counted as kept survives the end of this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The gateway's process; a power cut may take the last commits.
+    #[default]
+    Process,
+    /// The whole machine's power: each commit waits for the disk.
+    Host,
 }
 
 /// `store.url`.

@@ -21,7 +21,7 @@ use std::time::Duration;
 use sqlx::AnyPool;
 use tokio::sync::OnceCell;
 
-use crate::settings::Keep;
+use crate::settings::{Durability, Keep};
 
 pub use export::{Export, Form, Rows};
 pub use keys::{KeyChange, KeyRecord, NewKey, Terms};
@@ -112,10 +112,18 @@ impl Store {
     /// # Errors
     /// Where a SQLite file can't be used. A PostgreSQL server may come later.
     pub async fn open(keep: &Keep) -> Result<Option<Self>, Failed> {
+        Self::lasting(keep, Durability::Process).await
+    }
+
+    /// The same, where what is written is to survive the end of a process or of a machine.
+    ///
+    /// # Errors
+    /// See [`Store::open`].
+    pub async fn lasting(keep: &Keep, durability: Durability) -> Result<Option<Self>, Failed> {
         match keep {
             Keep::Nowhere => Ok(None),
-            Keep::Sqlite(path) => sqlite::open(path).await.map(Some),
-            Keep::Postgres(url, folder) => postgres::open(url, folder).map(Some),
+            Keep::Sqlite(path) => sqlite::open(path, durability).await.map(Some),
+            Keep::Postgres(url, folder) => postgres::open(url, folder, durability).map(Some),
         }
     }
 

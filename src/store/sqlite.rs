@@ -1,5 +1,6 @@
 //! SQLite: one file, and no server to run. Written ahead into its log, so that readers and the writer don't wait for each
-//! other; what was committed survives the process at any moment, and the machine's end but for the last commits.
+//! other; what was committed survives the process at any moment, and the machine's end but for the last commits, or, where the settings
+//! want it, all of them: then each waits for the disk.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,14 +12,15 @@ use sqlx::{AnyConnection, ConnectOptions, Connection, Executor};
 use super::rows::Pen;
 use super::text::Kind;
 use super::{Failed, Store};
+use crate::settings::Durability;
 
 /// Those that read, and change keys; rows are written by one more.
 const CONNECTIONS: u32 = 4;
 /// How long a connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(6);
 
-/// What every connection is told.
-const MANNERS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000; \
+/// What every connection is told, besides when the disk is waited for.
+const MANNERS: &str = "PRAGMA journal_mode = WAL; PRAGMA busy_timeout = 5000; \
                        PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -2000; PRAGMA temp_store = MEMORY";
 
 /// Whether a file that isn't there could be made, without making it or its folder.
@@ -32,8 +34,22 @@ pub(super) fn can_be_made(path: &Path) -> Result<(), Failed> {
     Err(Failed::Unusable { place: path.display().to_string(), what })
 }
 
+/// When a connection waits for the disk: at a checkpoint alone, or at each commit.
+pub(super) fn sync(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Process => "PRAGMA synchronous = NORMAL",
+        Durability::Host => "PRAGMA synchronous = FULL",
+    }
+}
+
+/// Has the disk keep the folder's names, and its own in the one above: a file whose name is lost is lost.
+fn keep_names(folder: &Path) -> std::io::Result<()> {
+    let folders = [Some(folder), folder.parent()];
+    folders.into_iter().flatten().try_for_each(|folder| std::fs::File::open(folder)?.sync_all())
+}
+
 /// Opens the file, or makes it.
-pub(super) async fn open(path: &Path) -> Result<Store, Failed> {
+pub(super) async fn open(path: &Path, durability: Durability) -> Result<Store, Failed> {
     let place = path.display().to_string();
     let unusable = |what: String| Failed::Unusable { place: place.clone(), what };
     let absolute = std::path::absolute(path).map_err(|error| unusable(format!("can't be reached: {error}")))?;
@@ -47,19 +63,26 @@ pub(super) async fn open(path: &Path) -> Result<Store, Failed> {
     let first = async {
         let mut connection = AnyConnection::connect_with(&options).await?;
         connection.execute(MANNERS).await?;
+        connection.execute(sync(durability)).await?;
         connection.close().await
     };
     first.await.map_err(|error| unusable(told(&error)))?;
-    let pool = AnyPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(ACQUIRE)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(MANNERS).await.map(drop) }));
+    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).after_connect(move |connection, _| {
+        Box::pin(async move {
+            connection.execute(MANNERS).await?;
+            connection.execute(sync(durability)).await.map(drop)
+        })
+    });
     let pool = pool.connect_with(options).await.map_err(|error| unusable(told(&error)))?;
-    let pen = Some(Pen::new(absolute));
+    let pen = Some(Pen::new(absolute, durability));
     let store = Store { pool, pen, kind: Kind::Sqlite, place: place.clone(), folder, stem, ready: std::sync::Arc::default() };
     let ready = async {
         store.ready().await?;
-        probe(&store.pool).await
+        probe(&store.pool).await?;
+        match durability {
+            Durability::Process => Ok(()),
+            Durability::Host => keep_names(&store.folder).map_err(|error| Failed::Broken(sqlx::Error::Io(error))),
+        }
     };
     match ready.await {
         Ok(()) => Ok(store),

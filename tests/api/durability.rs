@@ -26,7 +26,7 @@ pub(super) fn settings(upstream: &Upstream, store: &str) -> String {
 }
 
 /// All rows' ids, and how often each is there.
-fn ids(client: &Client) -> HashMap<String, usize> {
+pub(super) fn ids(client: &Client) -> HashMap<String, usize> {
     let (mut ids, mut next) = (HashMap::new(), String::new());
     loop {
         let reply = client.call("GET", &format!("/admin/requests?limit=1000{next}"), &[("authorization", &format!("Bearer {KEY}"))], "");

@@ -45,6 +45,7 @@ mod news;
 mod openapi;
 mod picking;
 mod pools;
+mod power;
 mod prices;
 mod probes;
 mod process;

@@ -20,7 +20,7 @@ const UNKNOWN: Duration = Duration::from_secs(30);
 
 /// Reads what the ledger holds from `since` on.
 pub(super) fn read(settings: &Settings, since: Duration) -> Result<Record, Failed> {
-    in_store(&settings.store.keep, |store| async move {
+    in_store(&settings.store, |store| async move {
         let (mut reader, mut told) = (Reader::default(), HashMap::new());
         let mut page = Page { oldest_first: true, since: Some(since), limit: CHUNK, ..Page::default() };
         loop {

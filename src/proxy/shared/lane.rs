@@ -35,8 +35,6 @@ pub(super) struct Lane {
     missed: Cell<u32>,
     /// It isn't asked until it has answered again.
     away: Cell<bool>,
-    /// It answers again, and doesn't decide yet.
-    back: Cell<bool>,
 }
 
 impl Lane {
@@ -47,7 +45,7 @@ impl Lane {
             .set_connection_timeout(Some(Duration::from_secs(2)))
             .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(client, config).ok()?;
-        Some(Self { connection, of, missed: Cell::new(0), away: Cell::new(false), back: Cell::new(false) })
+        Some(Self { connection, of, missed: Cell::new(0), away: Cell::new(false) })
     }
 
     /// A handle of the connection.
@@ -58,11 +56,6 @@ impl Lane {
     /// Whether it isn't to be waited for.
     pub(super) fn is_away(&self) -> bool {
         self.away.get()
-    }
-
-    /// Whether it is to be told, though it isn't to be waited for.
-    pub(super) fn is_back(&self) -> bool {
-        self.back.get()
     }
 
     /// It answered in time.
@@ -104,12 +97,10 @@ pub(super) async fn recover(link: Weak<Link>, lane: fn(&Link) -> &Lane) {
             if std::ptr::eq(lane, &link.limits) {
                 // It may have been started anew.
                 let _ = in_time(link.prepare()).await;
-                lane.back.set(true);
                 link.tell_all();
                 // The others find it back at about the same time: nobody goes by what it says before all have told.
                 tokio::time::sleep(GRACE).await;
                 link.tell_all();
-                lane.back.set(false);
             }
             lane.answered();
             lane.away.set(false);

@@ -118,18 +118,13 @@ impl Lease {
         self.link.ask(Rc::clone(&self.call), matter);
     }
 
-    /// Redis is to know of its call.
-    pub(super) fn tell(&self) {
-        self.call.tell(&self.link);
-    }
-
     /// Its call is let in: by Redis, or alone.
     pub(super) fn let_in(mut self, left: Option<(u64, u64)>) -> Self {
         self.left = left;
         self.call.within.set(true);
         self.link.calls.borrow_mut().insert(Rc::clone(&self.call.id), Rc::clone(&self.call));
-        // Whatever Redis will say to the question: it is in.
-        if left.is_none() && self.call.asked.get() > 0 {
+        // Whatever Redis says to the question, or later: it is in. Whoever has Redis decide meanwhile is to know.
+        if left.is_none() {
             self.ask(Matter::Take);
         }
         self

@@ -10,16 +10,18 @@ use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::super::Failed;
+use super::super::sqlite::sync;
 use super::super::text::Kind;
 use super::{ATTEMPTS, Columns, HOURS, Insert, REQUESTS, TAGS, TRANSITIONS, attempt, clean, hour, request, tag, transition};
 use crate::ledger::{Entry, Row, by_group};
+use crate::settings::Durability;
 
 /// How long another's lock is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the connection is told: the file itself keeps its journal's mode. A checkpoint makes the disk keep two files, so it comes a
 /// fourth as often as by default.
-const MANNERS: &str = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -4000; PRAGMA wal_autocheckpoint = 4000; \
+const MANNERS: &str = "PRAGMA cache_size = -4000; PRAGMA wal_autocheckpoint = 4000; \
                        PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY";
 
 /// See the module's text. Cheap to clone.
@@ -29,6 +31,7 @@ pub(in crate::store) struct Pen(Arc<Desk>);
 #[derive(Debug)]
 struct Desk {
     path: PathBuf,
+    durability: Durability,
     /// To the thread that writes, which the first write starts. It ends when this goes.
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
 }
@@ -42,8 +45,8 @@ enum Job {
 
 impl Pen {
     /// For a file that is there.
-    pub(in crate::store) fn new(path: PathBuf) -> Self {
-        Self(Arc::new(Desk { path, jobs: Mutex::default() }))
+    pub(in crate::store) fn new(path: PathBuf, durability: Durability) -> Self {
+        Self(Arc::new(Desk { path, durability, jobs: Mutex::default() }))
     }
 
     /// Writes those that aren't there yet.
@@ -75,8 +78,8 @@ impl Desk {
             None => job,
         };
         let (thread, work_for) = mpsc::channel();
-        let path = self.path.clone();
-        let started = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || work(&path, &work_for));
+        let (path, durability) = (self.path.clone(), self.durability);
+        let started = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || work((&path, durability), &work_for));
         started.map_err(sqlx::Error::Io)?;
         // It has just begun to listen.
         let _ = thread.send(job);
@@ -86,12 +89,12 @@ impl Desk {
 }
 
 /// The thread: one job after the other.
-fn work(path: &Path, jobs: &mpsc::Receiver<Job>) {
+fn work(file: (&Path, Durability), jobs: &mpsc::Receiver<Job>) {
     let mut connection = None;
     while let Ok(job) = jobs.recv() {
         match job {
             Job::Write(rows, tell) => {
-                let _ = tell.send(write(path, &mut connection, &rows));
+                let _ = tell.send(write(file, &mut connection, &rows));
             }
             Job::Close(tell) => {
                 drop(connection);
@@ -102,21 +105,22 @@ fn work(path: &Path, jobs: &mpsc::Receiver<Job>) {
     }
 }
 
-fn write(path: &Path, slot: &mut Option<Connection>, rows: &[Row]) -> Result<(), Failed> {
+fn write(file: (&Path, Durability), slot: &mut Option<Connection>, rows: &[Row]) -> Result<(), Failed> {
     // One that fails is not put back.
     let mut connection = match slot.take() {
         Some(connection) => connection,
-        None => open(path)?,
+        None => open(file)?,
     };
     all(&mut connection, rows)?;
     *slot = Some(connection);
     Ok(())
 }
 
-fn open(path: &Path) -> Result<Connection, Failed> {
+fn open((path, durability): (&Path, Durability)) -> Result<Connection, Failed> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.execute_batch(MANNERS)?;
+    connection.execute_batch(sync(durability))?;
     Ok(connection)
 }
 

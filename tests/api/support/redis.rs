@@ -65,6 +65,12 @@ impl Redis {
         String::from_utf8_lossy(&answer[..count]).into_owned()
     }
 
+    /// Stands still, and is there, until it may go on.
+    pub fn stand(&self, still: bool) {
+        let signal = if still { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
