@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(let_in(&account, 3, at(31)).len(), 10, "they haven't");
         let ten = all.of(&terms(10), NOW).unwrap();
         assert_eq!(let_in(&ten, 2, NOW).len(), 5);
-        [29, 30].map(|second| ten.hear(word(100, 0, 0, 7), Leased::default(), at(second)));
+        [29, 30].into_iter().for_each(|second| ten.hear(word(100, 0, 0, 7), Leased::default(), at(second)));
         assert_eq!(let_in(&ten, 2, at(30)).len(), 1, "seven were under way just now");
         let one = all.of(&terms(1), NOW).unwrap();
         assert_eq!(let_in(&one, 5, NOW).len(), 1, "nobody is shut out for ever");

@@ -147,14 +147,15 @@ impl Common {
 
     /// Whether there is a place for one call more, of `at_once` under way here.
     pub(super) fn place(&self, at_once: u64, most: u64, gateways: u64, now: Moment) -> bool {
-        let Some(others) = self.others(now).filter(|_| self.alone.is_none()) else {
-            // Nothing is refused for ever: one at a time there always is.
-            return at_once == 0 || at_once.saturating_add(1).saturating_mul(gateways) <= most;
-        };
+        // Nothing is refused for ever: one at a time there always is.
+        let share = at_once == 0 || at_once.saturating_add(1).saturating_mul(gateways) <= most;
+        let Some(others) = self.others(now) else { return share };
         let count = |calls: i64| u64::try_from(calls).unwrap_or(0);
         let known = count(self.leased.calls).min(at_once);
         let alone = at_once - known + 1;
-        count(others.calls).saturating_add(known).saturating_add(alone.saturating_mul(gateways)) <= most
+        let room = count(others.calls).saturating_add(known).saturating_add(alone.saturating_mul(gateways)) <= most;
+        // What others let in alone isn't in their word yet.
+        room && (share || self.alone.is_none())
     }
 
     /// A call is let in by one among so many gateways.

@@ -135,7 +135,7 @@ impl Live {
         let taken = self.ongoing.taken.clone();
         let (tale, tally) = self.reader.take_tale()?;
         match tale.said.text() {
-            Ok(_) => Some(Broke { taken, tale, cost: self.own_cost(&tally), tally }),
+            Ok(_) => Some(Broke { taken, tale, cost: self.own_cost(&tally), tally, wild: self.wild.clone() }),
             Err(barred) => {
                 tracing::info!(request_id = %self.ongoing.request_id(), from = taken.target.name(), why = barred.name(), "stream not continued");
                 None

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::failover::{Asked, Prepared};
 use super::live::Live;
 use super::record::{LEFT, Record, Wrong};
+use super::recovery::Broke;
 use crate::base::Tariff;
 use crate::dialect::endpoint::Weight;
 use crate::dialect::{Counter, Source, Tally, Usage, Vocabulary};
@@ -55,6 +56,22 @@ impl Reckoning {
             self.tally.count(heard, prompt);
         }
     }
+}
+
+/// Counts what an upstream that broke didn't tell, and what that cost, where its model's table is built: whoever reads its stream waits
+/// for another to go on.
+pub(super) async fn reckoned(broke: &mut Broke, vocabulary: Vocabulary, prompt: Option<Box<[u8]>>) {
+    if broke.tally.settled().is_some() {
+        return;
+    }
+    if !vocabulary.is_ready() {
+        prepare(vocabulary);
+        return;
+    }
+    let mut reckoning = Reckoning::new(broke.tally.clone(), broke.taken.clone(), broke.wild.clone());
+    reckoning.counted(vocabulary, prompt).await;
+    broke.cost = own_cost(&reckoning.tally, &broke.taken, broke.wild.as_deref());
+    broke.tally = reckoning.tally;
 }
 
 /// What the present upstream's part of a tally cost.

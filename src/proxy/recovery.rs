@@ -15,13 +15,15 @@ use super::failover::{Prepared, origin};
 use super::foreign::{Foreign, Half};
 use super::live::Live;
 use super::ongoing::Ongoing;
+use super::reckoning::{kept_prompt, reckoned};
 use super::record::Record;
 use super::tale::Tale;
 use super::worker::Worker;
 use crate::access::least_tokens;
 use crate::actors::Pick;
+use crate::base::Tariff;
 use crate::dialect::carry::{Carried, carried};
-use crate::dialect::{Counter, Tally, Wire};
+use crate::dialect::{Counter, Tally, Vocabulary, Wire};
 use crate::health::{Outcome, Pass};
 use crate::routing::{Choice, Failed, Onward, Taken};
 use crate::stream::{Seam, Way};
@@ -92,12 +94,15 @@ pub(super) struct Broke {
     pub(super) tally: Tally,
     /// What its own part cost, where that is known.
     pub(super) cost: Option<i64>,
+    /// What its tokens cost, where its target's own tag doesn't say it.
+    pub(super) wild: Option<Arc<Tariff>>,
 }
 
 /// Mends a stream.
 pub(super) fn mend(worker: Rc<Worker>, ground: Ground, broke: Broke, record: Record) -> Mending {
     Box::pin(async move {
         let mut mender = Mender { worker, ground, broke, record };
+        mender.count().await;
         let live = mender.run().await;
         let Mender { record, ground, .. } = mender;
         Mended { live, record, ground }
@@ -112,6 +117,14 @@ struct Mender {
 }
 
 impl Mender {
+    /// Counts what the upstream that broke didn't tell of its own part.
+    async fn count(&mut self) {
+        let request = &self.ground.request;
+        let vocabulary = Vocabulary::of(request.upstream_model(&self.broke.taken.target));
+        let prompt = kept_prompt(request.scan.messages.clone().and_then(|span| request.body.get(span)));
+        reckoned(&mut self.broke, vocabulary, prompt).await;
+    }
+
     async fn run(&mut self) -> Option<Box<Live>> {
         self.ground.onward.died(self.broke.taken.number);
         self.leave_out_who_never_goes_on();

@@ -8,7 +8,7 @@ use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
 use super::ledger::rows;
 use super::support::anthropic;
-use super::support::continuing::speak;
+use super::support::continuing::{says, speak};
 use super::support::faults::provider_at;
 use super::support::{STREAM_HEAD, TestApp, Upstream, answer, chat_body, chat_bytes, chunk, read_until};
 
@@ -156,4 +156,47 @@ fn an_upstream_that_never_tells_is_counted_too() {
     let app = self::app(&told, "gpt-4o");
     app.chat("m");
     assert_eq!(rows(&app, "").remove(0)["state"], "exact", "what is told is not counted");
+}
+
+#[test]
+fn a_leg_that_broke_is_counted_as_well_by_its_models_own_table() {
+    let (first, rest) = (PROSE.repeat(4), GERMAN.repeat(3));
+    let half = first.clone();
+    let dying = Upstream::start(move |_, stream| {
+        speak(stream, "first", &pieces(&half));
+        super::support::faults::reset(stream);
+        false
+    });
+    let said = rest.clone();
+    let going_on = Upstream::start(move |_, stream| {
+        speak(stream, "second", &pieces(&said));
+        let _ = stream.write_all(chunk(&says("second", json!({}), Some("stop"))).as_bytes());
+        let _ = stream.write_all(format!("{}0\r\n\r\n", chunk("data: [DONE]\n\n")).as_bytes());
+        false
+    });
+    let (dies, lives) = (provider_at("dies", &dying.url(), ""), provider_at("lives", &going_on.url(), "continuation = \"prefill\"\n"));
+    let price = "price = { input = 1, output = 1 }";
+    let app = TestApp::administered(&format!(
+        "[store]\nledger = \"all\"\n{dies}{lives}[models.m]\nstrategy = \"ordered\"\ntargets = [{{ provider = \"dies\", model = \"gpt-4o\", {price} }}, \
+         {{ provider = \"lives\", model = \"gpt-4o-mini\", {price} }}]\n"
+    ));
+    // The table is built by whoever needs it first; nobody who reads a stream waits for that.
+    let prompt = CODE.repeat(6);
+    let mut recovered = 0;
+    app.until("a row is counted by the table", |app| {
+        let reply = app.client().post("/v1/chat/completions", &[], &asking(&prompt));
+        assert!(reply.text().ends_with("data: [DONE]\n\n"), "{}", reply.text());
+        recovered += 1;
+        app.until("its row is there", |app| rows(app, "?limit=100").len() == recovered);
+        let row = rows(app, "?limit=1").remove(0);
+        let count = |text: &str| o200k_base_singleton().count_ordinary(text) as u64;
+        let (asked, answered) = (2 * 4 + 3 + count("Be brief.") + count(&prompt), count(&first) + count(&rest));
+        let of = |name: &str| row[name].as_u64().unwrap();
+        let is = |found: u64, exact: u64| found.abs_diff(exact) * 50 <= exact;
+        println!("output {} of {answered}; prompts {}, of which the first {asked}", of("tokens_out"), of("tokens_in"));
+        assert_eq!((row["recovered"].as_bool(), row["source"].as_str()), (Some(true), Some("gateway")), "{row}");
+        let nanos = (row["cost_usd"].as_f64().unwrap() * 1e9).round() as u64;
+        assert_eq!(nanos, 1_000 * (of("tokens_in") + of("tokens_out")), "both legs cost what they used");
+        is(of("tokens_out"), answered) && of("tokens_in") > 2 * asked
+    });
 }
