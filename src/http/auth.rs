@@ -28,6 +28,8 @@ use crate::telemetry;
 static X_API_KEY: header::HeaderName = header::HeaderName::from_static("x-api-key");
 static X_GOOG_API_KEY: header::HeaderName = header::HeaderName::from_static("x-goog-api-key");
 
+/// A caller's head is no longer than this. What is behind it is read all the same, up to what actix-http takes.
+const MOST_OF_A_HEAD: usize = 16 << 10;
 /// The status of whoever sends too many wrong keys: each of those has its place in the metrics, none a line of its own.
 const TOO_MANY: u16 = 429;
 
@@ -135,6 +137,9 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
+        if head_size(request) > MOST_OF_A_HEAD {
+            return Either::Left(ready(visitor.admit(Err(Error::head_too_large(MOST_OF_A_HEAD)), payload)));
+        }
         if visitor.worker.is_open() {
             let principal = if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) };
             return Either::Left(ready(visitor.admit(principal, payload)));
@@ -254,6 +259,12 @@ impl FromRequest for Scraper {
             Err(error) => Err(visitor.refused(error, payload)),
         })
     }
+}
+
+/// The bytes of a request's head, without its first line's method and version.
+fn head_size(request: &HttpRequest) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    fields.sum::<usize>() + request.path().len() + request.query_string().len()
 }
 
 /// The dialect of a request, by its path: in its words a caller there is refused.

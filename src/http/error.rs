@@ -175,6 +175,16 @@ impl Error {
         Self::new(415, REQUEST, "unsupported_encoding", "Send the body without a content-encoding: compressed requests are not read.")
     }
 
+    pub(super) fn head_too_large(limit: usize) -> Self {
+        Self::new(
+            431,
+            REQUEST,
+            "headers_too_large",
+            format!("The request's headers have more than {limit} bytes: send fewer or shorter ones."),
+        )
+        .final_one()
+    }
+
     pub(super) fn body_too_large(limit: usize) -> Self {
         Self::new(413, REQUEST, "body_too_large", format!("The body is larger than {limit} bytes (server.max_body).")).final_one()
     }

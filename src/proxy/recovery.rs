@@ -31,6 +31,8 @@ use crate::telemetry::RecoveryResult;
 
 /// A stream that progresses is not cut by its request's deadline; nor is one that is being mended.
 const LONG: Duration = Duration::from_secs(3600);
+/// So many refused ways are remembered.
+const MOST_REFUSALS: usize = 4_096;
 
 /// What a stream's body keeps while it may have to be continued.
 pub(super) struct Ground {
@@ -49,7 +51,7 @@ pub(super) struct Mended {
 /// Mending under way.
 pub(super) type Mending = Pin<Box<dyn Future<Output = Mended>>>;
 
-/// The ways that targets have refused, by provider, model and way.
+/// The ways that targets have refused, by provider, model and way; so many at most, since a wildcard's callers choose the models.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<HashSet<(Arc<str>, String, Way)>>);
 
@@ -61,6 +63,10 @@ impl Refusals {
 
     fn learn(&self, taken: &Taken, model: &str, way: Way) {
         if let Ok(mut known) = self.0.lock() {
+            // What is forgotten is learnt again, at the cost of a refused call.
+            if known.len() >= MOST_REFUSALS {
+                known.clear();
+            }
             known.insert((Arc::clone(&taken.target.provider.name), model.to_owned(), way));
         }
     }

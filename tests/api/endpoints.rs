@@ -110,8 +110,8 @@ fn what_they_use_is_counted_and_what_nobody_knows_has_no_cost() {
     for ((path, body, reply), (input, output, cost)) in JSON.into_iter().zip([
         (8.0, 0.0, Some("0.000008")),
         (1.0, 2.0, Some("0.000005")),
+        (2.0, 0.0, Some("0.000002")),
         (1.0, 0.0, Some("0.000001")),
-        (0.0, 0.0, Some("0")),
         (3.0, 50.0, Some("0.000103")),
     ]) {
         let upstream = Upstream::answering(plain(reply));

@@ -22,6 +22,18 @@ fn chat(body: &str) -> (u16, String) {
 }
 
 #[test]
+fn a_head_of_more_than_sixteen_kilobytes_is_refused_and_one_below_is_served() {
+    let (upstream, app) = serving();
+    let ask = |bytes: usize| {
+        let reply = app.client().post("/v1/chat/completions", &[("x-long", &"x".repeat(bytes))], &chat_body("m"));
+        (reply.status, if reply.status == 200 { String::new() } else { reply.code() })
+    };
+    assert_eq!(ask(15 << 10), (200, String::new()));
+    assert_eq!(ask(17 << 10), (431, "headers_too_large".to_owned()));
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
 fn row_39_a_callers_own_headers_stay_here() {
     let (upstream, app) = serving();
     let sent = [

@@ -67,7 +67,7 @@ pub struct Scan {
 impl Scan {
     /// About how many tokens the prompt has: four bytes of text each, and a few for each message.
     pub fn prompt_tokens(&self) -> u64 {
-        (self.text_bytes / 4 + 4 * self.message_count) as u64
+        (self.text_bytes.div_ceil(4) + 4 * self.message_count) as u64
     }
 
     /// What an object says whose first member may stand at `open`, before any is read.
