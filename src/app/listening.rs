@@ -85,21 +85,7 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
     };
     let accepting = Arc::clone(gateway);
     let patience = server.header_timeout.max(LEAST_PATIENCE);
-    let door = server.tls.as_ref().map(|tls| Door {
-        gateway: Arc::clone(gateway),
-        config: tls.config(),
-        workers,
-        backlog: BACKLOG,
-        connections: acceptable(workers),
-        keep_alive: KEEP_ALIVE,
-        patience,
-        grace: server.shutdown_grace.as_secs().max(1),
-        prepare: |connection, gateway| {
-            // A stream's last part would wait for the one before to be acknowledged.
-            let _ = connection.set_nodelay(true);
-            limit_sending(connection, gateway.edition.load().settings.server.send_timeout);
-        },
-    });
+    let door = door(gateway, workers, patience);
     // The app with a layer is one of another type.
     macro_rules! listening {
         ($app:expr) => {{
@@ -128,6 +114,28 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
     }
     let origins = server.cors_origins.clone();
     Ok(if origins.is_empty() || plane == Plane::Admin { listening!(app) } else { listening!(move || app().wrap(http::cors(&origins))) })
+}
+
+/// The door with TLS, where the settings have one.
+fn door(gateway: &Arc<Gateway>, workers: usize, patience: Duration) -> Option<Door> {
+    let edition = gateway.edition.load();
+    let server = &edition.settings.server;
+    let tls = server.tls.as_ref()?;
+    Some(Door {
+        gateway: Arc::clone(gateway),
+        config: tls.config(),
+        workers,
+        backlog: BACKLOG,
+        connections: acceptable(workers),
+        keep_alive: KEEP_ALIVE,
+        patience,
+        grace: server.shutdown_grace.as_secs().max(1),
+        prepare: |connection, gateway| {
+            // A stream's last part would wait for the one before to be acknowledged.
+            let _ = connection.set_nodelay(true);
+            limit_sending(connection, gateway.edition.load().settings.server.send_timeout);
+        },
+    })
 }
 
 /// A client that takes nothing for this long is closed by the kernel, whatever waits for it.
