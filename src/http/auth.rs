@@ -74,6 +74,8 @@ pub(super) struct Scraper {
 
 /// The answer to a request that isn't let in.
 type Refused = InternalError<&'static str>;
+/// Whether someone is let in: known at once, or once the store was asked or a refused request's body taken.
+type Admission<T> = Either<Ready<Result<T, Refused>>, LocalBoxFuture<'static, Result<T, Refused>>>;
 
 impl Visitor {
     fn new(request: &HttpRequest) -> Self {
@@ -87,11 +89,10 @@ impl Visitor {
         Self { worker, id, callers_id, started, wire }
     }
 
-    #[expect(clippy::result_large_err, reason = "it is what actix takes")]
-    fn admit(self, principal: Result<Principal, Error>, payload: &mut Payload) -> Result<Caller, Refused> {
+    fn admit(self, principal: Result<Principal, Error>, request: &HttpRequest, payload: &mut Payload) -> Admission<Caller> {
         match principal {
-            Ok(principal) => Ok(Caller { visitor: self, principal, body: None }),
-            Err(error) => Err(self.refused(error, payload)),
+            Ok(principal) => Either::Left(ready(Ok(Caller { visitor: self, principal, body: None }))),
+            Err(error) => self.refuse(error, request, payload.take()),
         }
     }
 
@@ -112,13 +113,19 @@ impl Visitor {
         self.knock(from).err().unwrap_or_else(Error::no_key)
     }
 
-    fn refused(self, error: Error, payload: &mut Payload) -> Refused {
+    fn refuse<T>(self, error: Error, request: &HttpRequest, payload: Payload) -> Admission<T> {
+        let request = request.clone();
+        Either::Right(Box::pin(async move { Err(self.refused(error, &request, payload).await) }))
+    }
+
+    async fn refused(self, error: Error, request: &HttpRequest, payload: Payload) -> Refused {
         self.worker.gateway.metrics.request(telemetry::metrics::UNKNOWN_MODEL, error.status(), false, std::time::Duration::ZERO);
         self.worker.gateway.metrics.error(error.label());
         if error.status() != TOO_MANY {
             tracing::info!(request_id = %self.id, status = error.status(), error = error.label(), "request refused");
         }
-        InternalError::from_response(error.label(), unread(error.response_in(self.wire, &self.id), payload.take()))
+        let response = error.response_in(self.wire, &self.id);
+        InternalError::from_response(error.label(), unread(response, &self.worker, request, payload).await)
     }
 }
 
@@ -133,34 +140,34 @@ impl FromRequest for Visitor {
 
 impl FromRequest for Caller {
     type Error = Refused;
-    type Future = Either<Ready<Result<Self, Refused>>, LocalBoxFuture<'static, Result<Self, Refused>>>;
+    type Future = Admission<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         if head_size(request) > MOST_OF_A_HEAD {
-            return Either::Left(ready(visitor.admit(Err(Error::head_too_large(MOST_OF_A_HEAD)), payload)));
+            return visitor.refuse(Error::head_too_large(MOST_OF_A_HEAD), request, payload.take());
         }
         if visitor.worker.is_open() {
             let principal = if loopback_host(request) { Ok(Principal::open()) } else { Err(Error::host_not_allowed()) };
-            return Either::Left(ready(visitor.admit(principal, payload)));
+            return visitor.admit(principal, request, payload);
         }
         let sent = bearer(request).or_else(|| api_key(request));
         let from = request.peer_addr();
         let Some(sent) = sent else {
             let refusal = visitor.stranger(from);
-            return Either::Left(ready(visitor.admit(Err(refusal), payload)));
+            return visitor.refuse(refusal, request, payload.take());
         };
         let digest = Digest::of(sent);
         let principal = match known(&visitor.worker, &digest) {
             Known::Key(key) => Ok(Principal::from(key)),
             Known::Nobodys if is_issued(sent) && visitor.worker.gateway.archive.is_some() => match visitor.knock(from) {
-                Ok(()) => return Either::Right(Box::pin(looked_up(visitor, digest, payload.take(), from))),
+                Ok(()) => return Either::Right(Box::pin(looked_up(visitor, digest, request.clone(), payload.take()))),
                 // Whoever sends too many isn't worth a look, nor a place among those who wait for one.
                 Err(too_many) => Err(too_many),
             },
             Known::Ended | Known::Nobodys => Err(visitor.stranger(from)),
         };
-        Either::Left(ready(visitor.admit(principal, payload)))
+        visitor.admit(principal, request, payload)
     }
 }
 
@@ -182,9 +189,9 @@ fn known(worker: &Worker, digest: &Digest) -> Known {
 }
 
 /// A key that some gateway has made, perhaps just now: the store knows. It was counted as a wrong one.
-async fn looked_up(visitor: Visitor, digest: Digest, mut body: Payload, from: Option<SocketAddr>) -> Result<Caller, Refused> {
+async fn looked_up(visitor: Visitor, digest: Digest, request: HttpRequest, body: Payload) -> Result<Caller, Refused> {
     let gateway = &visitor.worker.gateway;
-    let Some(archive) = &gateway.archive else { return visitor.admit(Err(Error::no_key()), &mut body) };
+    let Some(archive) = &gateway.archive else { return Err(visitor.refused(Error::no_key(), &request, body).await) };
     archive.keys.look().await;
     let principal = match known(&visitor.worker, &digest) {
         Known::Key(key) => Ok(Principal::from(key)),
@@ -194,30 +201,33 @@ async fn looked_up(visitor: Visitor, digest: Digest, mut body: Payload, from: Op
         Known::Nobodys => Err(Error::keys_unknown()),
     };
     let wrong = principal.as_ref().is_err_and(|error| error.status() == 401);
-    if let Some(from) = from.filter(|_| !wrong) {
+    if let Some(from) = request.peer_addr().filter(|_| !wrong) {
         gateway.strangers.forgive(from.ip());
     }
-    Ok(Caller { body: Some(body), ..visitor.admit(principal, &mut Payload::None)? })
+    match principal {
+        Ok(principal) => Ok(Caller { visitor, principal, body: Some(body) }),
+        Err(error) => Err(visitor.refused(error, &request, body).await),
+    }
 }
 
 impl FromRequest for Admin {
     type Error = Refused;
-    type Future = Ready<Result<Self, Refused>>;
+    type Future = Admission<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         // The app factory puts it there, as it does the desk.
         let reloader = request.app_data::<Addr<Reloader>>().expect("every app has the reloader").clone();
-        ready(match operator(request, &visitor) {
-            Ok(()) => Ok(Self { visitor, reloader, peer: request.peer_addr() }),
+        match operator(request, &visitor) {
+            Ok(()) => Either::Left(ready(Ok(Self { visitor, reloader, peer: request.peer_addr() }))),
             Err(error) => {
                 let (method, path) = (request.method(), request.path());
                 if error.status() != TOO_MANY {
                     tracing::warn!(request_id = %visitor.id, peer = ?request.peer_addr(), %method, ?path, "admin plane: refused");
                 }
-                Err(visitor.refused(error, payload))
+                visitor.refuse(error, request, payload.take())
             }
-        })
+        }
     }
 }
 
@@ -248,16 +258,16 @@ fn operator(request: &HttpRequest, visitor: &Visitor) -> Result<(), Error> {
 
 impl FromRequest for Scraper {
     type Error = Refused;
-    type Future = Ready<Result<Self, Refused>>;
+    type Future = Admission<Self>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let visitor = Visitor::new(request);
         let closed = visitor.worker.edition.settings.telemetry.metrics_need_admin;
         let may = if closed { operator(request, &visitor) } else { Ok(()) };
-        ready(match may {
-            Ok(()) => Ok(Self { visitor }),
-            Err(error) => Err(visitor.refused(error, payload)),
-        })
+        match may {
+            Ok(()) => Either::Left(ready(Ok(Self { visitor }))),
+            Err(error) => visitor.refuse(error, request, payload.take()),
+        }
     }
 }
 

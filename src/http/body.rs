@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::Payload;
@@ -12,11 +13,16 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::error::Error;
+use crate::base::Moment;
 use crate::proxy::headers::text;
 use crate::proxy::{Watch, Worker};
 
 /// Space is made for this much of an announced length at once; more only as it comes.
 const AT_ONCE: usize = 1 << 20;
+/// This much of a refused request's body is taken, so that its connection can be kept.
+const MOST_TAKEN: usize = 64 << 10;
+/// And it is waited for this long: clients that write the head and the body apart write them together.
+const TAKEN_WITHIN: Duration = Duration::from_millis(100);
 
 /// Reads a JSON body.
 pub(super) async fn read_json(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
@@ -57,26 +63,13 @@ pub(super) async fn read_form(worker: &Worker, request: &HttpRequest, payload: &
 
 async fn read(most: usize, worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> Result<Bytes, Error> {
     let server = &worker.edition.settings.server;
-    let announced = text(request.headers(), &header::CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
+    let announced = announced(request);
     if announced.is_some_and(|length| length > most) {
         return Err(Error::body_too_large(most));
     }
-    let by = worker.gateway.clock.now().plus(server.body_timeout);
-    let mut watch = Watch::new(worker.gateway.clock);
+    let mut pieces = Pieces::new(payload, worker, server.body_timeout);
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
-    let mut waits = false;
-    loop {
-        let piece = poll_fn(|cx| match payload.poll_next_unpin(cx) {
-            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
-            Poll::Pending if !std::mem::replace(&mut waits, true) => {
-                // What came in one packet with the head is handed over right after this question: no timer for it.
-                cx.waker().wake_by_ref();
-                Poll::Pending
-            }
-            Poll::Pending => watch.poll(by, cx).map(|()| Err(Error::body_too_slow(server.body_timeout))),
-        });
-        let Some(piece) = piece.await? else { break };
-        let piece = piece.map_err(|_| Error::body_broken())?;
+    while let Some(piece) = pieces.next().await? {
         if first.len().max(all.len()) + piece.len() > most {
             return Err(Error::body_too_large(most));
         }
@@ -93,10 +86,70 @@ async fn read(most: usize, worker: &Worker, request: &HttpRequest, payload: &mut
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// A refusal, given before its request's body was read to the end. It holds what is left of it: a chunked body that nobody
-/// holds is read on by actix for as long as its sender likes, while one that is held has its connection closed.
-pub(super) fn unread(response: HttpResponse, payload: Payload) -> HttpResponse {
-    response.map_body(|_, body| BoxBody::new(Unread { body, _payload: payload }))
+/// What a caller announces of its body's length.
+fn announced(request: &HttpRequest) -> Option<usize> {
+    text(request.headers(), &header::CONTENT_LENGTH).and_then(|text| text.parse().ok())
+}
+
+/// The pieces of a body, each in its time.
+struct Pieces<'a> {
+    payload: &'a mut Payload,
+    within: Duration,
+    by: Moment,
+    watch: Watch,
+    waits: bool,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(payload: &'a mut Payload, worker: &Worker, within: Duration) -> Self {
+        let clock = worker.gateway.clock;
+        Self { payload, within, by: clock.now().plus(within), watch: Watch::new(clock), waits: false }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        let piece = poll_fn(|cx| match self.payload.poll_next_unpin(cx) {
+            Poll::Ready(piece) => Poll::Ready(Ok(piece)),
+            Poll::Pending if !std::mem::replace(&mut self.waits, true) => {
+                // What came in one packet with the head is handed over right after this question: no timer for it.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => self.watch.poll(self.by, cx).map(|()| Err(Error::body_too_slow(self.within))),
+        });
+        piece.await?.transpose().map_err(|_| Error::body_broken())
+    }
+}
+
+/// A refusal, given before its request's body was read to the end.
+///
+/// A connection serves its next request only where this one's body was taken to its end, and a new connection for each
+/// refusal would cost more than the refusal: so a short body is taken. What is left of a longer or slower one is held:
+/// actix reads on a chunked body that nobody holds for as long as its sender likes, and closes the connection of a held one.
+pub(super) async fn unread(response: HttpResponse, worker: &Worker, request: &HttpRequest, mut payload: Payload) -> HttpResponse {
+    let keeps = response.head().keep_alive();
+    if keeps && taken(worker, request, &mut payload).await {
+        response
+    } else {
+        response.map_body(|_, body| BoxBody::new(Unread { body, _payload: payload }))
+    }
+}
+
+/// Whether the body came to its end while it was short and quick.
+async fn taken(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> bool {
+    if matches!(payload, Payload::None) {
+        return true;
+    }
+    if announced(request).is_some_and(|length| length > MOST_TAKEN) {
+        return false;
+    }
+    let (mut pieces, mut left) = (Pieces::new(payload, worker, TAKEN_WITHIN), MOST_TAKEN);
+    loop {
+        match pieces.next().await {
+            Ok(None) => return true,
+            Ok(Some(piece)) if piece.len() <= left => left -= piece.len(),
+            Ok(Some(_)) | Err(_) => return false,
+        }
+    }
 }
 
 struct Unread {

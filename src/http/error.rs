@@ -288,8 +288,10 @@ impl Error {
     }
 
     pub(super) fn shutting_down() -> Self {
-        Self::new(503, UPSTREAM, "shutting_down", "This gateway is shutting down; ask again, at another one if there is.")
-            .waiting(Duration::from_secs(1))
+        let message = "This gateway is shutting down; ask again, at another one if there is.";
+        let mut error = Self::new(503, UPSTREAM, "shutting_down", message).waiting(Duration::from_secs(1));
+        error.0.closes = true;
+        error
     }
 
     /// `what`: the limit that is reached.

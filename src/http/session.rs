@@ -121,7 +121,7 @@ pub(super) async fn begin(visitor: Visitor, request: HttpRequest, payload: web::
     let mut payload = payload.into_inner();
     let login = match read_json_up_to(LONGEST, worker, &request, &mut payload).await {
         Ok(body) => serde_json::from_slice::<Login>(&body).map_err(|_| Error::bad_parameter("key", r#"Send {"key": ADMIN_KEY}."#)),
-        Err(error) => return unread(error.response(&visitor.id), payload),
+        Err(error) => return unread(error.response(&visitor.id), worker, &request, payload).await,
     };
     let peer = request.peer_addr();
     let key = admin_key(worker).ok_or_else(Error::no_admin_key);

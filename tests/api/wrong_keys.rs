@@ -1,8 +1,11 @@
 //! Whoever tries keys: each try is refused, from the thousandth on with 429, and nobody else notices. Row 48.
 //!
+//! The upstream answers at once and callers keep their connections: what a refusal costs isn't hidden behind what they wait for.
+//!
 //! By default 1,000 a second for two seconds. With STAGEDOOR_TEST_LONG=1 10,000 a second for ten, and the callers' p99 is judged,
 //! which is a release build's: `STAGEDOOR_TEST_LONG=1 cargo test --release --test api row_48 -- --nocapture`.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -13,9 +16,9 @@ use super::support::{Client, Process, Reply, TestApp, Upstream, answer, chat_bod
 const KEY: &str = "sk-good-0123456789abcdef0123456789";
 const ADMIN_KEY: &str = "sk-admin-0123456789abcdef01234";
 /// Connections that tries come by.
-const CONNECTIONS: usize = 4;
+const CONNECTIONS: usize = 8;
 /// Tries that are sent together.
-const TOGETHER: usize = 50;
+const TOGETHER: usize = 10;
 /// What the gateway's memory may grow by while it is tried, in KB: buffers find their size.
 const MOST_KB: usize = 4_096;
 
@@ -35,41 +38,66 @@ fn good(client: Client) -> Reply {
     client.post("/v1/chat/completions", &[("authorization", &format!("Bearer {KEY}"))], &chat_body("m"))
 }
 
-/// A request with a key that nobody has: one that looks like the gateway's own, another's, or none at all.
-fn attempt(number: usize) -> String {
-    let authorization = match number % 10 {
-        // These wait for the store, and with them what is behind them on their connection.
-        0 => format!("authorization: Bearer {}\r\n", stagedoor::clock::issued_key().expose()),
-        1..7 => format!("authorization: Bearer sk-{number:032}\r\n"),
-        _ => String::new(),
-    };
-    format!("GET /v1/models HTTP/1.1\r\nhost: gateway\r\n{authorization}\r\n")
+/// A call as an SDK makes it.
+fn call(headers: &str) -> String {
+    let body = chat_body("m");
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n";
+    format!("{head}{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// The statuses of so many answers, counted: 401, 429, others.
-fn statuses(stream: &mut TcpStream, left: &mut Vec<u8>, count: usize) -> [usize; 3] {
-    let (mut seen, mut buffer) = ([0; 3], [0; 32 * 1024]);
-    for _ in 0..count {
+/// A request with a key that nobody has: one that looks like the gateway's own, another's, or none at all.
+fn attempt(number: usize) -> String {
+    match number % 10 {
+        // These wait for the store, and with them what is behind them on their connection.
+        0 => call(&format!("authorization: Bearer {}\r\n", stagedoor::clock::issued_key().expose())),
+        1..7 => call(&format!("authorization: Bearer sk-{number:032}\r\n")),
+        7 => "GET /v1/models HTTP/1.1\r\nhost: gateway\r\n\r\n".to_owned(),
+        _ => call(""),
+    }
+}
+
+/// A connection that is kept, and what came by it that nobody has asked for yet.
+struct Kept {
+    stream: TcpStream,
+    left: Vec<u8>,
+}
+
+impl Kept {
+    fn new(client: Client) -> Self {
+        Self { stream: client.connect(), left: Vec::new() }
+    }
+
+    /// The next answer's status.
+    fn status(&mut self) -> u16 {
+        let mut buffer = [0; 32 * 1024];
         let end = loop {
-            if let Some(end) = left.windows(4).position(|window| window == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&left[..end]).to_ascii_lowercase();
+            if let Some(end) = self.left.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&self.left[..end]).to_ascii_lowercase();
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap_or(0);
-                if left.len() >= end + 4 + length {
+                if self.left.len() >= end + 4 + length {
                     break end + 4 + length;
                 }
             }
-            let count = stream.read(&mut buffer).unwrap();
+            let count = self.stream.read(&mut buffer).unwrap();
             assert!(count > 0, "it was hung up on");
-            left.extend_from_slice(&buffer[..count]);
+            self.left.extend_from_slice(&buffer[..count]);
         };
-        seen[match left.get(9..12) {
-            Some(b"401") => 0,
-            Some(b"429") => 1,
-            _ => 2,
-        }] += 1;
-        left.drain(..end);
+        let answer: Vec<u8> = self.left.drain(..end).collect();
+        std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
     }
-    seen
+
+    /// The statuses of so many answers, counted: 401, 429, others.
+    fn statuses(&mut self, count: usize) -> [usize; 3] {
+        let mut seen = [0; 3];
+        for _ in 0..count {
+            seen[match self.status() {
+                401 => 0,
+                429 => 1,
+                _ => 2,
+            }] += 1;
+        }
+        seen
+    }
 }
 
 /// So many wrong keys a second, for so long; what was answered, and how many there were a second.
@@ -79,12 +107,12 @@ fn attack(address: SocketAddr, per_second: usize, span: Duration) -> ([usize; 3]
     let seen = std::thread::scope(|scope| {
         let attackers = (0..CONNECTIONS).map(|own| {
             scope.spawn(move || {
-                let mut stream = Client::new(address).connect();
-                let (mut seen, mut left, mut round) = ([0; 3], Vec::new(), 0);
+                let mut kept = Kept::new(Client::new(address));
+                let (mut seen, mut round) = ([0; 3], 0);
                 while begun.elapsed() < span {
                     let tries: String = (0..TOGETHER).map(|n| attempt((round as usize * CONNECTIONS + own) * TOGETHER + n)).collect();
-                    stream.write_all(tries.as_bytes()).unwrap();
-                    let of_these = statuses(&mut stream, &mut left, TOGETHER);
+                    kept.stream.write_all(tries.as_bytes()).unwrap();
+                    let of_these = kept.statuses(TOGETHER);
                     seen.iter_mut().zip(of_these).for_each(|(all, more)| *all += more);
                     round += 1;
                     std::thread::sleep((pause * round).saturating_sub(begun.elapsed()));
@@ -109,11 +137,19 @@ fn provoke(address: SocketAddr) {
     assert!(seen[0] >= 1_000, "{seen:?}");
 }
 
-/// Good calls for so long, and how long each took.
-fn calls(client: Client, span: Duration) -> Vec<Sample> {
-    const PER_SECOND: usize = 100;
-    let samples = paced(client, (span.as_secs_f64() * PER_SECOND as f64) as usize, PER_SECOND, 8, good);
-    assert!(samples.iter().all(|sample| sample.reply.status == 200), "a good key is served, whoever else is there");
+/// Good calls for so long by connections that are kept, and how long each took.
+fn calls(client: Client, span: Duration) -> Vec<Sample<u16>> {
+    const PER_SECOND: usize = 200;
+    thread_local!(static KEPT: RefCell<Option<Kept>> = const { RefCell::new(None) });
+    let good = call(&format!("authorization: Bearer {KEY}\r\n"));
+    let samples = paced(client, (span.as_secs_f64() * PER_SECOND as f64) as usize, PER_SECOND, 8, |client| {
+        KEPT.with_borrow_mut(|kept| {
+            let kept = kept.get_or_insert_with(|| Kept::new(client));
+            kept.stream.write_all(good.as_bytes()).unwrap();
+            kept.status()
+        })
+    });
+    assert!(samples.iter().all(|sample| sample.reply == 200), "a good key is served, whoever else is there");
     samples
 }
 
@@ -154,6 +190,47 @@ fn row_48_many_wrong_keys_are_refused_and_nobody_else_notices() {
     assert!(grown <= MOST_KB, "{grown} KB more");
     let most = if is_long() { normal * 2 } else { normal * 2 + Duration::from_millis(100) };
     assert!(tried <= most, "{normal:?} -> {tried:?}");
+}
+
+/// What is answered to this much of a request, and whether the connection serves a good call then.
+fn refused(app: &TestApp, parts: &[&str]) -> (u16, bool) {
+    let mut kept = Kept::new(app.client());
+    for part in parts {
+        kept.stream.write_all(part.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let status = kept.status();
+    let good = call(&format!("authorization: Bearer {KEY}\r\n"));
+    // Who is hung up on may be so before or after it has asked again.
+    let asked = kept.stream.write_all(good.as_bytes());
+    let kept_open = asked.is_ok() && kept.stream.peek(&mut [0]).is_ok_and(|count| count > 0);
+    (status, kept_open && kept.status() == 200)
+}
+
+#[test]
+fn a_refused_request_keeps_its_connection_where_its_body_is_short_and_there() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::start(&settings(&upstream));
+    let wrong = "POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n";
+    let chunked = format!("{wrong}transfer-encoding: chunked\r\n\r\n");
+    let of = |length: usize| format!("{wrong}content-length: {length}\r\n\r\n");
+    let (most, more) = ("x".repeat(64 << 10), "x".repeat((64 << 10) + 1));
+    assert_eq!(refused(&app, &[&call("")]), (401, true));
+    assert_eq!(refused(&app, &[&of(4), "{ }\n"]), (401, true), "head and body apart");
+    assert_eq!(refused(&app, &[&of(most.len()), &most]), (401, true));
+    assert_eq!(refused(&app, &[&format!("{chunked}4\r\n{{ }}\n\r\n0\r\n\r\n")]), (401, true));
+    assert_eq!(refused(&app, &[&call("content-encoding: gzip\r\n").replace("gateway", "g")]), (401, true));
+    let knows = format!("authorization: Bearer {KEY}\r\n");
+    assert_eq!(refused(&app, &[&call(&format!("{knows}content-encoding: gzip\r\n"))]), (415, true));
+    // Who announces more, or doesn't send what it announced, is answered all the same, and hung up on.
+    assert_eq!(refused(&app, &[&of(more.len())]), (401, false));
+    assert_eq!(refused(&app, &[&of(4), "{"]), (401, false));
+    assert_eq!(refused(&app, &[&chunked]), (401, false));
+    assert_eq!(refused(&app, &[&format!("{chunked}10001\r\n{more}\r\n")]), (401, false));
+    for (path, status) in [("/admin/keys", 401), ("/admin/breakers/p", 401)] {
+        assert_eq!(refused(&app, &[&call("").replace("/v1/chat/completions", path)]), (status, true), "{path}");
+    }
+    assert_eq!(upstream.count(), 8, "each good call, no refused one");
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub(in crate::http) async fn order(admin: Admin, provider: web::Path<String>, re
     let mut payload = payload.into_inner();
     let written = match read_json(&admin.visitor.worker, &request, &mut payload).await {
         Ok(body) => serde_json::from_slice::<Written>(&body).map_err(|_| Error::bad_order()),
-        Err(error) => return unread(error.response(id), payload),
+        Err(error) => return unread(error.response(id), &admin.visitor.worker, &request, payload).await,
     };
     let done = match &written {
         Ok(written) => carry_out(&admin, &provider, written).await,

@@ -125,7 +125,7 @@ async fn read<T: for<'de> Deserialize<'de>>(admin: &Admin, request: &HttpRequest
     let mut payload = payload.into_inner();
     let body = match read_json(&admin.visitor.worker, request, &mut payload).await {
         Ok(body) => body,
-        Err(error) => return Err(unread(error.response(&admin.visitor.id), payload)),
+        Err(error) => return Err(unread(error.response(&admin.visitor.id), &admin.visitor.worker, request, payload).await),
     };
     // serde names what is wrong and where; what it quotes is the operator's own, and no secret: keys are never sent here.
     let read = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body });

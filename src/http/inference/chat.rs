@@ -72,7 +72,7 @@ pub(super) async fn serve(
                     fresh(&worker, prepared, record).await
                 }
             }
-            Err(error) => unread(refused(&error, record, wire), payload),
+            Err(error) => Box::pin(unread(refused(&error, record, wire), &worker, &request, payload)).await,
         }
     };
     // A panic is this request's alone; actix would answer it with silence.

@@ -8,17 +8,23 @@ use super::{Client, Reply};
 
 /// One caller's call.
 #[derive(Debug)]
-pub struct Sample {
+pub struct Sample<R = Reply> {
     /// When it began, from the load's start.
     pub at: Duration,
     /// How long it took.
     pub took: Duration,
-    pub reply: Reply,
+    pub reply: R,
 }
 
 /// `count` calls of `call`, the nth at `n / per_second` seconds, by as many threads as are needed to keep that pace where a
 /// call takes no longer than `threads / per_second`. In the order of their beginning.
-pub fn paced(client: Client, count: usize, per_second: usize, threads: usize, call: impl Fn(Client) -> Reply + Sync) -> Vec<Sample> {
+pub fn paced<R: Send>(
+    client: Client,
+    count: usize,
+    per_second: usize,
+    threads: usize,
+    call: impl Fn(Client) -> R + Sync,
+) -> Vec<Sample<R>> {
     let (next, samples, begun) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Instant::now());
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -43,7 +49,7 @@ pub fn paced(client: Client, count: usize, per_second: usize, threads: usize, ca
 }
 
 /// The time that this share of the samples didn't pass, from 0 to 1.
-pub fn quantile(samples: &[Sample], share: f64) -> Duration {
+pub fn quantile<R>(samples: &[Sample<R>], share: f64) -> Duration {
     let mut times: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
     times.sort();
     let place = (times.len() as f64 * share).ceil() as usize;
