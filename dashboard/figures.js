@@ -92,7 +92,7 @@ export function day(when) {
   return Number.isNaN(date.getTime()) ? NONE : date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
 }
 
-/** The reasons of the breakers, in words. */
+/** Why a breaker moved, or a provider isn't healthy, in words. */
 const REASONS = {
   consecutive_failures: "failures in a row",
   failure_ratio: "too many of the window's calls failed",
@@ -106,6 +106,11 @@ const REASONS = {
   operator_open: "opened by an operator",
   operator_close: "closed by an operator",
   operator_reset: "reset by an operator",
+  slow_ratio: "slow: others are preferred",
+  model_missing: "it has no such model",
+  key_fault: "its keys were refused",
+  rate_limited: "its keys are rate-limited",
+  failing_elsewhere: "failing at another gateway",
 };
 
 export const reason = (name) => (name ? (REASONS[name] ?? name.replaceAll("_", " ")) : "");

@@ -17,8 +17,8 @@ const TONE = { ok: "good", abandoned: "none", caller_fault: "wary", too_long: "w
 
 const KINDS = {
   connect: "no connection", dns: "name not found", tls: "TLS", connect_timeout: "connecting took too long", reset: "connection reset",
-  head_timeout: "no answer in time", first_token_timeout: "no first token in time", idle_timeout: "fell silent", truncated: "cut off",
-  malformed: "unreadable", error_body: "an error in its body",
+  head_timeout: "no answer in time", first_token_timeout: "no first token in time", idle_timeout: "fell silent", total_timeout: "no whole answer in time",
+  truncated: "cut off", malformed: "unreadable", error_body: "an error in its body",
 };
 
 const kind = (name) => (name ? (KINDS[name] ?? name.replace(/^status_/, "status ").replaceAll("_", " ")) : "");

@@ -134,7 +134,7 @@ impl Chronicle {
     /// The end of a call, before it is counted.
     pub(super) fn attempt(&mut self, told: &Told, health: &ProviderHealth) {
         self.seq += 1;
-        let started = told.at.micros().saturating_sub(told.latency.as_micros() as u64);
+        let started = told.begun();
         let kind = match &told.outcome {
             Outcome::Transient(failure) => Some(failure.name()),
             _ => None,
@@ -162,8 +162,8 @@ impl Chronicle {
                     first_token_ms = told.first_token.map(|time| time.as_millis() as u64),
                     first_token_limit_ms = told.first_token_limit.as_millis() as u64,
                     slow = told.is_slow(health.breaker.thresholds()),
-                    start_us = started,
-                    start_unix_us = unix(self.clock, Moment::from_micros(started)),
+                    start_us = started.micros(),
+                    start_unix_us = unix(self.clock, started),
                     end_us = told.at.micros(),
                     first_token_us = told.first_token.map(|time| time.as_micros() as u64),
                     state_in = told.by_target.pass.name(),

@@ -63,10 +63,10 @@ struct Create {
     /// Requests at once; 0: no limit
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=VirtualKey::MOST))]
     concurrency: u64,
-    /// What it may spend in each window, in dollars
+    /// What it may spend in each window, in dollars; 0: no budget
     #[arg(long, value_name = "USD")]
     budget_usd: Option<f64>,
-    /// When the budget begins anew: day, week, month (the default) or total
+    /// When the budget begins anew: day, week, month (the default) or total; wants --budget-usd
     #[arg(long, value_parser = window)]
     window: Option<Window>,
     /// When it expires: 30d from now, or 2030-01-31
@@ -147,6 +147,10 @@ impl Create {
             let budget = Budget::of_usd(usd, self.window.unwrap_or(Window::Month), false);
             budget.ok_or_else(|| "--budget-usd must be a number of dollars from 0 to 1000000000".to_owned())
         });
+        let budget = budget.transpose()?.flatten();
+        if self.window.is_some() && budget.is_none() {
+            return Err("--window says when a budget begins anew, and there is none: give --budget-usd, too, or leave it out".to_owned());
+        }
         Ok(VirtualKey {
             id: request_id(now, &mut seeded_rng()).into(),
             name: self.name.into(),
@@ -154,7 +158,7 @@ impl Create {
             rpm: self.rpm,
             tpm: self.tpm,
             concurrency: self.concurrency,
-            budget: budget.transpose()?.flatten(),
+            budget,
             expires: expires.transpose()?,
             revoked: None,
             created: now,

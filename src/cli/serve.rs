@@ -1,7 +1,7 @@
 //! `stagedoor serve`: boots, says what it serves, and drains on SIGTERM or SIGINT.
 
 use std::io::IsTerminal;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,7 +39,11 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
         let admin_key = (settings.admin.key.is_none() && std::io::stdout().is_terminal()).then(random_key);
         let app = App::build(settings, Parts { source: Some(source), admin_key: admin_key.clone(), ..Parts::default() })?;
         let operators = app.admin_address().unwrap_or(app.address());
-        println!("{}", banner.replace("{address}", &shown(scheme, app.address())).replace("{operators}", &shown(scheme, operators)));
+        println!("{}", listening(scheme, app.address()));
+        println!(
+            "{}",
+            banner.replace("{address}", &from_here(scheme, app.address())).replace("{operators}", &from_here(scheme, operators))
+        );
         if let Some(key) = admin_key {
             println!("  admin key of this start, since admin.key names none: {}", key.expose());
         }
@@ -52,15 +56,29 @@ pub(super) fn run(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// Where it listens, and who that lets in: an address that stands for all of the machine's says so.
+fn listening(scheme: &str, address: SocketAddr) -> String {
+    let line = format!("stagedoor {} listens on {scheme}://{address}", env!("CARGO_PKG_VERSION"));
+    let all = match address.ip() {
+        ip if !ip.is_unspecified() => return line,
+        IpAddr::V4(_) => "every IPv4 address of this machine, so the network reaches it",
+        IpAddr::V6(_) => "every address of this machine, so the network reaches it",
+    };
+    format!("{line}\n  that is {all}; from the machine itself: {}", from_here(scheme, address))
+}
+
 /// An address that a client on this machine can use.
-fn shown(scheme: &str, address: SocketAddr) -> String {
-    let host = if address.ip().is_unspecified() { "127.0.0.1".into() } else { address.ip().to_string() };
-    let host = if address.is_ipv6() && !address.ip().is_unspecified() { format!("[{host}]") } else { host };
-    format!("{scheme}://{host}:{}", address.port())
+fn from_here(scheme: &str, address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 fn banner(settings: &Settings) -> String {
-    let mut lines = vec![format!("stagedoor {} listens on {{address}}", env!("CARGO_PKG_VERSION"))];
+    let mut lines = Vec::new();
     for provider in settings.providers.values() {
         let keys: Vec<_> = provider.keys.iter().map(|key| key.name.as_str()).collect();
         let keys = if keys.is_empty() { "no key".to_owned() } else { keys.join(", ") };
@@ -131,5 +149,28 @@ pub(super) async fn stop_on_signals(stopper: Stopper, reloader: Addr<Reloader>) 
     tokio::select! {
         () = drained.drain() => {}
         _ = int.recv() => stopper.stop().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_stands_for_all_is_told_as_such_with_one_to_use() {
+        for (address, from_here_on, all) in [
+            ("0.0.0.0:8000", "http://127.0.0.1:8000", Some("every IPv4 address")),
+            ("[::]:8000", "http://[::1]:8000", Some("every address")),
+            ("127.0.0.1:8000", "http://127.0.0.1:8000", None),
+            ("[::1]:8000", "http://[::1]:8000", None),
+            ("10.0.0.1:80", "http://10.0.0.1:80", None),
+        ] {
+            let (text, address) = (address, address.parse().unwrap());
+            assert_eq!(from_here("http", address), from_here_on);
+            let told = listening("https", address);
+            assert!(told.contains(&format!("listens on https://{text}")), "{told}");
+            assert_eq!(told.lines().count(), 1 + all.iter().count());
+            assert!(all.is_none_or(|all| told.contains(all)), "{told}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 mod atomic {
     pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 }
+mod absence;
 mod breaker;
 mod ewma;
 mod gate;
@@ -23,6 +24,7 @@ mod transition;
 mod vitals;
 mod window;
 
+pub use absence::Absence;
 pub use breaker::{Breaker, Pass, Report};
 pub use ewma::Ewma;
 pub use hint::{BELIEVED, Hint};

@@ -57,6 +57,8 @@ pub enum Failure {
     FirstTokenTimeout,
     /// Silence inside an answer for `idle`.
     IdleTimeout,
+    /// No whole answer, and no content of a stream, within the target's own `total`, which is less than the request has.
+    TotalTimeout,
     /// An answer that ended too early, was empty, or a stream without its terminal event.
     Truncated,
     /// An answer that can't be read, or isn't one.
@@ -108,8 +110,8 @@ impl Failure {
     /// nothing says that it was refused.
     pub fn may_be_billed(self) -> bool {
         match self {
-            Self::ResetBeforeHead | Self::ResetInBody | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout => true,
-            Self::Truncated | Self::Malformed | Self::TooLarge => true,
+            Self::ResetBeforeHead | Self::ResetInBody | Self::Truncated | Self::Malformed | Self::TooLarge => true,
+            Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout | Self::TotalTimeout => true,
             Self::Status(status) | Self::StatusLater(status) => matches!(status, 502 | 504),
             Self::Connect | Self::Dns | Self::Tls | Self::ConnectTimeout | Self::NoDescriptor => false,
             Self::ErrorBody | Self::Redirect | Self::ContentType | Self::WrongPlace | Self::NotOffered => false,
@@ -118,7 +120,7 @@ impl Failure {
 
     /// Whether a clock of ours ended the call.
     pub fn is_timeout(self) -> bool {
-        matches!(self, Self::ConnectTimeout | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout)
+        matches!(self, Self::ConnectTimeout | Self::HeadTimeout | Self::FirstTokenTimeout | Self::IdleTimeout | Self::TotalTimeout)
     }
 
     /// The failure's name in /health, the route header and the log.
@@ -133,6 +135,7 @@ impl Failure {
             Self::HeadTimeout => "head_timeout".into(),
             Self::FirstTokenTimeout => "first_token_timeout".into(),
             Self::IdleTimeout => "idle_timeout".into(),
+            Self::TotalTimeout => "total_timeout".into(),
             Self::Truncated => "truncated".into(),
             Self::Malformed => "malformed".into(),
             Self::ErrorBody => "error_body".into(),
@@ -161,6 +164,7 @@ impl Failure {
             Self::HeadTimeout,
             Self::FirstTokenTimeout,
             Self::IdleTimeout,
+            Self::TotalTimeout,
             Self::Truncated,
             Self::Malformed,
             Self::ErrorBody,
@@ -240,6 +244,7 @@ mod tests {
         use Failure::*;
         let named = ["connect", "dns", "tls", "connect_timeout", "reset", "head_timeout", "first_token_timeout", "idle_timeout"];
         let more = [
+            "total_timeout",
             "truncated",
             "malformed",
             "error_body",
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!((Failure::named("status_503"), Failure::named("status_x"), Failure::named("luck")), (Some(Status(503)), None, None));
         assert_eq!([StatusLater(503), ResetBeforeHead, ResetInBody].map(Failure::name), ["status_503", "reset", "reset"]);
         let clocks = named.into_iter().chain(more).filter(|name| Failure::named(name).is_some_and(Failure::is_timeout));
-        assert_eq!(clocks.collect::<Vec<_>>(), ["connect_timeout", "head_timeout", "first_token_timeout", "idle_timeout"]);
+        assert_eq!(clocks.collect::<Vec<_>>(), ["connect_timeout", "head_timeout", "first_token_timeout", "idle_timeout", "total_timeout"]);
     }
 
     #[test]

@@ -62,6 +62,11 @@ pub struct Told {
 }
 
 impl Told {
+    /// When the call began.
+    pub fn begun(&self) -> Moment {
+        Moment::from_micros(self.at.micros().saturating_sub(self.latency.as_micros() as u64))
+    }
+
     /// Whether its first token came, or would have come, late: [`Thresholds::slow_after`].
     pub fn is_slow(&self, thresholds: &Thresholds) -> bool {
         let limit = thresholds.slow_after(self.first_token_limit);
@@ -109,8 +114,6 @@ pub struct TargetHealth {
     latency: Ewma,
     first_token: Ewma,
     tripped: Option<Moment>,
-    /// When it was last given another try after it was said to be missing: calls begun before say nothing of it any more.
-    renewed: Option<Moment>,
 }
 
 impl TargetHealth {
@@ -239,9 +242,8 @@ impl ProviderHealth {
         let slow = told.is_slow(self.breaker.thresholds());
         let target = &mut self.targets[place];
         // One name behind a wildcard says nothing of the others.
-        let begun_since = target.renewed.is_none_or(|renewed| told.at.since(renewed) >= told.latency);
-        if told.outcome == Outcome::ModelMissing && begun_since && &*target.model != "*" {
-            target.vitals.publish_missing(true);
+        if told.outcome == Outcome::ModelMissing && &*target.model != "*" && target.vitals.absence().concerns(told.begun()) {
+            target.vitals.absence().decide();
         }
         let report = Report { vote: told.outcome.vote(), slow, pass: told.by_target.pass, epoch: told.by_target.epoch };
         let mut moves = Vec::new();

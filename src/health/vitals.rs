@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::absence::Absence;
 use super::breaker::{Breaker, Pass};
 use super::ewma::Ewma;
 use super::gate::{Gate, Sign, Stand};
@@ -29,7 +30,7 @@ pub struct Vitals {
     period_us: AtomicU64,
     reason: AtomicU8,
     degraded: AtomicBool,
-    missing: AtomicBool,
+    absence: Absence,
     in_flight: AtomicU32,
     hint: Hint,
     pace: Pace,
@@ -188,13 +189,8 @@ impl Vitals {
     }
 
     /// Whether the provider said that it doesn't have this model.
-    pub fn missing(&self) -> bool {
-        self.missing.load(Ordering::Relaxed)
-    }
-
-    /// Publishes whether the provider lacks this model.
-    pub fn publish_missing(&self, missing: bool) {
-        self.missing.store(missing, Ordering::Relaxed);
+    pub fn absence(&self) -> &Absence {
+        &self.absence
     }
 
     /// Says that a call is sent.

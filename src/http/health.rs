@@ -11,7 +11,7 @@ use super::respond::json;
 use crate::actors::{self, Condition, Description};
 use crate::base::Moment;
 use crate::clock::Clock;
-use crate::health::{Latency, State};
+use crate::health::{Latency, Outcome, State};
 use crate::proxy::Worker;
 use crate::routing::{Ask, Tried, servable};
 
@@ -180,15 +180,7 @@ fn written(ledger: &actors::Ledger, lost: u64) -> Ledger {
 
 pub(super) fn shown(described: Description, clock: Clock) -> Provider {
     let wall = |moment| rfc3339(clock, moment);
-    let all_keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| !key.usable);
-    let status = match described.breaker {
-        _ if described.all_missing => "disabled",
-        State::Open => "ejected",
-        _ if all_keys_rest => "ejected",
-        State::HalfOpen => "degraded",
-        State::Closed if described.degraded => "degraded",
-        State::Closed => "healthy",
-    };
+    let (status, reason) = standing(&described);
     let tally = described.tally;
     let keys = described.keys.into_iter().map(|key| Key {
         name: key.name.to_string(),
@@ -200,7 +192,11 @@ pub(super) fn shown(described: Description, clock: Clock) -> Provider {
         until: key.until.map(wall),
     });
     let models = described.models.into_iter().map(|model| {
-        let note = model.missing.then_some("the provider says that it has no such model; disabled until a reload");
+        let note = match model {
+            _ if model.missing => Some("the provider says that it has no such model; disabled until a reload"),
+            _ if model.slow => Some("slow: ranked after every healthy one"),
+            _ => None,
+        };
         let shown = Model { breaker: model.breaker.name(), calls: model.calls, failures: model.failures, note };
         (model.model.to_string(), shown)
     });
@@ -209,7 +205,7 @@ pub(super) fn shown(described: Description, clock: Clock) -> Provider {
         breaker: described.breaker.name(),
         since: wall(described.since),
         retry_at: described.retry_at.map(wall),
-        reason: described.reason.map(str::to_owned),
+        reason: reason.map(str::to_owned),
         in_flight: described.in_flight,
         window: Window {
             seconds: described.window.as_secs(),
@@ -225,6 +221,29 @@ pub(super) fn shown(described: Description, clock: Clock) -> Provider {
         keys: keys.collect(),
         models: models.collect(),
     }
+}
+
+/// A provider's status, and why it isn't healthy.
+fn standing(described: &Description) -> (&'static str, Option<&'static str>) {
+    let missing = Outcome::ModelMissing.label();
+    let keys_rest = !described.keys.is_empty() && described.keys.iter().all(|key| !key.usable);
+    match described.breaker {
+        _ if described.all_missing => ("disabled", described.reason.or(Some(missing))),
+        State::Open => ("ejected", described.reason),
+        _ if keys_rest => ("ejected", described.reason.or_else(|| Some(why_keys_rest(described)))),
+        State::HalfOpen => ("degraded", described.reason),
+        State::Closed if described.degraded.is_some() => ("degraded", described.degraded),
+        State::Closed => ("healthy", None),
+    }
+}
+
+/// By the outcome that brings it: refused keys are for a person to put right, others come back by themselves.
+fn why_keys_rest(described: &Description) -> &'static str {
+    let outcome = match described.keys.iter().all(|key| key.refused) {
+        true => Outcome::KeyFault { sure: true },
+        false => Outcome::RateLimited { wait: None, whole_key: true },
+    };
+    outcome.label()
 }
 
 /// What the board alone says of a provider whose actor doesn't answer.

@@ -229,9 +229,15 @@ impl<'a> Attempt<'a> {
         Ok(response)
     }
 
+    /// When the target's own time for a whole call is over. Where it is less than the request has, others get what is left.
+    fn own_deadline(&self) -> Moment {
+        self.ongoing.started.plus(self.ongoing.taken.target.timeouts.total)
+    }
+
     /// Waits for `work` until a clock of the target's, or the request's own deadline, passes.
     async fn before<T>(&mut self, at: Moment, late: Failure, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, Failing> {
-        let first = at.min(self.deadline);
+        let own = self.own_deadline();
+        let first = at.min(own).min(self.deadline);
         let watch = &mut self.watch;
         let done = poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -240,7 +246,8 @@ impl<'a> Attempt<'a> {
         match done.await {
             Some(done) => Ok(done),
             // The caller's patience says nothing about the target.
-            None if self.deadline < at => Err(Failing::new(Outcome::Abandoned, "the request's time was over")),
+            None if self.deadline < at && self.deadline <= own => Err(Failing::new(Outcome::Abandoned, "the request's time was over")),
+            None if own < at => Err(Failure::TotalTimeout.into()),
             None => Err(late.into()),
         }
     }

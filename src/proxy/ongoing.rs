@@ -128,7 +128,7 @@ impl Ongoing {
         // Not counted in flight any more once its end is known; the permits go with the report.
         drop(in_flight);
         let now = self.worker.gateway.clock.now();
-        heard(&self.taken, &outcome, now);
+        heard(&self.taken, &outcome, self.started, now);
         if let Some(reserved) = self.reserved.take() {
             settle(reserved, &outcome, self.used.map(|used| used.total()), now);
         }

@@ -133,36 +133,6 @@ pub fn told(taken: &Taken, said: &Said, now: Moment) {
     }
 }
 
-/// What a call's end says of its key, kept by whoever hears it until the provider's actor has decided: a request that begins
-/// meanwhile doesn't send the key again.
-pub fn heard(taken: &Taken, outcome: &Outcome, now: Moment) {
-    let target = &taken.target;
-    let own = || target.key_rests.get(taken.key.unwrap_or(0)).map(|rest| &**rest);
-    let whole = || taken.key.and_then(|place| target.provider.keys.get(place)).map(|slot| &*slot.rest).or_else(own);
-    match outcome {
-        Outcome::RateLimited { wait, whole_key } => {
-            if let Some(own) = own() {
-                own.quota.forget();
-            }
-            if let Some(rest) = if *whole_key { whole() } else { own() } {
-                rest.hold_limited(*wait, now);
-            }
-        }
-        Outcome::KeyFault { sure: true } => {
-            if let Some(rest) = whole() {
-                rest.hold_refused(now);
-            }
-        }
-        Outcome::KeyFault { sure: false }
-        | Outcome::Ok
-        | Outcome::Transient(_)
-        | Outcome::TooLong
-        | Outcome::CallerFault
-        | Outcome::ModelMissing
-        | Outcome::Abandoned => {}
-    }
-}
-
 /// Puts right what a call has taken of its key's limits. What was refused cost a request and no tokens; what never left
 /// cost nothing; else it is `used`, the tokens that the answer counts, or where nothing does the estimate stands.
 pub fn settle(reserved: Reservation, outcome: &Outcome, used: Option<u64>, now: Moment) {

@@ -6,6 +6,7 @@ mod chain;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod heard;
 mod hedge;
 mod keys;
 mod onward;
@@ -21,8 +22,9 @@ mod why;
 pub use budget::{Budget, Budgets};
 pub use chain::{Chain, Pool};
 pub use explain::{Explained, ExplainedKey, explain};
+pub use heard::heard;
 pub use hedge::beside;
-pub use keys::{heard, settle, told};
+pub use keys::{settle, told};
 pub use onward::Onward;
 pub use pick::{Ask, Choice, Taken, Tried, pick, servable};
 pub use plan::{Around, Failed, Next, Plan, Stop};

@@ -272,7 +272,7 @@ pub(super) fn standing(ask: &Ask<'_>, number: usize, target: &Target) -> Standin
     if ask.tried.has(number) || ask.only.is_some_and(|only| only != number) {
         return Standing::Out(Why::Tried);
     }
-    if target.vitals.missing() {
+    if target.vitals.absence().holds(ask.now) {
         return Standing::Out(Why::Missing);
     }
     if let Some(need) = target.capabilities.and_then(|declared| ask.needs.missing_in(declared)) {

@@ -11,7 +11,7 @@ use stagedoor::actors::{Provider, Reports, Router};
 use stagedoor::health::{Admitted, Origin, Outcome, Told};
 
 use super::support::faults::{SHORT, breaker, closed_port, healthy, provider_at, spared};
-use super::support::{STREAM_END, STREAM_HEAD, TestApp, Upstream, chat_bytes, chunk, event, read_rest, read_until};
+use super::support::{STREAM_END, STREAM_HEAD, TestApp, Upstream, chat_bytes, chunk, event, read_rest, read_until, status};
 
 /// What kills the actor that is told it. No code but this test's knows it.
 #[derive(Message)]
@@ -277,6 +277,22 @@ fn row_61_what_a_full_mailbox_refuses_is_counted_and_costs_no_request() {
     app.until("each lost report is counted", |app| app.metric("stagedoor_dropped_reports_total") == 3.0);
     release.send(()).unwrap();
     app.until("it takes reports again", |app| app.chat("m").status == 200 && app.health()["providers"]["p"]["window"]["calls"] != 0);
+}
+
+#[test]
+fn a_model_that_is_missing_is_asked_for_once_however_late_its_actor_hears_of_it() {
+    let upstream = Upstream::answering(status(404, "model_not_found", ""));
+    let (app, _spare) = spared(&provider_at("p", &upstream.url(), ""), SHORT);
+    let release = tarrying(&app, "p");
+    for _ in 0..3 {
+        assert_eq!(app.chat("m").content(), "spare");
+    }
+    assert_eq!(upstream.count(), 1, "who heard of it told the others");
+    release.send(()).unwrap();
+    app.until("it is on record", |app| app.health()["providers"]["p"]["status"] == "disabled");
+    let own = app.health()["providers"]["p"].clone();
+    assert_eq!((own["reason"].as_str(), own["breaker"].as_str()), (Some("model_missing"), Some("closed")));
+    assert_eq!((app.chat("m").content().as_str(), upstream.count()), ("spare", 1));
 }
 
 #[test]

@@ -89,7 +89,9 @@ fn a_reset_frees_a_key_that_was_refused() {
     let app = TestApp::administered(&format!("{SHORT}{keys}[models.m]\ntargets = [{{ provider = \"p\", model = \"up\" }}]\n"));
     assert_ne!(app.chat("m").status, 200);
     assert_ne!(app.chat("m").status, 200);
-    assert_eq!((app.health()["providers"]["p"]["keys"][0]["status"].as_str(), upstream.count()), (Some("disabled"), 1));
+    let own = app.health()["providers"]["p"].clone();
+    assert_eq!((own["status"].as_str(), own["reason"].as_str()), (Some("ejected"), Some("key_fault")));
+    assert_eq!((own["keys"][0]["status"].as_str(), upstream.count()), (Some("disabled"), 1));
     assert_eq!(order(&app, "reset", "null").json()["keys"][0]["status"], "active");
     assert_eq!(app.chat("m").status, 200);
 }

@@ -370,5 +370,8 @@ fn a_slow_target_is_ranked_last_and_never_ejected() {
     app.until("it is ranked last", |app| app.stream("m").words() == "spare");
     let own = app.health()["providers"]["p"].clone();
     assert_eq!((own["status"].as_str(), own["breaker"].as_str()), (Some("degraded"), Some("closed")));
+    assert_eq!((own["reason"].as_str(), &own["retry_at"]), (Some("slow_ratio"), &serde_json::Value::Null));
+    assert_eq!(own["models"]["up"]["note"], "slow: ranked after every healthy one");
+    assert!(app.health()["providers"]["quick"]["reason"].is_null(), "what is healthy needs none");
     assert_eq!(app.stream("only").words(), "slow", "slow beats none");
 }

@@ -161,6 +161,7 @@ fn all_limited_is_429_with_the_least_wait() {
     assert_eq!(first.json()["error"]["type"], "rate_limit_error");
     assert_eq!(first.header("retry-after"), Some("20"));
     app.until("all keys cool", |app| app.health()["providers"]["p"]["status"] == "ejected");
+    assert_eq!(app.health()["providers"]["p"]["reason"], "rate_limited");
     let calls = upstream.count();
     let second = app.chat("m");
     assert_eq!((second.status, second.code().as_str()), (429, "upstream_rate_limited"));

@@ -154,6 +154,7 @@ fn a_breaker_that_opened_at_one_gateway_is_a_hint_at_the_other_and_no_more() {
         (&health["providers"]["p"]["breaker"], &health["providers"]["p"]["models"]["up"]["breaker"]),
         (&json!("closed"), &json!("closed"))
     );
+    assert_eq!(health["providers"]["p"]["reason"], "failing_elsewhere");
     assert!(
         other.metric("stagedoor_breaker_transitions_total{provider=\"p\",model=\"up\",to=\"open\",reason=\"consecutive_failures\"}") == 0.0
     );

@@ -70,6 +70,19 @@ fn with_no_key_the_rehearsal_answers_and_says_so() {
 }
 
 #[test]
+fn the_banner_says_when_the_network_reaches_it_and_how_to_try_it_from_here() {
+    let upstream = Upstream::answering(answer("hi"));
+    let open = "[server]\nhost = \"0.0.0.0\"\n[[auth.keys]]\nkey = { value = \"sk-test-of-the-banner-0001\" }\n";
+    let process = Process::serve(&settings(&upstream, open), &[]);
+    let banner = process.stdout.until("the banner", |text| text.contains("health:"));
+    assert!(banner.contains("listens on http://0.0.0.0:") && banner.contains("every IPv4 address of this machine"), "{banner}");
+    assert!(banner.contains("curl http://127.0.0.1:") && banner.contains("health: http://127.0.0.1:"), "{banner}");
+    let loopback = Process::serve(&settings(&upstream, ""), &[]);
+    let banner = loopback.stdout.until("the banner", |text| text.contains("health:"));
+    assert!(banner.contains("listens on http://127.0.0.1:") && !banner.contains("every"), "{banner}");
+}
+
+#[test]
 fn a_dotenv_file_sets_keys_and_overrides_without_entering_the_environment() {
     let upstream = Upstream::answering(answer("hi"));
     let text = settings(&upstream, "").replace("keys = []", "keys = [{ env = \"POOL_KEY\" }]");

@@ -153,6 +153,8 @@ fn terms_are_changed_and_mistakes_are_refused() {
         json!({"name": "x", "rpm": 1e18}),
         json!({"name": "x", "budget": {"usd": -1}}),
         json!({"name": "x", "budget": {"usd": 1, "window": "hour"}}),
+        json!({"name": "x", "budget": {"window": "day"}}),
+        json!({"name": "x", "window": "day"}),
         json!({"name": "x", "expires": "soon"}),
         json!({"name": "x\u{0}"}),
         json!({}),
@@ -210,6 +212,14 @@ fn the_command_line_makes_lists_rotates_and_revokes_while_a_gateway_serves() {
         (line(&["keys", "revoke", "x"]).code, line(&["keys", "create"]).code, line(&["keys", "create", " "]).code),
         (Some(2), Some(2), Some(2))
     );
+
+    for nothing in [&["--window", "day"][..], &["--window", "day", "--budget-usd", "0"]] {
+        let refused = line(&[&["keys", "create", "x"], nothing].concat());
+        assert!(refused.code == Some(2) && refused.stderr.contains("--budget-usd"), "{nothing:?}: {refused:?}");
+    }
+    assert_eq!(line(&["keys", "create", "paid", "--window", "day", "--budget-usd", "2.5"]).code, Some(0));
+    let listed = line(&["keys", "list"]).stdout;
+    assert!(listed.contains("$2.5/day") && listed.lines().count() == 4, "what is refused makes nothing: {listed}");
 
     let used: Value = serde_json::from_str(&line(&["usage", "--by", "key", "--json"]).stdout).unwrap();
     assert!(used["total"]["requests"].as_u64().unwrap() >= 3, "{used}");

@@ -36,8 +36,7 @@ impl ProviderHealth {
         target.breaker.force(force, now, &mut moves);
         target.tripped = None;
         if force == Force::Reset {
-            target.vitals.publish_missing(false);
-            target.renewed = Some(now);
+            target.vitals.absence().renew(now);
             target.keys.iter_mut().for_each(|(health, rest)| health.free(rest));
         }
         target.vitals.publish(&mut target.breaker, now);

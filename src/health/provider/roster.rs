@@ -72,8 +72,7 @@ impl ProviderHealth {
         }
         self.seat(roster, now);
         for target in &mut self.targets {
-            target.vitals.publish_missing(false);
-            target.renewed = Some(now);
+            target.vitals.absence().renew(now);
             target.vitals.publish(&mut target.breaker, now);
         }
         let own = self.targets.iter_mut().flat_map(|target| &mut target.keys);
@@ -113,7 +112,6 @@ impl TargetHealth {
             latency: Ewma::resume(latency, at),
             first_token: Ewma::resume(first_token, at),
             tripped: None,
-            renewed: None,
         }
     }
 }

@@ -165,7 +165,7 @@ fn a_missing_model_is_published_but_not_behind_a_wildcard() {
     let mut stage = Stage::new();
     stage.tell(0, Outcome::ModelMissing);
     stage.tell(2, Outcome::ModelMissing);
-    assert_eq!(stage.health.targets.iter().map(|t| t.vitals.missing()).collect::<Vec<_>>(), [true, false, false]);
+    assert_eq!(stage.health.targets.iter().map(|t| t.vitals.absence().holds(stage.now)).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(stage.health.known(&stage.health.targets[1].vitals).map(|target| &*target.model), Some("b"));
     assert!(stage.health.known(&Arc::default()).is_none());
 }
@@ -176,10 +176,10 @@ fn only_a_call_begun_since_says_again_that_a_model_is_missing() {
     stage.health.force(super::super::Force::Reset, Some("a"), stage.now);
     stage.now = stage.now.plus(Duration::from_millis(4));
     stage.tell(0, Outcome::ModelMissing);
-    assert!(!stage.health.targets[0].vitals.missing(), "it began a millisecond before");
+    assert!(!stage.health.targets[0].vitals.absence().holds(stage.now), "it began a millisecond before");
     stage.now = stage.now.plus(Duration::from_millis(1));
     stage.tell(0, Outcome::ModelMissing);
-    assert!(stage.health.targets[0].vitals.missing(), "as it was reset");
+    assert!(stage.health.targets[0].vitals.absence().holds(stage.now), "as it was reset");
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Attempt<'_> {
         if hold.is_zero() || self.leg.is_some() {
             return Ok(false);
         }
-        let (until, idle) = (self.now().plus(hold), self.ongoing.taken.target.timeouts.idle);
+        // A stream that progresses is never cut: where the time is over, it only isn't withheld any more.
+        let until = self.now().plus(hold).min(self.deadline).min(self.own_deadline());
+        let idle = self.ongoing.taken.target.timeouts.idle;
         let mut silent = self.now().plus(idle);
         while self.now() < until && reader.waiting() < self.worker.edition.settings.server.max_event {
             let progress = match self.before(until.min(silent), Failure::IdleTimeout, pin!(response.body.next())).await {

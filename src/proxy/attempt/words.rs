@@ -25,6 +25,7 @@ pub(in crate::proxy) fn describe(failure: Failure) -> String {
         Failure::HeadTimeout => "sent no answer within timeouts.first_byte",
         Failure::FirstTokenTimeout => "sent no content within timeouts.first_token",
         Failure::IdleTimeout => "fell silent inside its answer for longer than timeouts.idle",
+        Failure::TotalTimeout => "took longer than timeouts.total allows it",
         Failure::Truncated => "ended its answer too early",
         Failure::Malformed => "sent an answer that can't be read",
         Failure::ErrorBody => "sent an error in place of an answer",

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use super::super::fixture::{chain, provider, target};
-use super::super::{Chain, Choice, KeySlot, NoTarget, Provider, Strategy, Tried, Turns, Why, pick};
+use super::super::{Chain, Choice, KeySlot, NoTarget, Provider, Strategy, Tried, Turns, Why, heard, pick};
 use super::*;
 use crate::access::Limit;
 use crate::health::{Failure, KeyHealth, Line};
@@ -241,17 +241,18 @@ fn a_calls_end_puts_its_limit_right() {
 fn what_was_just_heard_holds_until_the_actor_has_decided() {
     let mut pool = Pool::new(&[(1, 0, 0), (1, 0, 0)]);
     let first = pool.pick(0, NOW).unwrap().taken;
-    heard(&first, &Outcome::KeyFault { sure: true }, NOW);
+    heard(&first, &Outcome::KeyFault { sure: true }, NOW, NOW);
     let other = 1 - first.key.unwrap();
     assert_eq!(pool.shares(20, 0, NOW)[other], 20);
     heard(
         &Taken { key: Some(other), ..first.clone() },
         &Outcome::RateLimited { wait: Some(Duration::from_millis(300)), whole_key: true },
         NOW,
+        NOW,
     );
     let none = pool.pick(0, NOW).unwrap_err();
     assert_eq!(none.why[0].1, Why::KeysResting(after(300)), "one of the two only rests");
     assert!(pool.pick(0, after(300)).is_ok(), "no longer than it was asked to");
-    heard(&first, &Outcome::KeyFault { sure: false }, after(2_000));
+    heard(&first, &Outcome::KeyFault { sure: false }, NOW, after(2_000));
     assert_eq!(pool.shares(10, 0, after(2_000)), [5, 5], "an unspecific refusal isn't sure");
 }

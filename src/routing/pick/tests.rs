@@ -357,10 +357,10 @@ fn a_prompt_that_cannot_fit_goes_to_a_larger_window_if_there_is_one() {
 fn a_missing_model_is_out() {
     let chain = three(Strategy::Ordered);
     let targets: Vec<_> = chain.targets().map(|(.., t)| Arc::clone(t)).collect();
-    targets[0].vitals.publish_missing(true);
+    targets[0].vitals.absence().decide();
     assert_eq!(picked(&chain, &Tried::default(), NOW), 1);
-    targets[1].vitals.publish_missing(true);
-    targets[2].vitals.publish_missing(true);
+    targets[1].vitals.absence().decide();
+    targets[2].vitals.absence().decide();
     assert!(pick(&ask(&chain, &Tried::default(), NOW), &mut rng()).unwrap_err().all_missing());
 }
 
@@ -557,7 +557,7 @@ proptest! {
             match state {
                 1 => lever.trip(after(5)),
                 2 => lever.trip(Moment::START),
-                3 => target.vitals.publish_missing(true),
+                3 => target.vitals.absence().decide(),
                 _ => {}
             }
         }

@@ -116,7 +116,7 @@ impl Judge {
         self.note(2 + taken.number as u64);
         assert!(!ask.tried.has(taken.number) && ask.only.is_none_or(|only| only == taken.number));
         assert!(provider.max_concurrency == 0 || provider.vitals.in_flight() as usize <= provider.max_concurrency);
-        assert!(!target.vitals.missing());
+        assert!(!target.vitals.absence().holds(ask.now));
         if let Some(key) = taken.key {
             let rests = [provider.keys[key].rest.until(ask.now), target.key_rests[key].until(ask.now)];
             assert_eq!(rests, [None, None], "a key that rests");

@@ -53,7 +53,7 @@ pub(super) struct Weather {
     refused: BTreeMap<(usize, usize), bool>,
 }
 
-const FAILURES: [Failure; 12] = [
+const FAILURES: [Failure; 13] = [
     Failure::Status(500),
     Failure::Status(503),
     Failure::StatusLater(503),
@@ -61,6 +61,7 @@ const FAILURES: [Failure; 12] = [
     Failure::ResetBeforeHead,
     Failure::ResetInBody,
     Failure::IdleTimeout,
+    Failure::TotalTimeout,
     Failure::Truncated,
     Failure::Malformed,
     Failure::ErrorBody,

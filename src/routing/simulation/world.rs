@@ -276,7 +276,7 @@ impl World {
 
     fn tell(&mut self, call: Call) {
         drop(call.in_flight);
-        heard(&call.taken, &call.outcome, self.now);
+        heard(&call.taken, &call.outcome, call.started, self.now);
         let target = &call.taken.target;
         let place = target.provider.place;
         let told = Told {

@@ -135,6 +135,7 @@ fn a_failure_is_known_by_its_name() {
         "head_timeout",
         "first_token_timeout",
         "idle_timeout",
+        "total_timeout",
         "truncated",
         "malformed",
         "error_body",

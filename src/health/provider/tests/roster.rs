@@ -76,7 +76,7 @@ fn a_reset_frees_keys_and_missing_models() {
     stage.tell(1, Outcome::KeyFault { sure: true });
     stage.fail(0, Failure::Status(500), 2);
     let resting = |stage: &Stage| [0, 1].map(|place| stage.health.targets[place].rest(0).unwrap().until(stage.now).is_some());
-    let missing = |stage: &Stage| [0, 1].map(|place| stage.health.targets[place].vitals.missing());
+    let missing = |stage: &Stage| [0, 1].map(|place| stage.health.targets[place].vitals.absence().holds(stage.now));
     assert_eq!((resting(&stage), missing(&stage), stage.rest.refused(stage.now)), ([true; 2], [true; 2], true));
     stage.force(Force::Reset, Some("a"));
     assert_eq!((resting(&stage), missing(&stage), stage.rest.refused(stage.now)), ([false, true], [false, true], true));
@@ -128,7 +128,7 @@ fn a_reload_keeps_rests_and_ends_quarantines() {
     stage.tell(1, Outcome::ModelMissing);
     stage.retune(stage.roster(&["a", "b"], &[&other, &first]));
     assert_eq!(first.until(stage.now), Some(stage.now.plus(Duration::from_secs(30))), "out of quota it still is");
-    assert!(!stage.health.targets[1].vitals.missing());
+    assert!(!stage.health.targets[1].vitals.absence().holds(stage.now));
     let late = Told { key: Some(Arc::clone(&first)), ..stage.told(0, Outcome::KeyFault { sure: true }, None) };
     stage.health.record(late, 0.0);
     assert!(first.refused(stage.now) && other.until(stage.now).is_none(), "by name, not by place");
@@ -232,7 +232,7 @@ fn a_call_begun_before_a_reload_or_a_reset_says_no_more_that_a_model_is_missing(
     for reset in [false, true] {
         let mut stage = Stage::new();
         stage.tell(0, Outcome::ModelMissing);
-        assert!(stage.health.targets[0].vitals.missing());
+        assert!(stage.health.targets[0].vitals.absence().holds(stage.now));
         // Under way since before ...
         let late = stage.told(0, Outcome::ModelMissing, None);
         stage.now = stage.now.plus(Duration::from_secs(1));
@@ -246,10 +246,10 @@ fn a_call_begun_before_a_reload_or_a_reset_says_no_more_that_a_model_is_missing(
         // ... it ends a moment after.
         let end = stage.now.plus(Duration::from_millis(10));
         stage.health.record(Told { at: end, latency: Duration::from_millis(1_010), ..late }, 0.0);
-        assert!(!stage.health.targets[0].vitals.missing(), "what was mended meanwhile is asked again");
+        assert!(!stage.health.targets[0].vitals.absence().holds(stage.now), "what was mended meanwhile is asked again");
         // One that began since has seen how it is now.
         stage.now = end.plus(Duration::from_millis(10));
         stage.tell(0, Outcome::ModelMissing);
-        assert!(stage.health.targets[0].vitals.missing());
+        assert!(stage.health.targets[0].vitals.absence().holds(stage.now));
     }
 }
