@@ -116,6 +116,16 @@ impl VirtualKey {
         self.rpm > 0 || self.tpm > 0 || self.concurrency > 0 || self.budget.is_some()
     }
 
+    /// Whether it can list these: up to 1000 names or patterns of 1 to 256 bytes.
+    pub fn may_list(models: &[String]) -> bool {
+        models.len() <= 1_000 && models.iter().all(|glob| (1..=256).contains(&glob.len()))
+    }
+
+    /// Whether it is refused by then, whatever its secret is.
+    pub fn has_ended(&self, now: Duration) -> bool {
+        self.ends().is_some_and(|end| end <= now)
+    }
+
     /// From when on it is refused.
     pub fn ends(&self) -> Option<Duration> {
         [self.expires, self.revoked].into_iter().flatten().min()
@@ -164,5 +174,14 @@ mod tests {
         let key = |expires, revoked| VirtualKey { expires, revoked, ..VirtualKey::default() };
         assert_eq!(key(None, None).ends(), None);
         assert_eq!((key(seconds(5), None).ends(), key(seconds(5), seconds(3)).ends()), (seconds(5), seconds(3)));
+        let ended = |at| key(seconds(5), None).has_ended(Duration::from_secs(at));
+        assert_eq!((ended(4), ended(5), key(None, None).has_ended(Duration::MAX)), (false, true, false));
+    }
+
+    #[test]
+    fn an_allow_list_holds_names_and_not_too_many() {
+        let list = |count: usize, length: usize| VirtualKey::may_list(&vec!["x".repeat(length); count]);
+        assert!(list(0, 0) && list(1, 1) && list(1_000, 256));
+        assert!(!list(1, 0) && !list(1, 257) && !list(1_001, 1));
     }
 }

@@ -13,7 +13,7 @@ use super::{WRONG_USE, source};
 use crate::access::{Budget, VirtualKey, Window};
 use crate::base::{Secret, date, duration, request_id, written_date};
 use crate::clock::{Clock, issued_key, seeded_rng};
-use crate::settings::{self, Source, load};
+use crate::settings::{self, Source, load, unknown_models};
 use crate::store::{Failed, KeyChange, KeyRecord, NewKey, Store, document};
 
 #[derive(Args)]
@@ -90,6 +90,10 @@ pub(super) fn run(file: Option<PathBuf>, options: Options) -> ExitCode {
         Err(invalid) => return super::failed(&format!("the settings are not valid:\n{invalid}")),
     };
     let Options { verb, json } = options;
+    if let Verb::Create(create) = &verb {
+        let models: Vec<_> = settings.models.keys().cloned().collect();
+        unknown_models(&create.models, &models).iter().for_each(|unknown| eprintln!("stagedoor: --models: {unknown}"));
+    }
     match in_store(&settings.store, |store| obey(store, verb)) {
         Ok(Ok(shown)) => show(&shown, json),
         Ok(Err(message)) => wrong_use(&message),
@@ -121,6 +125,9 @@ async fn obey(store: Store, verb: Verb) -> Result<Result<Shown, String>, Failed>
                 Ok(key) => key,
                 Err(message) => return Ok(Err(message)),
             };
+            if key.has_ended(now) {
+                eprintln!("stagedoor: --expires is a time that is over: the key lets nobody in");
+            }
             let (secret, new) = NewKey::issue(key, issued_key());
             store.create_key(&new).await?;
             Ok(Ok(Shown::Made(new.into(), secret)))
@@ -131,8 +138,13 @@ async fn obey(store: Store, verb: Verb) -> Result<Result<Shown, String>, Failed>
         }
         Verb::Rotate { id, overlap } => {
             let secret = issued_key();
-            let record = store.change_key(&id, KeyChange::rotate(&secret, now + overlap)).await?;
-            Ok(Ok(record.map_or(Shown::Unknown(id), |record| Shown::Made(record, secret))))
+            let record = store.change_key(&id, KeyChange::rotate(&secret, now, overlap)).await?;
+            Ok(match record {
+                Some(record) if record.key.has_ended(now) => {
+                    Err(format!("{id} is {}, so a new secret would let nobody in; stagedoor keys create NAME", state(&record)))
+                }
+                record => Ok(record.map_or(Shown::Unknown(id), |record| Shown::Made(record, secret))),
+            })
         }
     }
 }
@@ -143,6 +155,9 @@ impl Create {
             let time = duration(&text).map(|after| now + after).or_else(|| date(&text));
             time.ok_or_else(|| format!("--expires {text}: must be a duration such as 30d, or a day such as 2030-01-31"))
         });
+        if !VirtualKey::may_list(&self.models) {
+            return Err("--models: must be up to 1000 names or patterns of 1 to 256 characters, separated by commas".to_owned());
+        }
         let budget = self.budget_usd.map(|usd| {
             let budget = Budget::of_usd(usd, self.window.unwrap_or(Window::Month), false);
             budget.ok_or_else(|| "--budget-usd must be a number of dollars from 0 to 1000000000".to_owned())

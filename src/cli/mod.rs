@@ -76,7 +76,11 @@ pub fn main() -> ExitCode {
     // clap itself leaves with 2 on wrong use.
     let line = Line::parse();
     let file = line.settings.file;
-    match line.verb.unwrap_or(Verb::Serve) {
+    let verb = line.verb.unwrap_or(Verb::Serve);
+    if let (Some(file), Verb::Demo(_) | Verb::Sim(_) | Verb::Prices(_)) = (&file, &verb) {
+        eprintln!("stagedoor: no settings are read for this, so --settings {} has no effect", file.display());
+    }
+    match verb {
         Verb::Serve => serve::run(file),
         Verb::Init => init::run(file),
         Verb::Check(options) => check::run(file, &options),

@@ -12,6 +12,7 @@ use crate::actors::journaled;
 use crate::base::{date, duration};
 use crate::clock::Clock;
 use crate::ledger::Counts;
+use crate::settings::{Ledger, Settings};
 use crate::store::{By, Export, Failed, Form, Page, Rows, Store, Sum, document};
 
 /// A gateway that runs has written what it answered before, within this.
@@ -22,7 +23,7 @@ pub(super) struct Options {
     /// What it is told by: key, model, provider, tag or day
     #[arg(long, default_value = "model", value_parser = by)]
     by: By,
-    /// How far to look back, such as 7d, or from when, such as 2030-01-31
+    /// How far to look back, such as 7d, or from when, such as 2026-01-31
     #[arg(long, default_value = "7d", value_parser = since)]
     since: Duration,
     /// Lines of comma-separated values in place of a table
@@ -47,6 +48,7 @@ enum Kind {
 
 pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     let Some((settings, _)) = settings(file) else { return ExitCode::from(CANT_RUN) };
+    tell_of_no_ledger(&settings);
     let (by, since) = (options.by, options.since);
     if let Some(rows) = options.rows {
         let exported = in_store(&settings.store, |store| export(store, rows, since, options.json));
@@ -85,6 +87,13 @@ fn tell_of_journal(store: &Store) {
     if waiting > 0 {
         let folder = store.folder().display();
         eprintln!("stagedoor: up to {waiting} more rows wait in the journal in {folder}; a gateway that runs puts them into the store");
+    }
+}
+
+/// What isn't put on record can't be shown: said, lest it be taken for nothing.
+pub(super) fn tell_of_no_ledger(settings: &Settings) {
+    if settings.store.ledger == Ledger::Off {
+        eprintln!("stagedoor: by these settings no request is put on record (store.ledger = \"off\"): what is told is from before");
     }
 }
 
@@ -128,5 +137,9 @@ fn by(text: &str) -> Result<By, String> {
 pub(super) fn since(text: &str) -> Result<Duration, String> {
     let now = Clock::start().wall();
     let time = duration(text).map(|ago| now.saturating_sub(ago)).or_else(|| date(text));
-    time.ok_or_else(|| "must be a duration such as 7d, or a day such as 2030-01-31".to_owned())
+    match time {
+        Some(time) if time > now => Err("is a time to come, of which nothing is on record yet".to_owned()),
+        Some(time) => Ok(time),
+        None => Err("must be a duration such as 7d, or a day such as 2026-01-31".to_owned()),
+    }
 }

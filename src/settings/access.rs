@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::{Budget, VirtualKey, Window};
-use crate::base::{Secret, date};
+use crate::base::{Secret, date, written_date};
+use crate::clock::unix_seconds;
 
 use super::door::{is_listen, is_loopback};
 use super::raw::{MOST, Section};
@@ -60,6 +61,9 @@ pub(super) fn auth(mut s: Section<'_>, vault: &Vault<'_>, (host, stored): (&str,
     // A mistake in a key or the mode is told already; that no key is left then is no second one.
     let none = keys.is_empty() && s.report().count() == before;
     closed_to_strangers(&s, mode, (host, stored), none, &absent);
+    if mode == AuthMode::Open && !keys.is_empty() {
+        s.warn("keys", "mode = \"open\" lets everybody in without a look at keys: these, their models, limits and budgets have no effect");
+    }
     Auth { mode, keys }
 }
 
@@ -147,6 +151,9 @@ fn terms(row: &mut Section<'_>) -> VirtualKey {
     let usd = budget.number("usd", 0.0, 0.0..=1e9);
     let window = budget.choice("window", &Window::ALL, Window::Month);
     let unpriced = budget.choice("unpriced", &[("refuse", false), ("allow", true)], false);
+    for key in ["window", "unpriced"].into_iter().filter(|key| budget.has(key) && !budget.has("usd")) {
+        budget.warn(key, "has no effect without `usd`: the key has no budget");
+    }
     let nanos = (usd * 1e9).round() as u64;
     let budget = (nanos > 0).then_some(Budget { nanos, window, unpriced });
     VirtualKey { rpm, tpm, concurrency, budget, expires, ..VirtualKey::default() }
@@ -155,6 +162,11 @@ fn terms(row: &mut Section<'_>) -> VirtualKey {
 fn expires(row: &mut Section<'_>) -> Option<Duration> {
     let text = row.text("expires", "");
     let time = date(&text);
+    if let Some(time) = time
+        && time <= Duration::from_secs(unix_seconds())
+    {
+        row.warn("expires", format!("was over at {}, so this key is refused", written_date(time)));
+    }
     if !text.is_empty() && time.is_none() {
         row.problem("expires", "must be a day or a time, such as \"2030-01-31\" or \"2030-01-31T12:00:00Z\"");
     }
@@ -165,12 +177,15 @@ fn allow_list(row: &Section<'_>, allowed: &[String], models: &[String]) {
     if allowed.is_empty() {
         row.warn("models", "the list is empty, so this key may use no model; write [\"*\"] for all");
     }
+    unknown_models(allowed, models).into_iter().for_each(|unknown| row.warn("models", unknown));
+}
+
+/// Of the names in an allow-list those that none of `models` has, in words. A pattern may be for models to come.
+pub fn unknown_models(allowed: &[String], models: &[String]) -> Vec<String> {
     let wildcards: Vec<&str> = models.iter().filter_map(|m| m.strip_suffix('*')).collect();
-    for name in allowed.iter().filter(|name| !name.contains(['*', '?', '['])) {
-        if !models.contains(name) && !wildcards.iter().any(|prefix| name.starts_with(prefix)) {
-            row.warn("models", format!("no model is called {name:?}{}", super::raw::did_you_mean(name, models)));
-        }
-    }
+    let is_known = |name: &&String| models.contains(name) || wildcards.iter().any(|prefix| name.starts_with(prefix));
+    let names = allowed.iter().filter(|name| !name.contains(['*', '?', '['])).filter(|name| !is_known(name));
+    names.map(|name| format!("no model is called {name:?}{}", super::raw::did_you_mean(name, models))).collect()
 }
 
 fn unlike_the_others(row: &Section<'_>, key: &CallerKey, others: &[CallerKey]) {

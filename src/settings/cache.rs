@@ -13,3 +13,11 @@ pub(super) fn read(mut s: Section<'_>, base: &Caching) -> Caching {
         coalesce: s.flag("coalesce", base.coalesce),
     }
 }
+
+/// Said where [`is_idle`].
+pub(super) const IDLE: &str = "has no effect: no answer is kept, since its `mode` is \"off\"";
+
+/// Whether something is set of it, over `base`, though no answer is kept.
+pub(super) fn is_idle(caching: &Caching, base: &Caching) -> bool {
+    !caching.exact && *caching != Caching { exact: false, ..base.clone() }
+}

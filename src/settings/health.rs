@@ -107,7 +107,7 @@ pub(super) fn timeout_overrides(mut s: Section<'_>) -> TimeoutOverrides {
 
 /// `[retry]` and `[models.X.retry]`: `base` with what the section overrides.
 pub(super) fn retry(mut s: Section<'_>, base: &Retry) -> Retry {
-    Retry {
+    let retry = Retry {
         attempts: s.whole("attempts", base.attempts.into(), 1..=1000) as u32,
         same_target: s.whole("same_target", base.same_target.into(), 0..=1000) as u32,
         backoff: s.duration("backoff", base.backoff),
@@ -116,7 +116,12 @@ pub(super) fn retry(mut s: Section<'_>, base: &Retry) -> Retry {
         budget_min: s.whole("budget_min", base.budget_min, 0..=MOST),
         hedge: hedge(&mut s, base.hedge),
         hedge_ratio: millionths(&mut s, "hedge_ratio", base.hedge_ratio),
+    };
+    // Where neither is written here, the section above has been told already.
+    if retry.hedge.is_some() && retry.attempts < 2 && (s.has("hedge") || s.has("attempts")) {
+        s.warn("hedge", "has no effect: it takes a second call, and `attempts` allows one");
     }
+    retry
 }
 
 /// "off", or a percentile in millionths.

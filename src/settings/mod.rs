@@ -34,6 +34,7 @@ mod units;
 mod url;
 mod validity;
 
+pub use access::unknown_models;
 pub use diff::Written;
 pub use files::Files;
 pub use load::{Bound, DEFAULT_FILE, DEFAULT_TEXT, Reading, Source, Stored, load, read};

@@ -25,7 +25,14 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
     check_name(name, s.report(), s.path());
     let strategy = s.choice("strategy", &Strategy::NAMES, Strategy::Healthiest);
     let targets = targets(&mut s, name, around.providers);
+    if strategy == Strategy::Ordered && targets.iter().any(|target| target.weight != 1) {
+        s.warn("targets", "`weight` has no effect where strategy = \"ordered\": they are tried as written");
+    }
     let failover = failover(&mut s, name, around.models);
+    let caching = cache::read(s.section("cache"), around.caching);
+    if cache::is_idle(&caching, around.caching) {
+        s.warn("cache", cache::IDLE);
+    }
     Model {
         name: name.to_owned(),
         strategy,
@@ -35,7 +42,7 @@ pub(super) fn model(name: &str, mut s: Section<'_>, around: &Around<'_>) -> Mode
         timeouts: health::timeout_overrides(s.section("timeouts")),
         retry: health::retry(s.section("retry"), around.retry),
         streaming: stream::read(s.section("stream"), around.streaming),
-        caching: cache::read(s.section("cache"), around.caching),
+        caching,
     }
 }
 

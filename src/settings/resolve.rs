@@ -44,6 +44,9 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
 
     let mut providers = provider::providers(&mut root, vault, &above);
     let mut models = models(&mut root, &providers.names, (&retry, &streaming, &caching));
+    if cache::is_idle(&caching, &Caching::default()) && models.values().all(|model| !model.caching.exact) {
+        root.warn("cache", cache::IDLE);
+    }
     let model_names: Vec<String> = models.keys().cloned().collect();
     let auth = access::auth(root.section("auth"), vault, (&exposed, &|| stored.is_some_and(|stored| stored(&store.keep))), &model_names);
 

@@ -60,12 +60,14 @@ pub enum KeyChange {
     Terms(Box<Terms>),
     /// It is refused from then on. One that is revoked already stays so.
     Revoke(Duration),
-    /// Another secret; the one before is good until then.
+    /// Another secret; the one before is good until then. A key that has ended stays as it is: nobody would be let in with it.
     Rotate {
         /// How the new secret begins.
         prefix: String,
         /// Of the new secret.
         digest: Digest,
+        /// When that is.
+        at: Duration,
         /// The end of the old one.
         until: Duration,
     },
@@ -108,9 +110,10 @@ impl From<NewKey> for KeyRecord {
 }
 
 impl KeyChange {
-    /// Another secret; the one before is good until then.
-    pub fn rotate(secret: &Secret, until: Duration) -> Self {
-        Self::Rotate { prefix: shown_prefix(secret).to_owned(), digest: Digest::of(secret.expose().as_bytes()), until }
+    /// Another secret from then on; the one before is good for so long besides.
+    pub fn rotate(secret: &Secret, at: Duration, overlap: Duration) -> Self {
+        let (prefix, digest) = (shown_prefix(secret).to_owned(), Digest::of(secret.expose().as_bytes()));
+        Self::Rotate { prefix, digest, at, until: at + overlap }
     }
 }
 
@@ -196,7 +199,8 @@ fn apply(record: &mut KeyRecord, change: KeyChange) {
     let key = &mut record.key;
     match change {
         KeyChange::Revoke(at) => key.revoked = Some(key.revoked.map_or(at, |before| before.min(at))),
-        KeyChange::Rotate { prefix, digest, until } => {
+        KeyChange::Rotate { at, .. } if key.has_ended(at) => {}
+        KeyChange::Rotate { prefix, digest, until, .. } => {
             record.old = Some((std::mem::replace(&mut record.digest, digest), until));
             record.prefix = prefix;
         }

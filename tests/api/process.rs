@@ -70,6 +70,24 @@ fn with_no_key_the_rehearsal_answers_and_says_so() {
 }
 
 #[test]
+fn what_a_switch_or_a_time_can_do_nothing_for_is_said() {
+    let text = "[store]\nledger = \"off\"\n[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:9/v1\"\nkeys = []\n\
+                [models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
+    let line = |args: &[&str]| {
+        let args: Vec<&str> = args.iter().copied().chain(["--settings", "s.toml"]).collect();
+        Process::run(&args, &[], |folder| std::fs::write(folder.join("s.toml"), text).unwrap()).finish()
+    };
+    for args in [&["usage"][..], &["tune", "--since", "1d"]] {
+        let told = line(args);
+        assert!(told.stderr.contains("store.ledger = \"off\""), "{args:?}: {told:?}");
+    }
+    let ahead = line(&["usage", "--since", "2999-01-01"]);
+    assert!(ahead.code == Some(2) && ahead.stderr.contains("a time to come"), "{ahead:?}");
+    let unread = line(&["prices", "update", "nothing.json"]);
+    assert!(unread.stderr.contains("--settings s.toml has no effect"), "{unread:?}");
+}
+
+#[test]
 fn the_banner_says_when_the_network_reaches_it_and_how_to_try_it_from_here() {
     let upstream = Upstream::answering(answer("hi"));
     let open = "[server]\nhost = \"0.0.0.0\"\n[[auth.keys]]\nkey = { value = \"sk-test-of-the-banner-0001\" }\n";

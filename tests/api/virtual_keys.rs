@@ -167,6 +167,24 @@ fn terms_are_changed_and_mistakes_are_refused() {
 }
 
 #[test]
+fn a_key_that_has_ended_gets_no_other_secret() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::administered(&settings(&upstream, "sqlite://data/s.db"));
+    let (revoked, _) = create(&app, json!({"name": "revoked"}));
+    let (expired, key) = create(&app, json!({"name": "expired"}));
+    assert_eq!(admin(&app, "DELETE", &format!("/admin/keys/{revoked}"), Value::Null).status, 200);
+    assert_eq!(admin(&app, "PATCH", &format!("/admin/keys/{expired}"), json!({"expires": "2020-01-01"})).status, 200);
+    for id in [&revoked, &expired] {
+        let refused = admin(&app, "POST", &format!("/admin/keys/{id}/rotate"), json!({}));
+        assert_eq!((refused.status, refused.code().as_str()), (400, "invalid_value"), "{}", refused.text());
+        assert_eq!(get(&app, &format!("/admin/keys/{id}")).json()["old_key_until"], Value::Null, "it stays as it was");
+    }
+    // Put right, it is let in with the secret that it has.
+    assert_eq!(admin(&app, "PATCH", &format!("/admin/keys/{expired}"), json!({"expires": null})).status, 200);
+    assert_eq!(status(&app, &key), 200);
+}
+
+#[test]
 fn what_one_gateway_revokes_another_refuses_within_a_second() {
     let upstream = Upstream::answering(answer("hi"));
     let folder = tempfile::tempdir().unwrap();
@@ -213,13 +231,24 @@ fn the_command_line_makes_lists_rotates_and_revokes_while_a_gateway_serves() {
         (Some(2), Some(2), Some(2))
     );
 
-    for nothing in [&["--window", "day"][..], &["--window", "day", "--budget-usd", "0"]] {
+    let again = line(&["keys", "rotate", id, "--json"]);
+    assert!(again.code == Some(2) && again.stdout.is_empty() && again.stderr.contains("is revoked"), "{again:?}");
+    for (nothing, why) in [
+        (&["--window", "day"][..], "--budget-usd"),
+        (&["--window", "day", "--budget-usd", "0"], "--budget-usd"),
+        (&["--models", ""], "--models"),
+        (&["--models", "m,,n"], "--models"),
+    ] {
         let refused = line(&[&["keys", "create", "x"], nothing].concat());
-        assert!(refused.code == Some(2) && refused.stderr.contains("--budget-usd"), "{nothing:?}: {refused:?}");
+        assert!(refused.code == Some(2) && refused.stderr.contains(why), "{nothing:?}: {refused:?}");
     }
+    let over = line(&["keys", "create", "late", "--expires", "2020-01-01"]);
+    assert!(over.code == Some(0) && over.stderr.contains("the key lets nobody in"), "{over:?}");
+    let mistyped = line(&["keys", "create", "typo", "--models", "m,mm"]);
+    assert!(mistyped.code == Some(0) && mistyped.stderr.contains("no model is called \"mm\""), "{mistyped:?}");
     assert_eq!(line(&["keys", "create", "paid", "--window", "day", "--budget-usd", "2.5"]).code, Some(0));
     let listed = line(&["keys", "list"]).stdout;
-    assert!(listed.contains("$2.5/day") && listed.lines().count() == 4, "what is refused makes nothing: {listed}");
+    assert!(listed.contains("$2.5/day") && listed.lines().count() == 6, "what is refused makes nothing: {listed}");
 
     let used: Value = serde_json::from_str(&line(&["usage", "--by", "key", "--json"]).stdout).unwrap();
     assert!(used["total"]["requests"].as_u64().unwrap() >= 3, "{used}");

@@ -76,10 +76,13 @@ async fn keys(store: &Store, other: &Store) {
     let changed = store.change_key("id-one", KeyChange::Terms(Box::new(terms))).await.unwrap().unwrap();
     let expected = VirtualKey { name: "won".into(), rpm: 0, budget: None, expires: None, ..key("one", 1) };
     assert_eq!(changed.key, expected);
-    let rotated = store.change_key("id-one", KeyChange::rotate(&Secret::new("sk-sd-another"), seconds(50))).await.unwrap().unwrap();
+    let rotated =
+        store.change_key("id-one", KeyChange::rotate(&Secret::new("sk-sd-another"), seconds(20), seconds(30))).await.unwrap().unwrap();
     assert_eq!((rotated.digest, rotated.old), (Digest::of(b"sk-sd-another"), Some((Digest::of(b"sk-sd-secret-one"), seconds(50)))));
     store.change_key("id-one", KeyChange::Revoke(seconds(70))).await.unwrap();
     store.change_key("id-one", KeyChange::Revoke(seconds(90))).await.unwrap();
+    let late = store.change_key("id-one", KeyChange::rotate(&Secret::new("sk-sd-late"), seconds(80), seconds(30))).await.unwrap().unwrap();
+    assert_eq!((late.digest, late.old), (rotated.digest, rotated.old), "a key that has ended gets no other secret");
     let (_, changed) = other.keys_since(second).await.unwrap();
     assert_eq!(changed, [KeyRecord { key: VirtualKey { revoked: Some(seconds(70)), ..expected }, ..rotated }], "told once, as it is now");
     assert!(store.change_key("nobody", KeyChange::Revoke(seconds(1))).await.unwrap().is_none());

@@ -44,7 +44,7 @@ pub(super) struct Options {
     /// The gateway's JSON log; - reads standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
-    /// How far to look back in the ledger, such as 7d, or from when, such as 2030-01-31
+    /// How far to look back in the ledger, such as 7d, or from when, such as 2026-01-31
     #[arg(long, value_name = "TIME", conflicts_with = "from", value_parser = super::usage::since)]
     since: Option<Duration>,
     /// Another value for a setting: breaker.KEY=VALUE, or providers.NAME.breaker.KEY=VALUE; may be given again
@@ -87,8 +87,11 @@ pub(super) fn run(file: Option<PathBuf>, options: &Options) -> ExitCode {
     };
     let settings = match (file, options.since) {
         (None, None) => None,
-        (file, _) => match super::settings(file) {
-            Some((settings, _)) => Some(settings),
+        (file, since) => match super::settings(file) {
+            Some((settings, _)) => {
+                since.into_iter().for_each(|_| super::usage::tell_of_no_ledger(&settings));
+                Some(settings)
+            }
             None => return ExitCode::from(CANT_RUN),
         },
     };

@@ -77,8 +77,7 @@ impl Written {
         // Null is no limit, as when the key is made.
         let [rpm, tpm, concurrency] = [self.rpm, self.tpm, self.concurrency].map(|limit| limit.map(Option::unwrap_or_default));
         let models = self.models.map(|models| models.unwrap_or_else(everything));
-        let patterns = models.iter().flatten();
-        if models.as_ref().is_some_and(|models| models.len() > 1_000) || patterns.clone().any(|glob| glob.is_empty() || glob.len() > 256) {
+        if models.as_ref().is_some_and(|models| !VirtualKey::may_list(models)) {
             return Err(Error::bad_parameter("models", "models must be up to 1000 names or patterns of 1 to 256 characters."));
         }
         for (name, limit) in [("rpm", rpm), ("tpm", tpm), ("concurrency", concurrency)] {
@@ -260,7 +259,7 @@ async fn rotated(gateway: &Gateway, key: &str, Rotation { overlap }: &Rotation) 
     let overlap = overlap.as_deref().map_or(Some(OVERLAP), duration);
     let overlap = overlap.ok_or_else(|| Error::bad_parameter("overlap", "overlap must be a duration such as 24h, or 0s."))?;
     let secret = issued_key();
-    let change = KeyChange::rotate(&secret, gateway.clock.wall() + overlap);
+    let change = KeyChange::rotate(&secret, gateway.clock.wall(), overlap);
     match changed(gateway, key, change).await? {
         Value::Object(document) => Ok(with_secret(document, &secret)),
         other => Ok(other),
@@ -271,12 +270,17 @@ async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value
     let archive = archive(gateway)?;
     let key = id.to_owned();
     let revokes = matches!(change, KeyChange::Revoke(_));
+    let rotated_at = if let KeyChange::Rotate { at, .. } = change { Some(at) } else { None };
     let asked = archive.ask(move |store| async move { store.change_key(&key, change).await });
     let changed = asked.await.map_err(Error::store_failed)?;
     gateway.news.keys_changed(revokes.then_some(id));
     archive.keys.look().await;
-    if changed.is_none() {
-        return Err(Error::key_not_found(id));
+    let Some(record) = changed else { return Err(Error::key_not_found(id)) };
+    if rotated_at.is_some_and(|at| record.key.has_ended(at)) {
+        return Err(Error::bad_parameter(
+            "id",
+            "The key is revoked or has expired, so a new secret would let nobody in: make another key.",
+        ));
     }
     let document = listed(gateway, Some(id)).await?.pop();
     document.ok_or_else(|| Error::key_not_found(id))

@@ -304,6 +304,45 @@ fn what_has_no_effect_yet_is_noted() {
 }
 
 #[test]
+fn what_can_have_no_effect_where_it_stands_is_told() {
+    let key = "[[auth.keys]]\nname = \"k\"\nkey = { env = \"A\" }\n";
+    let ordered = |weight: u32| {
+        format!(
+            "[models.o]\nstrategy = \"ordered\"\n\
+             targets = [{{ provider = \"local\", model = \"a\", weight = {weight} }}, {{ provider = \"local\", model = \"b\" }}]"
+        )
+    };
+    for (text, path) in [
+        (format!("[auth]\nmode = \"open\"\n{key}"), "auth.keys"),
+        (format!("{key}budget = {{ window = \"day\" }}"), "auth.keys[0].budget.window"),
+        (format!("{key}budget = {{ unpriced = \"allow\" }}"), "auth.keys[0].budget.unpriced"),
+        (format!("{key}expires = \"2020-01-01\""), "auth.keys[0].expires"),
+        ("[retry]\nattempts = 1\nhedge = \"p95\"".to_owned(), "retry.hedge"),
+        ("[retry]\nhedge = \"p95\"\n[models.small.retry]\nattempts = 1".to_owned(), "models.small.retry.hedge"),
+        (ordered(3), "models.o.targets"),
+        ("[cache]\nttl = \"1h\"".to_owned(), "cache"),
+        ("[models.small.cache]\nonly_deterministic = true".to_owned(), "models.small.cache"),
+        ("[cache]\nmode = \"exact\"\n[models.small.cache]\nmode = \"off\"\nttl = \"1h\"".to_owned(), "models.small.cache"),
+    ] {
+        let notes = small_and(&text).env("A", "a-key-that-nobody-can-guess-0001").notes(NoteKind::Warning);
+        let paths: Vec<&str> = notes.iter().map(|note| note.split(": ").next().unwrap()).collect();
+        assert_eq!(paths, [path], "{text}: {notes:?}");
+    }
+    for text in [
+        key.to_owned(),
+        format!("{key}budget = {{ usd = 0.0, window = \"day\" }}"),
+        format!("{key}budget = {{ usd = 2.5, window = \"day\" }}\nexpires = \"2999-01-01\""),
+        "[retry]\nhedge = \"p95\"\n[models.small.retry]\nattempts = 1\nhedge = \"off\"".to_owned(),
+        ordered(1),
+        "[cache]\nmode = \"exact\"\nttl = \"1h\"\n[models.small.cache]\nmode = \"off\"".to_owned(),
+        "[cache]\nttl = \"1h\"\n[models.small.cache]\nmode = \"exact\"".to_owned(),
+    ] {
+        let notes = small_and(&text).env("A", "a-key-that-nobody-can-guess-0001").notes(NoteKind::Warning);
+        assert_eq!(notes, [""; 0], "{text}");
+    }
+}
+
+#[test]
 fn hosts() {
     for bad in ["http://a", "a:80", "127.0.0.1:80", "", "a b", "a/b"] {
         refused(&format!("[server]\nhost = \"{bad}\""), "server.host", "without a scheme or a port");
