@@ -167,12 +167,14 @@ pub(super) async fn looked(worker: &Worker) -> Answer {
     }
 }
 
-/// How the ledger is: `ok`, `journaling` while the store is away, `failing` where rows are held in memory alone.
+/// How the ledger is: `ok`, `journaling` while rows are in the journal and not in the store yet, `failing` where they are held in
+/// memory alone.
 fn written(ledger: &actors::Ledger, lost: u64) -> Ledger {
     let Condition { store, journal, journaled } = ledger.condition();
     let status = match (&store, &journal) {
         (_, Some(_)) => "failing",
         (Some(_), None) => "journaling",
+        (None, None) if journaled > 0 => "journaling",
         (None, None) => "ok",
     };
     Ledger { status, waiting: ledger.backlog(), journaled, lost, store_error: store, journal_error: journal }

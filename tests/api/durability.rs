@@ -137,6 +137,8 @@ fn row_54_while_the_store_is_locked_calls_go_on_and_their_rows_are_there_once() 
         assert_eq!(app.chat("m").status, 200);
         slowest = slowest.max(began.elapsed());
         calls += 1;
+        let ledger = &app.health()["ledger"];
+        assert!(ledger["journaled"] == 0 || ledger["status"] == "journaling", "{ledger}");
         std::thread::sleep(Duration::from_millis(10));
     }
     let journal = || {
