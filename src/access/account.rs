@@ -142,6 +142,13 @@ impl Account {
         }
     }
 
+    /// At least so much was spent in the present window.
+    pub fn at_least(&mut self, nanos: u64, wall: Duration) {
+        if let Some(purse) = &mut self.purse {
+            purse.at_least(nanos, wall);
+        }
+    }
+
     /// Lets a call in that may use so much, or takes nothing at all. What is to be given to [`Account::settle`] is told.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 
 use super::account::{Account, Amounts, Now, Refusal, Standing, Terms};
 use super::common::{Leased, Untold, Word};
-use super::virtual_key::VirtualKey;
+use super::virtual_key::{Budget, VirtualKey};
 use crate::base::Moment;
 
 /// By the key's id, so that reloads, other names and rotations change nothing of what was used.
@@ -43,6 +43,23 @@ impl Allowances {
         if let Some(allowance) = self.of(key, now) {
             allowance.lock().spent_before(nanos, now.wall);
         }
+    }
+
+    /// At least so much a key has spent in its budget's present window, as is known from elsewhere.
+    pub fn at_least(&self, key: &VirtualKey, nanos: u64, now: Now) {
+        if let Some(allowance) = self.of(key, now) {
+            allowance.lock().at_least(nanos, now.wall);
+        }
+    }
+
+    /// What a key is known here to have spent in its budget's present window, what was reserved for calls whose end nobody knows
+    /// with it; None where nothing is known of that.
+    pub fn spent(&self, key: &VirtualKey, wall: Duration) -> Option<u64> {
+        let known = Arc::clone(&*self.0.get(&key.id)?);
+        let account = known.lock();
+        let window = |budget: Budget| budget.window;
+        let (spent, _) = account.money(wall)?;
+        (account.terms().budget.map(window) == key.budget.map(window)).then_some(spent)
     }
 
     /// What a key has spent in its budget's present window, and what is left of it; None without a budget.

@@ -76,11 +76,14 @@ struct Create {
 
 /// What a verb has to show.
 enum Shown {
-    Made(KeyRecord, Secret),
-    Key(KeyRecord),
-    All(Vec<KeyRecord>),
+    Made(Spending, Secret),
+    Key(Spending),
+    All(Vec<Spending>),
     Unknown(String),
 }
+
+/// A key, and what it has spent in its budget's window, in nano-dollars.
+type Spending = (KeyRecord, i64);
 
 pub(super) fn run(file: Option<PathBuf>, options: Options) -> ExitCode {
     // A gateway that others reach doesn't start without a key: here is where one comes from.
@@ -117,9 +120,12 @@ pub(super) fn in_store<T, F: Future<Output = Result<T, Failed>>>(
 
 async fn obey(store: Store, verb: Verb) -> Result<Result<Shown, String>, Failed> {
     let now = Clock::start().wall();
-    let changed = |id: String, record: Option<KeyRecord>| Ok(Ok(record.map_or(Shown::Unknown(id), Shown::Key)));
     match verb {
-        Verb::List => Ok(Ok(Shown::All(store.keys().await?))),
+        Verb::List => {
+            super::usage::tell_of_journal(&store);
+            let keys = store.keys().await?;
+            Ok(Ok(Shown::All(store.with_spent(keys, now).await?)))
+        }
         Verb::Create(create) => {
             let key = match create.key(now) {
                 Ok(key) => key,
@@ -130,23 +136,28 @@ async fn obey(store: Store, verb: Verb) -> Result<Result<Shown, String>, Failed>
             }
             let (secret, new) = NewKey::issue(key, issued_key());
             store.create_key(&new).await?;
-            Ok(Ok(Shown::Made(new.into(), secret)))
+            Ok(Ok(Shown::Made((new.into(), 0), secret)))
         }
         Verb::Revoke { id } => {
             let record = store.change_key(&id, KeyChange::Revoke(now)).await?;
-            changed(id, record)
+            let Some(key) = spending(&store, record, now).await? else { return Ok(Ok(Shown::Unknown(id))) };
+            Ok(Ok(Shown::Key(key)))
         }
         Verb::Rotate { id, overlap } => {
             let secret = issued_key();
             let record = store.change_key(&id, KeyChange::rotate(&secret, now, overlap)).await?;
-            Ok(match record {
-                Some(record) if record.key.has_ended(now) => {
-                    Err(format!("{id} is {}, so a new secret would let nobody in; stagedoor keys create NAME", state(&record)))
-                }
-                record => Ok(record.map_or(Shown::Unknown(id), |record| Shown::Made(record, secret))),
+            let Some(key) = spending(&store, record, now).await? else { return Ok(Ok(Shown::Unknown(id))) };
+            Ok(if key.0.key.has_ended(now) {
+                Err(format!("{id} is {}, so a new secret would let nobody in; stagedoor keys create NAME", state(&key.0)))
+            } else {
+                Ok(Shown::Made(key, secret))
             })
         }
     }
+}
+
+async fn spending(store: &Store, record: Option<KeyRecord>, now: Duration) -> Result<Option<Spending>, Failed> {
+    Ok(store.with_spent(record.into_iter().collect(), now).await?.pop())
 }
 
 impl Create {
@@ -184,22 +195,22 @@ impl Create {
 fn show(shown: &Shown, json: bool) -> ExitCode {
     match shown {
         Shown::Unknown(id) => return wrong_use(&format!("there is no key {id:?}; stagedoor keys list")),
-        Shown::Made(record, secret) if json => {
-            let mut document = document::key(record, 0);
+        Shown::Made((record, spent), secret) if json => {
+            let mut document = document::key(record, *spent);
             document.insert("key".to_owned(), secret.expose().into());
             println!("{}", Value::Object(document));
         }
-        Shown::Made(record, secret) => {
+        Shown::Made((record, _), secret) => {
             println!("{}", secret.expose());
             println!("The key of {:?} (id {}), shown this once. Send it as: authorization: Bearer KEY", &*record.key.name, record.key.id);
             if let Some((_, until)) = record.old {
                 println!("The old one works until {}.", written_date(until));
             }
         }
-        Shown::Key(record) if json => println!("{}", Value::Object(document::key(record, 0))),
-        Shown::Key(record) => println!("Done: {:?} (id {}) is {}.", &*record.key.name, record.key.id, state(record)),
+        Shown::Key((record, spent)) if json => println!("{}", Value::Object(document::key(record, *spent))),
+        Shown::Key((record, _)) => println!("Done: {:?} (id {}) is {}.", &*record.key.name, record.key.id, state(record)),
         Shown::All(keys) if json => {
-            let keys: Vec<_> = keys.iter().map(|record| Value::Object(document::key(record, 0))).collect();
+            let keys: Vec<_> = keys.iter().map(|(record, spent)| Value::Object(document::key(record, *spent))).collect();
             println!("{}", json!({ "data": keys }));
         }
         Shown::All(keys) => table(keys),
@@ -207,15 +218,24 @@ fn show(shown: &Shown, json: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn table(keys: &[KeyRecord]) {
+fn table(keys: &[Spending]) {
     if keys.is_empty() {
         println!("There is no key yet: stagedoor keys create NAME");
         return;
     }
-    let head = ["id", "name", "key", "models", "limits", "state"].map(str::to_owned);
-    let row = |record: &KeyRecord| {
+    let head = ["id", "name", "key", "models", "limits", "spent", "state"].map(str::to_owned);
+    let row = |(record, spent): &Spending| {
         let key = &record.key;
-        [key.id.to_string(), key.name.to_string(), format!("{}…", record.prefix), key.models.join(","), limits(key), state(record)]
+        let prefix = format!("{}…", record.prefix);
+        [
+            key.id.to_string(),
+            key.name.to_string(),
+            prefix,
+            key.models.join(","),
+            limits(key),
+            format!("${:.6}", document::usd(*spent)),
+            state(record),
+        ]
     };
     super::table(std::iter::once(head).chain(keys.iter().map(row)).collect());
 }

@@ -82,7 +82,7 @@ async fn export(store: Store, kind: Kind, since: Duration, json: bool) -> Result
 }
 
 /// What a gateway couldn't put into the store isn't counted here: said beside the answer, not in it.
-fn tell_of_journal(store: &Store) {
+pub(super) fn tell_of_journal(store: &Store) {
     let waiting = journaled(store);
     if waiting > 0 {
         let folder = store.folder().display();

@@ -56,7 +56,7 @@ pub use pipe::{Pipe, PipeBody};
 pub use pool::tidy;
 pub use pressure::{Connected, Pressure, acceptable};
 pub use prober::probe;
-pub use recall::recall;
+pub use recall::{recall, recall_of};
 pub use record::{Record, Wrong};
 pub use resume::{Edge, Kept, Opening, Owner, Replay, Shelf, Unreadable, begin, owner};
 pub use roll_call::{Absent, Present, roll_call};

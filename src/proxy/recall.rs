@@ -1,20 +1,27 @@
-//! What keys had spent in their budgets' windows before this process began: a restart is no new budget.
+//! What keys have spent in their budgets' windows that their accounts don't know: before this process began, as a restart is no new
+//! budget, and before they were given the budget that they have now.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::edition::Edition;
 use super::worker::Gateway;
-use crate::access::VirtualKey;
-use crate::actors::Archive;
+use crate::access::{VirtualKey, Window};
+use crate::actors::{Archive, Known};
 use crate::store::Failed;
 
 /// A store that doesn't answer is asked again after so long.
 const AGAIN: Duration = Duration::from_secs(2);
+/// How often new budgets are looked for: as often as the store is asked for changed keys.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The windows of keys' budgets, by the keys' ids; None: no budget.
+type Windows = HashMap<Arc<str>, Option<Window>>;
 
 /// Has the allowances know it, as soon as the store tells; `told` once the store was asked for the first time. What was spent
-/// from `began` on they know themselves.
+/// from `began` on they know themselves, but for what is spent before a budget is there: that is looked for from then on.
 pub async fn recall(gateway: Arc<Gateway>, began: Duration, told: impl FnOnce()) {
     let mut told = Some(told);
     loop {
@@ -24,26 +31,25 @@ pub async fn recall(gateway: Arc<Gateway>, began: Duration, told: impl FnOnce())
             told();
         }
         match recalled {
-            Ok(()) => return,
+            Ok(windows) => {
+                let gateway = Arc::downgrade(&gateway);
+                return follow(gateway, began, windows).await;
+            }
             Err(error) => tracing::warn!(%error, "what keys have spent isn't known yet: their budgets count from now"),
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-async fn ask(gateway: &Gateway, archive: &Archive, began: Duration) -> Result<(), Failed> {
+async fn ask(gateway: &Gateway, archive: &Archive, began: Duration) -> Result<Windows, Failed> {
     let (edition, known) = (gateway.edition.load_full(), Arc::clone(&archive.keys.known()));
     if !known.answers {
         return Err(Failed::Late(AGAIN));
     }
-    let mut by_id: BTreeMap<&str, &Arc<VirtualKey>> = BTreeMap::new();
-    for key in edition.keys.keys().chain(known.ring.keys()).filter(|key| key.budget.is_some()) {
-        by_id.entry(&key.id).or_insert(key);
-    }
-    let window = |key: &VirtualKey| key.budget.map_or(began, |budget| budget.window.began(began));
+    let keys = by_id(&edition, &known);
     let mut spent: BTreeMap<Duration, BTreeMap<String, i64>> = BTreeMap::new();
-    for key in by_id.values() {
-        let since = window(key);
+    for (key, window) in keys.values().filter_map(|key| Some((key, window(key)?))) {
+        let since = window.began(began);
         if let Entry::Vacant(place) = spent.entry(since) {
             let asked = archive.ask(move |store| async move { store.spent(since, Some(began)).await });
             place.insert(asked.await?);
@@ -51,5 +57,59 @@ async fn ask(gateway: &Gateway, archive: &Archive, began: Duration) -> Result<()
         let nanos = spent.get(&since).and_then(|spent| spent.get(&*key.id)).copied().unwrap_or(0);
         gateway.allowances.spent_before(key, u64::try_from(nanos).unwrap_or(0), gateway.now());
     }
+    Ok(keys.values().map(|key| (Arc::clone(&key.id), window(key))).collect())
+}
+
+/// All keys; one that the settings and the store know is the settings'.
+fn by_id<'a>(edition: &'a Edition, known: &'a Known) -> BTreeMap<&'a str, &'a Arc<VirtualKey>> {
+    let mut by_id: BTreeMap<&str, &Arc<VirtualKey>> = BTreeMap::new();
+    for key in edition.keys.keys().chain(known.ring.keys()) {
+        by_id.entry(&key.id).or_insert(key);
+    }
+    by_id
+}
+
+fn window(key: &VirtualKey) -> Option<Window> {
+    key.budget.map(|budget| budget.window)
+}
+
+/// Recalls what was spent of budgets that keys are given while this process runs, be it by another gateway or by a reload.
+async fn follow(gateway: Weak<Gateway>, began: Duration, mut windows: Windows) {
+    let mut seen: Option<(Weak<Edition>, Weak<Known>)> = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let Some(gateway) = gateway.upgrade() else { return };
+        let Some(archive) = &gateway.archive else { return };
+        let (edition, known) = (gateway.edition.load_full(), Arc::clone(&archive.keys.known()));
+        let now = (Arc::downgrade(&edition), Arc::downgrade(&known));
+        if seen.as_ref().is_some_and(|seen| seen.0.ptr_eq(&now.0) && seen.1.ptr_eq(&now.1)) {
+            continue;
+        }
+        let mut all = true;
+        for key in by_id(&edition, &known).into_values() {
+            let window = window(key);
+            // One that was made since this process began has all that it spent in its account.
+            let is_known = windows.get(&key.id).map_or(key.created >= began, |known| *known == window);
+            if is_known || recall_of(&gateway, key).await.is_ok() {
+                windows.insert(Arc::clone(&key.id), window);
+            } else {
+                all = false;
+            }
+        }
+        seen = all.then_some(now);
+    }
+}
+
+/// Has a key's account know what the ledger says that it has spent in its budget's present window, at least.
+///
+/// # Errors
+/// Where the store can't tell.
+pub async fn recall_of(gateway: &Gateway, key: &VirtualKey) -> Result<(), Failed> {
+    let (Some(window), Some(archive)) = (window(key), &gateway.archive) else { return Ok(()) };
+    archive.flush().await;
+    let since = window.began(gateway.clock.wall());
+    let spent = archive.ask(move |store| async move { store.spent(since, None).await }).await?;
+    let nanos = spent.get(&*key.id).copied().unwrap_or(0);
+    gateway.allowances.at_least(key, u64::try_from(nanos).unwrap_or(0), gateway.now());
     Ok(())
 }

@@ -2,12 +2,14 @@
 //! that a question is answered for exactly the time that it names.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Failed, Store};
+use super::{Failed, KeyRecord, Store};
+use crate::access::Window;
 use crate::ledger::{Counts, first_id};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -143,6 +145,22 @@ impl Store {
     pub async fn spent(&self, since: Duration, until: Option<Duration>) -> Result<BTreeMap<String, i64>, Failed> {
         let lines = self.usage(By::Key, since, until).await?;
         Ok(lines.into_iter().map(|line| (line.key_id, line.counts.cost)).collect())
+    }
+
+    /// Keys, each with what it has spent in its budget's present window (without a budget: this month), in nano-dollars.
+    ///
+    /// # Errors
+    /// Where the store can't tell.
+    pub async fn with_spent(&self, keys: Vec<KeyRecord>, now: Duration) -> Result<Vec<(KeyRecord, i64)>, Failed> {
+        let began = |record: &KeyRecord| record.key.budget.map_or(Window::Month, |budget| budget.window).began(now);
+        let mut windows = BTreeMap::new();
+        for since in keys.iter().map(began) {
+            if let Entry::Vacant(place) = windows.entry(since) {
+                place.insert(self.spent(since, None).await?);
+            }
+        }
+        let spent = |record: &KeyRecord| windows.get(&began(record)).and_then(|spent| spent.get(&*record.key.id)).copied().unwrap_or(0);
+        Ok(keys.into_iter().map(|record| (spent(&record), record)).map(|(spent, record)| (record, spent)).collect())
     }
 }
 

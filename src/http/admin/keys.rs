@@ -1,8 +1,6 @@
 //! /admin/keys: callers' keys, made, listed, changed, revoked and rotated. A key itself is in the answer that makes it and
 //! nowhere else. What is done here holds at once in this gateway, and within a second in others of the same store.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -20,7 +18,7 @@ use super::usage::flush;
 use crate::access::{Budget, VirtualKey, Window};
 use crate::base::{Secret, date, duration, request_id};
 use crate::clock::{issued_key, seeded_rng};
-use crate::proxy::Gateway;
+use crate::proxy::{Gateway, recall_of};
 use crate::store::{KeyChange, KeyRecord, NewKey, Terms, document};
 
 /// The old key works on for so long after a rotation, unless told.
@@ -127,8 +125,12 @@ async fn read<T: for<'de> Deserialize<'de>>(admin: &Admin, request: &HttpRequest
         Err(error) => return Err(unread(error.response(&admin.visitor.id), &admin.visitor.worker, request, payload).await),
     };
     // serde names what is wrong and where; what it quotes is the operator's own, and no secret: keys are never sent here.
-    let read = serde_json::from_slice(if body.is_empty() { b"{}" } else { &body });
-    read.map_err(|error| Error::bad_parameter("body", format!("The body can't be used: {error}.")).response(&admin.visitor.id))
+    let body = if body.is_empty() { b"{}" } else { &*body };
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Error::bad_parameter("body", "Send one JSON object.").response(&admin.visitor.id));
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Error::bad_parameter("body", format!("The body can't be used: {error}.")).response(&admin.visitor.id))
 }
 
 /// Answers, and puts what was done on record.
@@ -210,21 +212,12 @@ async fn listed(gateway: &Gateway, id: Option<&str>) -> Result<Vec<Value>, Error
             Some(id) => store.key(&id).await?.into_iter().collect(),
             None => store.keys().await?,
         };
-        let mut windows = BTreeMap::new();
-        for since in keys.iter().map(|record| window(record).began(now)) {
-            if let Entry::Vacant(place) = windows.entry(since) {
-                place.insert(store.spent(since, None).await?);
-            }
-        }
-        Ok((keys, windows))
+        store.with_spent(keys, now).await
     });
-    let (keys, windows) = asked.await.map_err(Error::store_failed)?;
-    let spent = |record: &KeyRecord| windows.get(&window(record).began(now)).and_then(|spent| spent.get(&*record.key.id)).copied();
-    Ok(keys.iter().map(|record| Value::Object(document::key(record, spent(record).unwrap_or(0)))).collect())
-}
-
-fn window(record: &KeyRecord) -> Window {
-    record.key.budget.map_or(Window::Month, |budget| budget.window)
+    let keys = asked.await.map_err(Error::store_failed)?;
+    // What was reserved for a call whose cost nobody knows is in no row, and refuses calls all the same.
+    let reckoned = |record: &KeyRecord| i64::try_from(gateway.allowances.spent(&record.key, now).unwrap_or(0)).unwrap_or(i64::MAX);
+    Ok(keys.iter().map(|(record, spent)| Value::Object(document::key(record, reckoned(record).max(*spent)))).collect())
 }
 
 pub(in crate::http) async fn patch(admin: Admin, key: Path<String>, request: HttpRequest, payload: Payload) -> HttpResponse {
@@ -271,6 +264,7 @@ async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value
     let key = id.to_owned();
     let revokes = matches!(change, KeyChange::Revoke(_));
     let rotated_at = if let KeyChange::Rotate { at, .. } = change { Some(at) } else { None };
+    let has_terms = matches!(change, KeyChange::Terms(_));
     let asked = archive.ask(move |store| async move { store.change_key(&key, change).await });
     let changed = asked.await.map_err(Error::store_failed)?;
     gateway.news.keys_changed(revokes.then_some(id));
@@ -281,6 +275,9 @@ async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value
             "id",
             "The key is revoked or has expired, so a new secret would let nobody in: make another key.",
         ));
+    }
+    if has_terms {
+        recall_of(gateway, &record.key).await.map_err(Error::store_failed)?;
     }
     let document = listed(gateway, Some(id)).await?.pop();
     document.ok_or_else(|| Error::key_not_found(id))
