@@ -17,7 +17,7 @@ use super::foreign::Foreign;
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::pipe::Pipe;
-use super::record::Record;
+use super::record::{Calling, Record};
 use super::worker::Worker;
 use crate::access::least_tokens;
 use crate::actors::Pick;
@@ -255,11 +255,13 @@ impl<'a> Drive<'a> {
             self.record.attempts += 1;
             let ongoing = self.ongoing(choice, false);
             let before = ongoing.started;
+            self.record.calling = self.calling(&ongoing.taken);
             let (taken, ended) = match hedge_at {
                 None => (ongoing.taken.clone(), self.attempt(ongoing, foreign).run().await),
                 Some(at) => Box::pin(self.hedged(ongoing, foreign, at)).await,
             };
             self.record.upstream_us += self.worker.gateway.clock.now().since(before).as_micros() as u64;
+            self.record.calling = None;
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);
@@ -283,6 +285,13 @@ impl<'a> Drive<'a> {
                 Ended::Failed { outcome, message, passed } => self.failed(&taken, outcome, message, passed).await?,
             }
         }
+    }
+
+    /// What its upstream bills even if nobody waits for the answer.
+    fn calling(&self, taken: &Taken) -> Option<Calling> {
+        let metered = !self.request.asked.is_billed_once();
+        let prompt = self.request.scan.prompt_tokens();
+        (self.request.asked != Asked::Tokens).then(|| Calling { taken: taken.clone(), prompt, metered })
     }
 
     fn ongoing(&self, choice: Choice, hedge: bool) -> Ongoing {

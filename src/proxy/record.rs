@@ -44,6 +44,16 @@ impl From<&'static str> for Wrong<'static> {
     }
 }
 
+/// A call that nobody has answered yet.
+pub(super) struct Calling {
+    /// To whom.
+    pub(super) taken: Taken,
+    /// The tokens of its prompt, about.
+    pub(super) prompt: u64,
+    /// Whether what it costs can be known from here.
+    pub(super) metered: bool,
+}
+
 /// See the module's text.
 pub struct Record {
     pub(super) worker: Rc<Worker>,
@@ -79,6 +89,8 @@ pub struct Record {
     pub(super) used: Option<(Usage, Source)>,
     /// What that cost.
     cost: Option<i64>,
+    /// The call that is under way; None: there is none, or it costs nothing.
+    pub(super) calling: Option<Calling>,
     /// What calls used and cost that another's answer came before: upstreams bill them too.
     outpaced: Option<(Usage, Option<i64>)>,
     /// What its answer cost only its vendor knows: of its key's budget, what was reserved for it is gone.
@@ -132,6 +144,7 @@ impl Record {
             first_token_ms: None,
             used: None,
             cost: None,
+            calling: None,
             outpaced: None,
             unmetered: false,
             reserved: 0,
@@ -212,6 +225,16 @@ impl Record {
     /// Notes what its answer has used so far, how well that is known, and what it cost where its price is known.
     pub fn spent(&mut self, used: (Usage, Source), cost: Option<i64>) {
         (self.used, self.cost) = (Some(used), cost);
+    }
+
+    /// Its caller left while a call was under way: the upstream has the prompt, and bills that whatever becomes of the answer.
+    fn abandoned(&mut self) {
+        let Some(Calling { taken, prompt: input, metered }) = self.calling.take() else { return };
+        let prompt = Usage { input, ..Usage::default() };
+        let model = self.wildcard.as_ref().filter(|_| &*taken.target.model == "*").unwrap_or(&taken.target.model);
+        let cost = if metered { self.worker.cost(&taken.target, model, &prompt) } else { None };
+        self.spent((prompt, Source::Estimated), cost);
+        self.served_by = Some(taken);
     }
 
     /// What it used so far, all its calls together, and how well that is known; None where no upstream answered.
@@ -322,11 +345,12 @@ impl Record {
         }
         let Wrong { kind, text: error } = wrong.into();
         let took = self.over(status, kind);
-        let gateway = &self.worker.gateway;
         if status == LEFT {
+            self.abandoned();
             // What it had used by then was counted here, however much the upstream says of it.
             self.used = self.used.map(|(used, source)| (used, if source == Source::Estimated { Source::Partial } else { source }));
         }
+        let gateway = &self.worker.gateway;
         let (used, cost) = (self.used(), self.cost());
         if let Some((used, _)) = &used {
             gateway.metrics.tokens(&self.model, used);

@@ -62,6 +62,7 @@ mod shared;
 mod shared_cache;
 mod shared_suite;
 mod shedding;
+mod spending;
 mod support;
 mod surface;
 mod traces;
