@@ -195,7 +195,10 @@ impl Error {
     }
 
     pub(super) fn body_broken() -> Self {
-        Self::new(400, REQUEST, "invalid_body", "The body ended before its announced end, or its chunks can't be read.")
+        let mut error = Self::new(400, REQUEST, "invalid_body", "The body ended before its announced end, or its chunks can't be read.");
+        // Nothing more can be read of this connection, and who tried to would be hung up on unanswered.
+        error.0.closes = true;
+        error
     }
 
     pub(super) fn refusal(refusal: Refusal) -> Self {
