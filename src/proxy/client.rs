@@ -4,9 +4,11 @@
 //! awc is never trusted about the end of a body: see `attempt` and `body`. It follows no redirect (it would carry
 //! `x-api-key` along), speaks HTTP/1.1 (its HTTP/2 doesn't notice a dead connection), and all clocks are ours.
 
+mod failure;
+mod head;
+
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,22 +16,21 @@ use std::time::Duration;
 
 use actix_web::HttpMessage;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::error::SendRequestError;
 use awc::http::{Method, Uri, Version};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 
+use self::failure::{closed, failure, in_body};
+use self::head::Head;
 use super::apart::apart;
 use super::connect::{CALL, Dialled};
 use super::form::Form;
 use super::pool::Pool;
 use super::transport::Line;
+use crate::dialect::Wire;
 use crate::dialect::anthropic::VERSION;
 use crate::dialect::azure::Azure;
-use crate::dialect::{Quota, Waits, Wire, retry_after};
 use crate::health::Failure;
 use crate::rehearsal::{ReplyBody, Simulator};
 use crate::settings::{AuthScheme, Dialect, Invalid, Problem, Provider};
@@ -37,9 +38,7 @@ use crate::settings::{AuthScheme, Dialect, Invalid, Problem, Provider};
 /// Calls repeated at once since their reused connection was closed as they used it; each closed one leaves the pool.
 const STALE_REPEATS: u32 = 8;
 
-// Ready as names: looking one up by its text would check and copy it in each call.
-static RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-static X_MS_RETRY_AFTER_MS: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
+// Ready as a name: looking it up by its text would check and copy it in each call.
 static ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 
 /// What the gateway calls itself.
@@ -47,91 +46,6 @@ pub const USER_AGENT: &str = concat!("stagedoor/", env!("CARGO_PKG_VERSION"));
 
 /// A body as it comes. An end is only its end, not proof that it is whole.
 pub(super) type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, Failure>>>>;
-
-/// What the gateway reads of an answer's head; nothing else of it reaches anyone.
-#[derive(Debug, Default)]
-pub struct Head {
-    content_type: Option<HeaderValue>,
-    content_length: Option<HeaderValue>,
-    content_encoding: Option<HeaderValue>,
-    retry_after: Option<HeaderValue>,
-    retry_after_ms: Option<HeaderValue>,
-    x_ms_retry_after_ms: Option<HeaderValue>,
-    quota: Option<Box<Quota>>,
-}
-
-impl Head {
-    fn read(headers: &HeaderMap) -> Self {
-        // One look at each header: six look-ups by name would cost more.
-        let mut head = Self::default();
-        for (name, value) in headers {
-            let place = match name {
-                name if *name == header::CONTENT_TYPE => &mut head.content_type,
-                name if *name == header::CONTENT_LENGTH => &mut head.content_length,
-                name if *name == header::CONTENT_ENCODING => &mut head.content_encoding,
-                name if *name == header::RETRY_AFTER => &mut head.retry_after,
-                name if *name == X_MS_RETRY_AFTER_MS => &mut head.x_ms_retry_after_ms,
-                name if *name == RETRY_AFTER_MS => &mut head.retry_after_ms,
-                name => {
-                    if Quota::concerns(name.as_str())
-                        && let Ok(value) = value.to_str()
-                    {
-                        head.quota.get_or_insert_default().note(name.as_str(), value);
-                    }
-                    continue;
-                }
-            };
-            // Of several the first holds.
-            place.get_or_insert_with(|| value.clone());
-        }
-        head
-    }
-
-    /// Its content type.
-    pub fn content_type(&self) -> Option<&str> {
-        self.content_type.as_ref()?.to_str().ok()
-    }
-
-    /// Whether it announces JSON.
-    pub fn is_json(&self) -> bool {
-        self.content_type().is_some_and(|kind| kind.contains("json"))
-    }
-
-    /// Whether it announces events.
-    pub fn is_events(&self) -> bool {
-        self.content_type().is_some_and(|kind| kind.starts_with("text/event-stream"))
-    }
-
-    /// Whether it announces a page for people.
-    pub fn is_html(&self) -> bool {
-        self.content_type().is_some_and(|kind| kind.contains("html"))
-    }
-
-    /// The body's length as promised; None where it is chunked or was decoded.
-    pub fn promised(&self) -> Option<usize> {
-        let counted = self.content_length.as_ref().filter(|_| self.content_encoding.is_none());
-        counted?.to_str().ok()?.trim().parse().ok()
-    }
-
-    /// Whether its encoding is one that awc has decoded, or none.
-    pub fn is_readable(&self) -> bool {
-        let Some(encoding) = &self.content_encoding else { return true };
-        matches!(encoding.as_bytes(), b"" | b"identity" | b"gzip" | b"x-gzip" | b"deflate")
-    }
-
-    /// What it says of its key's limits; None where it says nothing.
-    pub fn quota(&self) -> Option<&Quota> {
-        self.quota.as_deref()
-    }
-
-    /// The wait that it asks for.
-    pub fn wait(&self, wall: Duration) -> Option<Duration> {
-        let text = |value: &'_ Option<HeaderValue>| value.as_ref().and_then(|v| v.to_str().ok().map(str::to_owned));
-        let millis = text(&self.retry_after_ms).or_else(|| text(&self.x_ms_retry_after_ms));
-        let after = text(&self.retry_after);
-        retry_after(Waits { millis: millis.as_deref(), after: after.as_deref() }, wall)
-    }
-}
 
 /// An upstream's answer.
 pub struct Response {
@@ -409,119 +323,4 @@ async fn simulated(simulator: &Simulator, call: &Call<'_>) -> Response {
         ReplyBody::Stream(stream) => Box::pin(stream.map(|piece| piece.map_err(|_| Failure::ResetInBody))),
     };
     Response { status: reply.status, head: Head::read(&headers), body, ends_by_closing: false }
-}
-
-/// Whether the connection ended before a byte of the answer.
-fn closed(error: &SendRequestError) -> bool {
-    match error {
-        SendRequestError::Connect(ConnectError::Disconnected) => true,
-        SendRequestError::Send(error) | SendRequestError::Connect(ConnectError::Io(error)) => is_close(error.kind()),
-        SendRequestError::Response(error) => {
-            matches!(error, actix_web::error::ParseError::Io(error) if is_close(error.kind()))
-        }
-        _ => false,
-    }
-}
-
-/// Whether the process (EMFILE) or the machine (ENFILE) has no file descriptor left, on Linux and the BSDs alike.
-fn out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24))
-}
-
-fn is_close(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
-    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
-}
-
-fn failure(error: &SendRequestError, note: &Dialled, tls: bool) -> Failure {
-    let connecting = note.fresh.get() && !note.connected.get();
-    match error {
-        SendRequestError::Connect(ConnectError::Io(error)) if out_of_descriptors(error) => Failure::NoDescriptor,
-        SendRequestError::Connect(ConnectError::Resolver(error)) if error.downcast_ref().is_some_and(out_of_descriptors) => {
-            Failure::NoDescriptor
-        }
-        SendRequestError::Timeout | SendRequestError::Connect(ConnectError::Timeout) => Failure::ConnectTimeout,
-        SendRequestError::Connect(ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved) => Failure::Dns,
-        SendRequestError::Connect(ConnectError::Io(error)) if connecting => {
-            if error.kind() == io::ErrorKind::TimedOut {
-                Failure::ConnectTimeout
-            } else {
-                Failure::Connect
-            }
-        }
-        // The socket stood: what failed on it before the request was the handshake. A close says nothing of certificates.
-        SendRequestError::Connect(ConnectError::Io(error)) if tls && !is_close(error.kind()) => Failure::Tls,
-        SendRequestError::Connect(_) | SendRequestError::Send(_) => Failure::ResetBeforeHead,
-        SendRequestError::Response(actix_web::error::ParseError::TooLarge) => Failure::TooLarge,
-        SendRequestError::Response(actix_web::error::ParseError::Io(_) | actix_web::error::ParseError::Incomplete) => {
-            Failure::ResetBeforeHead
-        }
-        _ => Failure::Malformed,
-    }
-}
-
-fn in_body(error: &PayloadError) -> Failure {
-    match error {
-        PayloadError::Overflow => Failure::TooLarge,
-        PayloadError::EncodingCorrupted => Failure::Malformed,
-        _ => Failure::ResetInBody,
-    }
-}
-
-/// TLS to upstreams: always verified, by the compiled-in roots and a provider's own, as its `ca_file` holds them.
-///
-/// # Errors
-/// Where `anchors` can't be read.
-pub(super) fn tls(provider: &Provider, anchors: Option<&[u8]>) -> Result<Arc<ClientConfig>, Unusable> {
-    let mut roots = everyone();
-    if let (Some(path), Some(anchors)) = (&provider.ca_file, anchors) {
-        let wrong = |why: String| Unusable::CaFile(provider.name.clone(), path.display().to_string(), why);
-        let mut found = 0;
-        for certificate in CertificateDer::pem_slice_iter(anchors) {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            found += 1;
-        }
-        if found == 0 {
-            return Err(wrong("no certificate in it".into()));
-        }
-    }
-    trusting(roots)
-}
-
-/// The trust anchors that need no file.
-pub(super) fn everyone() -> RootCertStore {
-    RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }
-}
-
-/// TLS towards whoever these vouch for.
-pub(super) fn trusting(roots: RootCertStore) -> Result<Arc<ClientConfig>, Unusable> {
-    let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(crypto).with_safe_default_protocol_versions();
-    // ring has both protocol versions: this can only fail with a provider that has none.
-    let builder = builder.map_err(|error| Unusable::Tls(error.to_string()))?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_without_a_descriptor_is_the_gateways_own_failure() {
-        let fresh = Dialled::default();
-        fresh.fresh.set(true);
-        let connecting = |code| SendRequestError::Connect(ConnectError::Io(io::Error::from_raw_os_error(code)));
-        let resolving = |code| SendRequestError::Connect(ConnectError::Resolver(Box::new(io::Error::from_raw_os_error(code))));
-        for (code, dial, name) in [
-            (23, Failure::NoDescriptor, Failure::NoDescriptor),
-            (24, Failure::NoDescriptor, Failure::NoDescriptor),
-            (111, Failure::Connect, Failure::Dns),
-        ] {
-            assert_eq!(failure(&connecting(code), &fresh, false), dial, "{code}");
-            assert_eq!(failure(&resolving(code), &fresh, false), name, "{code}");
-        }
-    }
 }

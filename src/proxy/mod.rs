@@ -37,6 +37,7 @@ mod stream_error;
 mod tale;
 mod trace;
 mod transport;
+mod trust;
 mod watch;
 mod wild_prices;
 mod worker;

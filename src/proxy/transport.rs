@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use super::client::{Unusable, Upstream, everyone, tls, trusting};
+use super::client::{Unusable, Upstream};
 use super::connect::Names;
+use super::trust::{everyone, tls, trusting};
 use crate::clock::{Clock, unix_seconds};
 use crate::rehearsal::{Script, Simulator};
 use crate::settings::{Dialect, Provider, Settings};
