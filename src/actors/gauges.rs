@@ -49,6 +49,11 @@ impl Collector for Gauges {
             all.map(|(model, vitals)| ([("provider", &*provider.name), ("model", model)], self.state(vitals)))
         });
         write(&mut encoder, names::BREAKER_STATE, states)?;
+        let slow = routes.providers.iter().flat_map(|(provider, targets)| {
+            let slow = targets.iter().map(|target| (&*target.model, i64::from(target.vitals.degraded())));
+            slow.map(|(model, slow)| ([("provider", &*provider.name), ("model", model)], slow))
+        });
+        write(&mut encoder, names::SLOW, slow)?;
         let in_flight = routes.providers.iter().map(|(provider, _)| ([("provider", &*provider.name)], provider.vitals.in_flight().into()));
         write(&mut encoder, names::IN_FLIGHT, in_flight)?;
         let waiting = routes.providers.iter().map(|(provider, _)| ([("provider", &*provider.name)], self.cast.waiting(provider.place)));

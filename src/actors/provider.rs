@@ -4,6 +4,7 @@
 mod description;
 mod orders;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::chronicle::{Chronicle, Draw};
 use super::ledger::Ledger;
 use crate::base::Moment;
 use crate::clock::{Clock, seeded_rng};
-use crate::health::{Admitted, Moved, Origin, Outcome, ProviderHealth, Roster, Seat, Told};
+use crate::health::{Admitted, Moved, Origin, Outcome, ProviderHealth, Roster, Seat, Tally, Told};
 use crate::routing;
 use crate::settings;
 use crate::telemetry::Metrics;
@@ -27,6 +28,9 @@ const MAILBOX: usize = 1024;
 
 /// How often time is let pass, so that an open period ends in /health and the metrics without a call.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Why a target is degraded without a move of its breaker, by the setting that says when.
+const SLOW: &str = "slow_ratio";
 
 /// After so long at its mailbox, it lets the other actors of its thread, and its own timer, have a turn: actix asks a mailbox
 /// until it is empty, and one that is told more than it can take never is.
@@ -41,6 +45,8 @@ pub struct Provider {
     clock: Clock,
     metrics: Arc<Metrics>,
     rng: SmallRng,
+    /// Models that the log says are slow.
+    slow: BTreeSet<Arc<str>>,
     /// When its turn began.
     turn: Moment,
     /// What its mailbox holds of what the cast is told.
@@ -61,13 +67,41 @@ impl Provider {
         let vitals = Arc::clone(&slot.vitals);
         let health = ProviderHealth::new(&settings.breaker, settings.key_quarantine, vitals, roster(&slot, targets), now);
         let chronicle = Chronicle::open(Arc::clone(&slot), &health, clock, ledger, Arc::clone(&metrics.audience));
-        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), turn: now, waiting: Waiting::default() }
+        Self { slot, health, chronicle, clock, metrics, rng: seeded_rng(), slow: BTreeSet::new(), turn: now, waiting: Waiting::default() }
     }
 
     fn tick(&mut self, now: Moment) {
         let moved = self.health.tick(now);
         self.chronicle.ticked(&moved, &self.health, now);
         self.count(&moved);
+        self.tell_slow(now);
+    }
+
+    /// Says in the log whom others are preferred to since its streams begin late, and who is no more: that moves no breaker, but
+    /// calls.
+    fn tell_slow(&mut self, now: Moment) {
+        let Self { health, slow, slot, .. } = self;
+        let is_slow = |model: &str| health.targets.iter().any(|target| &*target.model == model && target.vitals.degraded());
+        slow.retain(|model| {
+            let stays = is_slow(model);
+            if !stays {
+                tracing::info!(provider = &*slot.name, upstream_model = &**model, "target no longer ranked as slow");
+            }
+            stays
+        });
+        for target in health.targets.iter_mut().filter(|target| target.vitals.degraded()) {
+            if slow.insert(Arc::clone(&target.model)) {
+                let Tally { calls, slow, .. } = target.breaker.tally(now);
+                tracing::warn!(
+                    provider = &*slot.name,
+                    upstream_model = &*target.model,
+                    calls,
+                    slow,
+                    reason = SLOW,
+                    "target slow: ranked last"
+                );
+            }
+        }
     }
 
     fn count(&self, moved: &[Moved]) {

@@ -105,7 +105,7 @@ impl Vitals {
             held,
             epoch,
             until,
-            since: Moment::from_micros(self.since.load(Ordering::Relaxed)),
+            since: self.since(),
             reason: reason.checked_sub(1).and_then(|place| Reason::ALL.get(place).copied()),
             period: Duration::from_micros(self.period_us.load(Ordering::Relaxed)),
         }
@@ -163,13 +163,18 @@ impl Vitals {
         }
     }
 
+    /// When the published state began.
+    pub fn since(&self) -> Moment {
+        Moment::from_micros(self.since.load(Ordering::Relaxed))
+    }
+
     /// The share of traffic that a target takes while it returns, 0.1 to 1.
     pub fn ramp(&self, now: Moment) -> f64 {
         let ramp = self.ramp_us.load(Ordering::Relaxed);
         if ramp == 0 {
             return 1.0;
         }
-        let elapsed = now.since(Moment::from_micros(self.since.load(Ordering::Relaxed)));
+        let elapsed = now.since(self.since());
         (0.1 + 0.9 * elapsed.as_micros() as f64 / ramp as f64).min(1.0)
     }
 

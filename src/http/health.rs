@@ -11,7 +11,7 @@ use super::respond::json;
 use crate::actors::{self, Condition, Description};
 use crate::base::Moment;
 use crate::clock::Clock;
-use crate::health::{Latency, Outcome, State};
+use crate::health::{Admission, Latency, Outcome, State, Vitals};
 use crate::proxy::Worker;
 use crate::routing::{Ask, Tried, servable};
 
@@ -144,8 +144,7 @@ pub(super) async fn looked(worker: &Worker) -> Answer {
         .iter()
         .map(|(slot, _)| {
             let described = described.get_mut(slot.place).and_then(Option::take);
-            let shown =
-                described.map_or_else(|| silent(slot.vitals.state(clock.now()), slot.vitals.in_flight(), clock), |d| shown(d, clock));
+            let shown = described.map_or_else(|| silent(&slot.vitals, clock), |d| shown(d, clock));
             (slot.name.to_string(), shown)
         })
         .collect();
@@ -249,14 +248,17 @@ fn why_keys_rest(described: &Description) -> &'static str {
 }
 
 /// What the board alone says of a provider whose actor doesn't answer.
-fn silent(breaker: State, in_flight: u32, clock: Clock) -> Provider {
+fn silent(vitals: &Vitals, clock: Clock) -> Provider {
+    let now = clock.now();
+    let breaker = vitals.state(now);
+    let retry_at = if let Admission::Refuse(until) = vitals.admit(now) { Some(rfc3339(clock, until)) } else { None };
     Provider {
         status: if breaker == State::Closed { "degraded" } else { "ejected" },
         breaker: breaker.name(),
-        since: rfc3339(clock, clock.now()),
-        retry_at: None,
+        since: rfc3339(clock, vitals.since()),
+        retry_at,
         reason: Some("its actor does not answer; calls go on".into()),
-        in_flight,
+        in_flight: vitals.in_flight(),
         window: Window { seconds: 0, calls: 0, failures: 0, failure_ratio: 0.0, slow: 0 },
         consecutive_failures: 0,
         latency_ms: Figures::default(),

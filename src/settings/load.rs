@@ -130,6 +130,10 @@ fn settings(source: &Source, reader: &Reader) -> Result<Settings, Invalid> {
     let prices = prices(source, reader, &report);
     let written = Written::new(&tree, vault.behind.into_inner());
     stray_variables(&env, &report);
+    if let (Some(file), Some(_)) = (&source.settings_file, named_profile(&env)) {
+        let message = format!("{PROFILE} has no effect: --settings {} stands alone", file.display());
+        report.note(NoteKind::Warning, &KeyPath::default(), message);
+    }
     let (problems, notes) = report.finish();
     if problems.is_empty() { Ok(Settings { written, notes, prices: Arc::new(prices), ..settings }) } else { Err(Invalid { problems }) }
 }
@@ -142,12 +146,17 @@ fn files(source: &Source, reader: &Reader, env: &BTreeMap<String, String>) -> Ve
         return vec![layer(reader, &source.folder.join(file), &label).unwrap_or_else(missing)];
     }
     let mut layers = vec![profile(source, reader, "default")];
-    if let Some(name) = env.get(PROFILE).map(|name| name.trim()).filter(|name| !name.is_empty()) {
+    if let Some(name) = named_profile(env) {
         layers.push(if is_profile(name) { profile(source, reader, name) } else { Err(bad_profile()) });
     }
     let local = format!("{FOLDER}/local.toml");
     layers.extend(layer(reader, &source.folder.join(&local), &local));
     layers
+}
+
+/// The profile that the environment names.
+fn named_profile(env: &BTreeMap<String, String>) -> Option<&str> {
+    env.get(PROFILE).map(|name| name.trim()).filter(|name| !name.is_empty())
 }
 
 /// A profile's file, else its compiled-in copy.

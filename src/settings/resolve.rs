@@ -20,7 +20,7 @@ use super::secrets::Vault;
 use super::shared;
 use super::store;
 use super::stream;
-use super::types::{Caching, Model, Retry, Settings, Streaming, Target};
+use super::types::{Caching, Model, NoteKind, Retry, Settings, Streaming, Target};
 
 /// Reads everything. What is wrong is in `report` then, and the settings hold the defaults in its place. `bound`: what is
 /// bound already.
@@ -32,6 +32,10 @@ pub(super) fn resolve(merged: &Value, report: &Report, vault: &Vault<'_>, (bound
     let bound_host = bound.map(|bound| bound.serving.as_str()).filter(|host| !door::is_loopback(host));
     let exposed = bound_host.unwrap_or(&server.host).to_owned();
     let admin = access::admin(root.section("admin"), vault, (&exposed, server.port), bound.map(|bound| bound.admin.as_str()));
+    if telemetry.metrics_need_admin && admin.key.is_none() {
+        let message = "\"admin\" wants the admin key, and admin.key isn't there, so nobody can read /metrics; set it";
+        report.note(NoteKind::Warning, &Path::default().key("telemetry").key("metrics"), message);
+    }
     let above = Above {
         breaker: Breaker::read(root.section("breaker"), &Breaker::built_in()),
         timeouts: health::timeouts(root.section("timeouts"), &health::built_in_timeouts()),

@@ -42,6 +42,7 @@ names! {
 
     // breakers
     BREAKER_STATE = "stagedoor_breaker_state", "0 closed, 1 half-open, 2 open; an empty model is the provider's own breaker";
+    SLOW = "stagedoor_target_slow", "1 while so many of a target's streams begin late that others are preferred, else 0";
     TRANSITIONS = "stagedoor_breaker_transitions", "Moves of breakers; an empty model is the provider's own";
     PROBES = "stagedoor_probes", "Active probes of open providers by result: good or bad";
 

@@ -265,6 +265,23 @@ fn row_61_a_hundred_thousand_messages_a_second_delay_no_request_and_no_timer() {
 }
 
 #[test]
+fn what_is_published_of_a_breaker_is_told_for_an_actor_that_is_silent() {
+    let dead = provider_at("p", &format!("http://{}/v1", closed_port()), "");
+    let breakers = "[breaker]\nconsecutive_failures = 2\nopen_for = \"1h\"\nopen_for_max = \"1h\"\n";
+    let (app, _spare) = spared(&dead, &format!("{SHORT}{breakers}").replace("[retry]", "[retry]\nsame_target = 0"));
+    (0..2).for_each(|_| assert_eq!(app.chat("m").content(), "spare"));
+    let before = app.health()["providers"]["p"].clone();
+    let release = tarrying(&app, "p");
+    let silent = app.health()["providers"]["p"].clone();
+    release.send(()).unwrap();
+    assert_eq!(silent["reason"], "its actor does not answer; calls go on");
+    assert_eq!(before["breaker"], "open");
+    for field in ["breaker", "status", "since", "retry_at"] {
+        assert_eq!(silent[field], before[field], "{field}");
+    }
+}
+
+#[test]
 fn row_61_what_a_full_mailbox_refuses_is_counted_and_costs_no_request() {
     let dead = provider_at("p", &format!("http://{}/v1", closed_port()), "");
     let (app, _spare) = spared(&dead, &SHORT.replace("[retry]", "[retry]\nsame_target = 0"));

@@ -86,6 +86,26 @@ fn a_slow_request_has_a_line_of_its_own_and_a_long_stream_has_none() {
 }
 
 #[test]
+fn a_target_that_becomes_slow_and_is_so_no_more_has_a_line_each_time() {
+    let upstream = Upstream::by(|_| {
+        std::thread::sleep(Duration::from_millis(60));
+        stream(&["late"])
+    });
+    let more = "[breaker]\nslow_call = \"30ms\"\nwindow = \"1s\"\n[telemetry]\nlog = \"json\"\n";
+    let process = Process::serve(&settings(&upstream.url(), more), &[]);
+    for _ in 0..3 {
+        assert_eq!(process.client().post("/v1/chat/completions", &[], &stream_body("m")).words(), "late");
+    }
+    let slow = until(&process, "target slow: ranked last", 1);
+    let said = |name: &str| slow[0][name].clone();
+    assert_eq!((said("provider"), said("upstream_model"), said("reason")), ("p".into(), "up".into(), "slow_ratio".into()), "{slow:?}");
+    assert_eq!((said("calls"), said("slow")), (3.into(), 3.into()), "{slow:?}");
+    // The window empties without a call.
+    until(&process, "target no longer ranked as slow", 1);
+    assert_eq!(lines(&process, "target slow: ranked last").len(), 1, "once");
+}
+
+#[test]
 fn ten_thousand_failures_under_a_dead_provider_make_few_lines_and_are_counted() {
     let more = "[retry]\nattempts = 1\n[telemetry]\nlog = \"json\"\n";
     let process = Process::serve(&settings(&format!("http://{}/v1", closed_port()), more), &[]);

@@ -46,6 +46,7 @@ fn each_series_whose_labels_come_from_settings_is_there_from_the_start() {
         wanted.push(format!("stagedoor_in_flight{{provider=\"{provider}\"}}"));
         wanted.push(format!("stagedoor_breaker_state{{provider=\"{provider}\",model=\"\"}}"));
         wanted.push(format!("stagedoor_breaker_state{{provider=\"{provider}\",model=\"{model}\"}}"));
+        wanted.push(format!("stagedoor_target_slow{{provider=\"{provider}\",model=\"{model}\"}}"));
         wanted.push(format!("stagedoor_time_to_first_token_seconds_count{{provider=\"{provider}\",model=\"{model}\"}}"));
         for (to, reason) in [
             ("open", "consecutive_failures"),

@@ -10,7 +10,8 @@ use stagedoor::telemetry::names;
 
 use super::support::faults::{SHORT, alone, closed_port, healthy, provider_at, spared};
 use super::support::{
-    Call, Client, Redis, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chat_body, chunk, event, plain, status, stream_body,
+    Call, Client, Redis, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chat_body, chunk, event, plain, status, stream,
+    stream_body,
 };
 use super::{actors, durability, faults_connect, hedging, probes};
 
@@ -220,6 +221,16 @@ fn calls(seen: &mut BTreeSet<&'static str>) {
     let before = Scrape::of(&app);
     p.takes(5_000);
     assert_eq!(app.chat("m").content(), "second");
+    seen.extend(Scrape::of(&app).moved_since(&before));
+
+    let late = Upstream::by(|_| {
+        std::thread::sleep(Duration::from_millis(30));
+        stream(&["late"])
+    });
+    let app = alone(&late.provider("p"), "[breaker]\nslow_call = \"10ms\"\n");
+    let before = Scrape::of(&app);
+    (0..3).for_each(|_| assert_eq!(app.stream("m").words(), "late"));
+    app.until("it is slow", |app| app.metric("stagedoor_target_slow{provider=\"p\",model=\"up\"}") == 1.0);
     seen.extend(Scrape::of(&app).moved_since(&before));
 
     let patient = probes::Patient::new();

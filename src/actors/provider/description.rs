@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{Handler, Message, MessageResult};
 
-use super::Provider;
+use super::{Provider, SLOW};
 use crate::base::Moment;
 use crate::health::{Breaker, LastError, Latency, Outcome, ProviderHealth, Reason, State, Tally, TargetHealth};
 
@@ -160,7 +160,7 @@ fn why_degraded(health: &ProviderHealth, now: Moment) -> Option<&'static str> {
         return Some(Outcome::ModelMissing.label());
     }
     if targets().any(|target| target.vitals.degraded()) {
-        return Some("slow_ratio");
+        return Some(SLOW);
     }
     let elsewhere = health.vitals.doubted(now) || targets().any(|target| target.vitals.doubted(now));
     elsewhere.then_some("failing_elsewhere")

@@ -106,6 +106,8 @@ fn a_variable_that_reaches_a_wrong_place_is_named() {
     assert!(told.contains("STAGEDOOR__SERVER__PORT: server.port: sets what another variable sets too"), "{told}");
     let notes = small_and("").env("STAGEDOOR_SERVER_PORT", "80").notes(NoteKind::Warning);
     assert!(notes.iter().any(|note| note.contains("STAGEDOOR__SERVER__PORT")), "{notes:?}");
+    let notes = small_and("").env("STAGEDOOR_PROFILE", "production").notes(NoteKind::Warning);
+    assert!(notes.len() == 1 && notes[0].contains("STAGEDOOR_PROFILE has no effect: --settings alone.toml"), "{notes:?}");
 }
 
 #[test]

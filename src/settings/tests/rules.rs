@@ -318,6 +318,7 @@ fn what_can_have_no_effect_where_it_stands_is_told() {
         (format!("{key}budget = {{ unpriced = \"allow\" }}"), "auth.keys[0].budget.unpriced"),
         (format!("{key}expires = \"2020-01-01\""), "auth.keys[0].expires"),
         ("[retry]\nattempts = 1\nhedge = \"p95\"".to_owned(), "retry.hedge"),
+        ("[telemetry]\nmetrics = \"admin\"".to_owned(), "telemetry.metrics"),
         ("[retry]\nhedge = \"p95\"\n[models.small.retry]\nattempts = 1".to_owned(), "models.small.retry.hedge"),
         (ordered(3), "models.o.targets"),
         ("[cache]\nttl = \"1h\"".to_owned(), "cache"),
