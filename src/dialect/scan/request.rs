@@ -38,7 +38,7 @@ fn read(body: &[u8], any: bool) -> Result<Scan, Refusal> {
         return Err(Refusal::missing("missing_model", "model", "the name of the model that is to answer"));
     }
     let mut scan = reader.scan;
-    scan.max_tokens = reader.max_completion_tokens.or(scan.max_tokens);
+    scan.max_tokens = reader.max_completion_tokens.max(scan.max_tokens);
     Ok(scan)
 }
 

@@ -42,7 +42,7 @@ pub struct Scan {
     pub stream_options: Option<Range<usize>>,
     /// Whether `stream_options` asks for the usage.
     pub include_usage: bool,
-    /// `max_completion_tokens`, else `max_tokens`.
+    /// `max_completion_tokens` or `max_tokens`; of both the larger, since some upstreams go by the one and some by the other.
     pub max_tokens: Option<u64>,
     /// How many choices are asked for; 1 unless said.
     pub n: u32,

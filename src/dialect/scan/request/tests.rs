@@ -86,6 +86,7 @@ fn null_and_false_set_nothing() {
 fn token_limits() {
     assert_eq!(scan(&with(r#""max_tokens":7,"max_completion_tokens":9,"#)).max_tokens, Some(9));
     assert_eq!(scan(&with(r#""max_completion_tokens":9,"max_tokens":7,"#)).max_tokens, Some(9));
+    assert_eq!(scan(&with(r#""max_completion_tokens":1,"max_tokens":7000,"#)).max_tokens, Some(7_000), "what may come is reserved");
     assert_eq!(scan(&with(r#""max_completion_tokens":null,"max_tokens":7,"#)).max_tokens, Some(7));
     assert_eq!(scan(&with(r#""max_tokens":2147483647,"n":128,"#)).max_tokens, Some(2_147_483_647));
     assert_eq!(scan(&with(r#""max_tokens":0,"n":1,"#)).max_tokens, Some(0));
