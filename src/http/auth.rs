@@ -12,7 +12,7 @@ use actix_web::http::{Method, header};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::future::{Either, LocalBoxFuture};
 
-use super::body::unread;
+use super::body::{taken, unread};
 use super::error::Error;
 use super::respond::REQUEST_ID;
 use super::session;
@@ -74,7 +74,7 @@ pub(super) struct Scraper {
 
 /// The answer to a request that isn't let in.
 type Refused = InternalError<&'static str>;
-/// Whether someone is let in: known at once, or once the store was asked or a refused request's body taken.
+/// Whether someone is let in: known at once, or once the store was asked or a body taken that nobody reads.
 type Admission<T> = Either<Ready<Result<T, Refused>>, LocalBoxFuture<'static, Result<T, Refused>>>;
 
 impl Visitor {
@@ -91,9 +91,25 @@ impl Visitor {
 
     fn admit(self, principal: Result<Principal, Error>, request: &HttpRequest, payload: &mut Payload) -> Admission<Caller> {
         match principal {
-            Ok(principal) => Either::Left(ready(Ok(Caller { visitor: self, principal, body: None }))),
+            Ok(principal) => self.enter(request, payload, |visitor| Caller { visitor, principal, body: None }),
             Err(error) => self.refuse(error, request, payload.take()),
         }
+    }
+
+    /// Comes in as what it is. What asks without a body is answered without reading one: whoever sends one all the same has to end it
+    /// first, as nobody's body holds its connection for as long as its sender likes.
+    fn enter<T: 'static>(self, request: &HttpRequest, payload: &mut Payload, who: impl FnOnce(Self) -> T + 'static) -> Admission<T> {
+        let is_read = !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE);
+        if is_read || matches!(payload, Payload::None) {
+            return Either::Left(ready(Ok(who(self))));
+        }
+        let (request, mut payload) = (request.clone(), payload.take());
+        Either::Right(Box::pin(async move {
+            if taken(&self.worker, &request, &mut payload).await {
+                return Ok(who(self));
+            }
+            Err(self.refused(Error::body_unread(), &request, payload).await)
+        }))
     }
 
     /// Counts a key that isn't known here by where it came from.
@@ -131,10 +147,10 @@ impl Visitor {
 
 impl FromRequest for Visitor {
     type Error = Refused;
-    type Future = Ready<Result<Self, Refused>>;
+    type Future = Admission<Self>;
 
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(Ok(Self::new(request)))
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        Self::new(request).enter(request, payload, |visitor| visitor)
     }
 }
 
@@ -219,7 +235,10 @@ impl FromRequest for Admin {
         // The app factory puts it there, as it does the desk.
         let reloader = request.app_data::<Addr<Reloader>>().expect("every app has the reloader").clone();
         match operator(request, &visitor) {
-            Ok(()) => Either::Left(ready(Ok(Self { visitor, reloader, peer: request.peer_addr() }))),
+            Ok(()) => {
+                let peer = request.peer_addr();
+                visitor.enter(request, payload, move |visitor| Self { visitor, reloader, peer })
+            }
             Err(error) => {
                 let (method, path) = (request.method(), request.path());
                 if error.status() != TOO_MANY {
@@ -265,7 +284,7 @@ impl FromRequest for Scraper {
         let closed = visitor.worker.edition.settings.telemetry.metrics_need_admin;
         let may = if closed { operator(request, &visitor) } else { Ok(()) };
         match may {
-            Ok(()) => Either::Left(ready(Ok(Self { visitor }))),
+            Ok(()) => visitor.enter(request, payload, |visitor| Self { visitor }),
             Err(error) => visitor.refuse(error, request, payload.take()),
         }
     }

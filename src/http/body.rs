@@ -135,7 +135,7 @@ pub(super) async fn unread(response: HttpResponse, worker: &Worker, request: &Ht
 }
 
 /// Whether the body came to its end while it was short and quick.
-async fn taken(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> bool {
+pub(super) async fn taken(worker: &Worker, request: &HttpRequest, payload: &mut Payload) -> bool {
     if matches!(payload, Payload::None) {
         return true;
     }

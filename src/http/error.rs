@@ -201,6 +201,13 @@ impl Error {
         error
     }
 
+    /// Where no body is read, one came that is long, or has no end.
+    pub(super) fn body_unread() -> Self {
+        let mut error = Self::new(400, REQUEST, "invalid_body", "No body is read here, and this one did not end at once: send none.");
+        error.0.closes = true;
+        error
+    }
+
     pub(super) fn refusal(refusal: Refusal) -> Self {
         let mut error = Self::new(400, REQUEST, refusal.code, refusal.message);
         error.0.param = refusal.param;

@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::auth::{Caller, Visitor};
+use super::body::unread;
 use super::error::Error;
 use super::inference::{chat, gemini, messages, models, responses, streams};
 use super::{admin, dashboard, health, metrics, openapi, respond, route, session};
@@ -153,10 +154,15 @@ async fn front(visitor: Visitor) -> HttpResponse {
     respond::json(StatusCode::OK, &visitor.id, &answer)
 }
 
-async fn unknown(caller: Caller, request: HttpRequest) -> HttpResponse {
-    Error::unknown_path(request.method().as_str(), request.path()).response_in(caller.visitor.wire, &caller.visitor.id)
+async fn unknown(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    unserved(Error::unknown_path(request.method().as_str(), request.path()), caller, &request, payload).await
 }
 
-async fn wrong_method(caller: Caller, request: HttpRequest) -> HttpResponse {
-    Error::wrong_method(request.method().as_str(), request.path()).response_in(caller.visitor.wire, &caller.visitor.id)
+async fn wrong_method(caller: Caller, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    unserved(Error::wrong_method(request.method().as_str(), request.path()), caller, &request, payload).await
+}
+
+async fn unserved(error: Error, Caller { visitor, body, .. }: Caller, request: &HttpRequest, payload: web::Payload) -> HttpResponse {
+    let body = body.unwrap_or_else(|| payload.into_inner());
+    unread(error.response_in(visitor.wire, &visitor.id), &visitor.worker, request, body).await
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::{
-    Leaving, Process, Reply, STREAM_HEAD, TestApp, Upstream, Waiting, answer, chat_body, chat_bytes, chunk, event, read_rest, read_until,
-    stream_body,
+    ADMIN, Leaving, Process, Reply, STREAM_HEAD, TestApp, Upstream, Waiting, answer, chat_body, chat_bytes, chunk, event, read_rest,
+    read_until, stream_body,
 };
 
 /// From the caller's end to the upstream's.
@@ -190,6 +190,44 @@ fn row_33_a_body_that_drips_is_408_in_its_time() {
     }
     let unknown = "stagedoor_requests_total{model=\"unknown\",status=\"408\",stream=\"false\"}";
     assert_eq!(app.metric(unknown), 2.0);
+}
+
+#[test]
+fn row_33_a_body_that_nobody_reads_holds_no_connection() {
+    let upstream = Upstream::answering(answer("hi"));
+    let app = TestApp::administered(&one(&upstream, ""));
+    let client = app.client();
+    let asked = move |line: &str, headers: &str, body: &str| {
+        let mut caller = client.connect();
+        let head = format!("{line} HTTP/1.1\r\nhost: localhost\r\nauthorization: {ADMIN}\r\n{headers}");
+        caller.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
+        caller
+    };
+    let open = ["/", "/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/dashboard", "/v1/models", "/admin/session"];
+    let endless = |path: &str| {
+        for endless in ["transfer-encoding: chunked\r\n", "content-length: 5\r\n"] {
+            let answer = read_rest(&mut asked(&format!("GET {path}"), endless, ""));
+            assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"invalid_body\""), "{path} {endless}: {answer}");
+        }
+        // Who ends it has its answer, and the next one by the same connection.
+        let mut caller = asked(&format!("GET {path}"), "transfer-encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n");
+        assert!(read_until(&mut caller, "\r\n\r\n").starts_with("HTTP/1.1 200 "), "{path}");
+        caller.write_all(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        assert!(read_rest(&mut caller).contains("HTTP/1.1 404 "), "{path}");
+    };
+    let unserved = |(line, status): (&str, u16)| {
+        let answer = read_rest(&mut asked(line, "transfer-encoding: chunked\r\n", ""));
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+    };
+    // Each waits for a connection's end, which takes its time.
+    std::thread::scope(|scope| {
+        for path in open {
+            scope.spawn(move || endless(path));
+        }
+        for case in [("POST /nothing", 404), ("PUT /v1/models", 405), ("POST /admin/nothing", 404), ("PUT /admin/keys", 405)] {
+            scope.spawn(move || unserved(case));
+        }
+    });
 }
 
 const FIFTY_MB: usize = 50 << 20;

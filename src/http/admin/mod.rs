@@ -9,9 +9,11 @@ pub(super) mod reload;
 pub(super) mod transitions;
 pub(super) mod usage;
 
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::auth::Admin;
+use super::body::unread;
 use super::error::Error;
 use super::routes::Plane;
 use crate::actors::Archive;
@@ -27,10 +29,12 @@ fn archive(gateway: &Gateway) -> Result<&Archive, Error> {
     gateway.archive.as_ref().ok_or_else(Error::no_store)
 }
 
-pub(super) async fn unknown(admin: Admin, request: HttpRequest) -> HttpResponse {
-    Error::unknown_path(request.method().as_str(), request.path()).response(&admin.visitor.id)
+pub(super) async fn unknown(admin: Admin, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let error = Error::unknown_path(request.method().as_str(), request.path());
+    unread(error.response(&admin.visitor.id), &admin.visitor.worker, &request, payload.into_inner()).await
 }
 
-pub(super) async fn wrong_method(admin: Admin, request: HttpRequest) -> HttpResponse {
-    Error::wrong_method(request.method().as_str(), request.path()).response(&admin.visitor.id)
+pub(super) async fn wrong_method(admin: Admin, request: HttpRequest, payload: Payload) -> HttpResponse {
+    let error = Error::wrong_method(request.method().as_str(), request.path());
+    unread(error.response(&admin.visitor.id), &admin.visitor.worker, &request, payload.into_inner()).await
 }
