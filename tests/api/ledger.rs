@@ -167,6 +167,10 @@ fn pages_go_back_in_time_without_gap() {
     assert_eq!(rows(&app, "?model=n").len(), 1);
     assert_eq!((rows(&app, "?provider=p").len(), rows(&app, "?status=200").len(), rows(&app, "?key=x&status=404").len()), (5, 6, 0));
     assert_eq!(get(&app, "/admin/requests?limit=0").status, 400);
+    assert_eq!(get(&app, "/admin/usage?by=model&by=key").json()["error"]["param"], "query");
+    for path in ["/admin/requests?before=yesterday", "/admin/requests?before=7", "/admin/transitions?before=x"] {
+        assert_eq!(get(&app, path).json()["error"]["param"], "before", "no page rather than another: {path}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ async fn page(gateway: &Gateway, request: &HttpRequest) -> Result<Value, Error> 
     let now = gateway.clock.wall();
     let limit = query.limit()?;
     let asked = Moves {
-        before: query.take("before"),
+        before: query.before()?,
         since: query.time("since", now)?,
         until: query.time("until", now)?,
         provider: query.take("provider"),

@@ -12,7 +12,7 @@ use super::super::auth::Admin;
 use super::super::error::Error;
 use super::super::respond::json;
 use super::{archive, export};
-use crate::base::{date, duration};
+use crate::base::{date, duration, id_time};
 use crate::proxy::Gateway;
 use crate::store::{By, Every, Form, Page, Rows, document};
 
@@ -37,8 +37,8 @@ impl Query {
                 let message = format!("{} isn't known here; known are {}.", super::super::error::echo(&name), known.join(", "));
                 return Err(Error::bad_parameter("query", message));
             }
-            if !value.is_empty() {
-                values.insert(name, value);
+            if !value.is_empty() && values.insert(name.clone(), value).is_some() {
+                return Err(Error::bad_parameter("query", format!("{name} is asked for twice; name it once.")));
             }
         }
         Ok(Self(values))
@@ -54,6 +54,16 @@ impl Query {
         let Some(text) = self.take("limit") else { return Ok(ROWS.0) };
         let limit = text.parse().ok().filter(|limit| (1..=ROWS.1).contains(limit));
         limit.ok_or_else(|| Error::bad_parameter("limit", "limit must be a whole number from 1 to 1000."))
+    }
+
+    /// The id that a page gave as `next`.
+    pub(super) fn before(&mut self) -> Result<Option<String>, Error> {
+        let Some(id) = self.take("before") else { return Ok(None) };
+        // Any other text would stand somewhere among the ids, too, and the page be one that nobody asked for.
+        if id.len() != 36 || id_time(&id) == Duration::ZERO {
+            return Err(Error::bad_parameter("before", "before must be the id that a page gave as next."));
+        }
+        Ok(Some(id.to_ascii_lowercase()))
     }
 
     /// A time: a date, or a duration before `now`.
@@ -125,7 +135,7 @@ pub(in crate::http) async fn attempts(admin: Admin, request: HttpRequest) -> Htt
 fn conditions(mut query: Query, now: Duration) -> Result<Page, Error> {
     let status = query.take("status").map(|text| text.parse().map_err(|_| Error::bad_parameter("status", "status must be a number.")));
     Ok(Page {
-        beyond: query.take("before"),
+        beyond: query.before()?,
         since: query.time("since", now)?,
         until: query.time("until", now)?,
         model: query.take("model"),
