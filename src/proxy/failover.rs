@@ -255,13 +255,13 @@ impl<'a> Drive<'a> {
             self.record.attempts += 1;
             let ongoing = self.ongoing(choice, false);
             let before = ongoing.started;
-            self.record.calling = self.calling(&ongoing.taken);
+            self.record.calling = [self.calling(&ongoing.taken), None];
             let (taken, ended) = match hedge_at {
                 None => (ongoing.taken.clone(), self.attempt(ongoing, foreign).run().await),
                 Some(at) => Box::pin(self.hedged(ongoing, foreign, at)).await,
             };
             self.record.upstream_us += self.worker.gateway.clock.now().since(before).as_micros() as u64;
-            self.record.calling = None;
+            self.record.calling = [None, None];
             match ended {
                 Ended::Whole(whole) => {
                     self.record.served(&taken);

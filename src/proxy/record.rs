@@ -89,8 +89,8 @@ pub struct Record {
     pub(super) used: Option<(Usage, Source)>,
     /// What that cost.
     cost: Option<i64>,
-    /// The call that is under way; None: there is none, or it costs nothing.
-    pub(super) calling: Option<Calling>,
+    /// The call that is under way, and one beside it; None: there is none, or it costs nothing.
+    pub(super) calling: [Option<Calling>; 2],
     /// What calls used and cost that another's answer came before: upstreams bill them too.
     outpaced: Option<(Usage, Option<i64>)>,
     /// What its answer cost only its vendor knows: of its key's budget, what was reserved for it is gone.
@@ -144,7 +144,7 @@ impl Record {
             first_token_ms: None,
             used: None,
             cost: None,
-            calling: None,
+            calling: [None, None],
             outpaced: None,
             unmetered: false,
             reserved: 0,
@@ -227,14 +227,20 @@ impl Record {
         (self.used, self.cost) = (Some(used), cost);
     }
 
-    /// Its caller left while a call was under way: the upstream has the prompt, and bills that whatever becomes of the answer.
+    /// Its caller left while a call was under way, or two: their upstreams have the prompt, and bill that whatever becomes of the answer.
     fn abandoned(&mut self) {
-        let Some(Calling { taken, prompt: input, metered }) = self.calling.take() else { return };
-        let prompt = Usage { input, ..Usage::default() };
-        let model = self.wildcard.as_ref().filter(|_| &*taken.target.model == "*").unwrap_or(&taken.target.model);
-        let cost = if metered { self.worker.cost(&taken.target, model, &prompt) } else { None };
-        self.spent((prompt, Source::Estimated), cost);
-        self.served_by = Some(taken);
+        let calls = std::mem::take(&mut self.calling).into_iter().flatten();
+        for (number, Calling { taken, prompt: input, metered }) in calls.enumerate() {
+            let prompt = Usage { input, ..Usage::default() };
+            let model = self.wildcard.as_ref().filter(|_| &*taken.target.model == "*").unwrap_or(&taken.target.model);
+            let cost = if metered { self.worker.cost(&taken.target, model, &prompt) } else { None };
+            let (mut used, before) = self.used.map_or((Usage::default(), Some(0)), |(used, _)| (used, self.cost));
+            used += prompt;
+            self.spent((used, Source::Estimated), plus(before, cost));
+            if number == 0 {
+                self.served_by = Some(taken);
+            }
+        }
     }
 
     /// What it used so far, all its calls together, and how well that is known; None where no upstream answered.

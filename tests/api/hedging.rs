@@ -241,10 +241,14 @@ fn a_caller_who_leaves_lets_both_go() {
     warm(&app, &p, true);
     p.takes(10_000);
     q.takes(10_000);
+    let prompts = |app: &TestApp| app.metric("stagedoor_tokens_total{model=\"m\",kind=\"input\"}");
+    let before = prompts(&app);
     let mut caller = app.client().connect();
     caller.write_all(&chat_bytes(&[], &stream_body("m"))).unwrap();
     app.until("both are called", |_| q.upstream.count() == 1);
     drop(caller);
+    // "Hello" is estimated at two, and four for its message.
+    app.until("each has had its prompt", |app| prompts(app) - before == 12.0);
     app.until("both are let go", |_| p.let_go.lock().unwrap().len() + q.let_go.lock().unwrap().len() == 2);
     app.until("it is counted", |app| hedges(app, "left") == 1.0);
     assert_eq!(app.metric("stagedoor_in_flight{provider=\"p\"}") + app.metric("stagedoor_in_flight{provider=\"q\"}"), 0.0);

@@ -68,6 +68,7 @@ impl Drive<'_> {
         self.record.attempts += 1;
         let second = self.ongoing(choice, true).beside(&lost);
         let two = second.taken.clone();
+        self.record.calling[1] = self.calling(&two);
         let mut second = self.attempt(second, foreign);
         let mut second = pin!(second.run());
         let (by_first, ended) = either(first.as_mut(), second.as_mut()).await;
@@ -75,6 +76,7 @@ impl Drive<'_> {
         let (by_first, taken, ended) = match ended {
             Ended::Failed { outcome, message, passed } if self.plan.fell_out(&taken, &outcome) => {
                 self.note(&taken, outcome, message, passed);
+                self.record.calling[usize::from(!by_first)] = None;
                 (!by_first, other, if by_first { second.await } else { first.await })
             }
             ended => {
