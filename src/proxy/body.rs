@@ -25,7 +25,7 @@ use crate::base::Moment;
 use crate::dialect::Wire;
 
 /// A request that is still on its way through the chain.
-pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Record)>>>;
+pub type Running = Pin<Box<dyn Future<Output = (Result<Served, Fault>, Box<Record>)>>>;
 
 /// What broke first: the one failure that the caller is told of, should nothing go on.
 struct First {
@@ -38,7 +38,7 @@ pub struct StreamBody {
     worker: Rc<Worker>,
     request: Option<Rc<Prepared>>,
     state: State,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     /// What it takes to go on, where somebody could.
     ground: Option<Box<Ground>>,
     first: Option<First>,
@@ -77,7 +77,7 @@ enum State {
 
 impl StreamBody {
     /// Of a stream whose first content is there.
-    pub fn live(worker: Rc<Worker>, request: Rc<Prepared>, stream: Stream, record: Record, error_event: ErrorEvent) -> Self {
+    pub fn live(worker: Rc<Worker>, request: Rc<Prepared>, stream: Stream, record: Box<Record>, error_event: ErrorEvent) -> Self {
         let mut body = Self::new(worker, request, State::Over, Some(record), error_event);
         body.go_live(stream);
         body
@@ -100,7 +100,7 @@ impl StreamBody {
         matches!(self.state, State::Over)
     }
 
-    fn new(worker: Rc<Worker>, request: Rc<Prepared>, state: State, record: Option<Record>, error_event: ErrorEvent) -> Self {
+    fn new(worker: Rc<Worker>, request: Rc<Prepared>, state: State, record: Option<Box<Record>>, error_event: ErrorEvent) -> Self {
         let clock = worker.gateway.clock;
         let closing = Box::pin(worker.closing().notified_owned());
         let wire = request.wire;
@@ -335,7 +335,7 @@ impl StreamBody {
     }
 
     /// Failover, unseen behind heartbeats, has ended: with a stream to relay, or with the event that ends this one.
-    fn answered(&mut self, result: Result<Served, Fault>, record: Record) -> Option<Bytes> {
+    fn answered(&mut self, result: Result<Served, Fault>, record: Box<Record>) -> Option<Bytes> {
         self.record = Some(record);
         match result {
             Ok(Served::Stream(stream)) => {

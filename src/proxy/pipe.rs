@@ -45,7 +45,7 @@ impl Pipe {
     }
 
     /// As a response's body; `record` ends with it.
-    pub fn body(self, worker: &Rc<Worker>, record: Record) -> PipeBody {
+    pub fn body(self, worker: &Rc<Worker>, record: Box<Record>) -> PipeBody {
         let clock = worker.gateway.clock;
         let Self { first, incoming, ongoing, promised, .. } = self;
         PipeBody {
@@ -73,7 +73,7 @@ pub struct PipeBody {
     ongoing: Ongoing,
     promised: Option<usize>,
     got: usize,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     last_piece: Moment,
     watch: Watch,
     closing: Pin<Box<OwnedNotified>>,

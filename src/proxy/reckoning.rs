@@ -101,7 +101,7 @@ pub(super) fn reckoning(live: &Live, record: &Record, waited_for: bool) -> Optio
 /// Counts, and ends the record with that.
 pub(super) fn counting(
     (mut reckoning, vocabulary): (Reckoning, Vocabulary),
-    mut record: Record,
+    mut record: Box<Record>,
     prompt: Option<Box<[u8]>>,
     status: u16,
     Wrong { kind, text }: Wrong<'_>,

@@ -122,11 +122,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of a request that has just come.
-    pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<VirtualKey>>, stream: bool, started: Moment) -> Self {
+    /// Of a request that has just come. In a box: it goes from hand to hand.
+    pub fn new(worker: Rc<Worker>, id: String, model: Arc<str>, key: Option<Arc<VirtualKey>>, stream: bool, started: Moment) -> Box<Self> {
         let kept = worker.gateway.ledger().is_some_and(|ledger| ledger.wants(key.is_some())) || worker.gateway.metrics.audience.is_there();
         let calls = if kept { Calls::kept() } else { Calls::default() };
-        Self {
+        Box::new(Self {
             worker,
             id,
             model,
@@ -160,7 +160,7 @@ impl Record {
             admitted: false,
             calls,
             ended: false,
-        }
+        })
     }
 
     /// Has it traced, where requests are: what its head says of the trace that it belongs to, what is asked, and where.

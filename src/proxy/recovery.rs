@@ -44,7 +44,7 @@ pub(super) struct Ground {
 pub(super) struct Mended {
     /// The stream that goes on.
     pub(super) live: Option<Box<Live>>,
-    pub(super) record: Record,
+    pub(super) record: Box<Record>,
     pub(super) ground: Ground,
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Broke {
 }
 
 /// Mends a stream.
-pub(super) fn mend(worker: Rc<Worker>, ground: Ground, broke: Broke, record: Record) -> Mending {
+pub(super) fn mend(worker: Rc<Worker>, ground: Ground, broke: Broke, record: Box<Record>) -> Mending {
     Box::pin(async move {
         let mut mender = Mender { worker, ground, broke, record };
         mender.count().await;
@@ -119,7 +119,7 @@ struct Mender {
     worker: Rc<Worker>,
     ground: Ground,
     broke: Broke,
-    record: Record,
+    record: Box<Record>,
 }
 
 impl Mender {

@@ -63,7 +63,7 @@ fn path(request: &HttpRequest) -> &str {
 }
 
 /// Answers a request that the cache has to do with, or whose caller gave it a name.
-pub(super) async fn answer(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Record) -> HttpResponse {
+pub(super) async fn answer(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Box<Record>) -> HttpResponse {
     if let Some(stored) = prepared.once.as_ref().and_then(|once| once.earlier.clone()) {
         return given(worker, &prepared, &stored, Cached::Hit, record);
     }
@@ -108,7 +108,7 @@ pub(super) async fn answer(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut reco
 }
 
 /// An answer that costs nothing.
-fn given(worker: &Worker, prepared: &Prepared, stored: &Arc<Stored>, cached: Cached, mut record: Record) -> HttpResponse {
+fn given(worker: &Worker, prepared: &Prepared, stored: &Arc<Stored>, cached: Cached, mut record: Box<Record>) -> HttpResponse {
     record.given(cached, &stored.author);
     record.settle();
     if let Some(once) = &prepared.once {
@@ -136,7 +136,7 @@ fn head(headers: &mut HeaderMap, wire: dialect::Wire, record: &Record) {
 }
 
 /// Makes the call, for itself and for who comes while it is under way.
-async fn lead_it(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record, lead: Lead, seat: Seat) -> HttpResponse {
+async fn lead_it(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Box<Record>, lead: Lead, seat: Seat) -> HttpResponse {
     let id = Arc::clone(&prepared.id);
     if prepared.scan.stream {
         let standing = record.standing();
@@ -197,7 +197,7 @@ async fn follow(worker: &Worker, prepared: &Prepared, seat: &Seat, record: &mut 
 }
 
 /// Reads a stream with those who began it.
-fn following(worker: &Rc<Worker>, seat: Seat, beats: bool, record: Record) -> HttpResponse {
+fn following(worker: &Rc<Worker>, seat: Seat, beats: bool, record: Box<Record>) -> HttpResponse {
     let mut told = HeaderMap::new();
     head(&mut told, dialect::Wire::OpenAi, &record);
     let body = Following::new(Rc::clone(worker), seat, Some(record), error_event);

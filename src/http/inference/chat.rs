@@ -85,7 +85,7 @@ pub(super) async fn serve(
     }
 }
 
-pub(super) fn refused(error: &Error, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+pub(super) fn refused(error: &Error, mut record: Box<Record>, wire: dialect::Wire) -> HttpResponse {
     record.end(error.status(), error.label());
     let mut response = error.response_in(wire, &record.id);
     limits(response.headers_mut(), record.standing());
@@ -214,7 +214,7 @@ fn shed(gateway: &Gateway, limit: Refused) -> Error {
 }
 
 /// Makes its own call.
-pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Record) -> HttpResponse {
+pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut record: Box<Record>) -> HttpResponse {
     if prepared.scan.stream {
         return Box::pin(stream(worker, prepared, record)).await;
     }
@@ -236,7 +236,7 @@ pub(super) async fn fresh(worker: &Rc<Worker>, prepared: Rc<Prepared>, mut recor
 }
 
 /// Where no target counts tokens: about how many there are.
-fn counted(tokens: u64, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+fn counted(tokens: u64, mut record: Box<Record>, wire: dialect::Wire) -> HttpResponse {
     let name = if wire == dialect::Wire::Gemini { "totalTokens" } else { "input_tokens" };
     let mut response = HttpResponse::Ok().json(serde_json::json!({ name: tokens }));
     identify_in(wire, response.headers_mut(), &record.id);
@@ -247,7 +247,7 @@ fn counted(tokens: u64, mut record: Record, wire: dialect::Wire) -> HttpResponse
 }
 
 /// Bytes that are handed on as they come.
-fn piped(worker: &Rc<Worker>, prepared: &Prepared, pipe: Pipe, record: Record) -> HttpResponse {
+fn piped(worker: &Rc<Worker>, prepared: &Prepared, pipe: Pipe, record: Box<Record>) -> HttpResponse {
     let told = stream_head(worker, prepared, &record);
     let content_type = pipe.content_type().and_then(|kind| HeaderValue::from_str(kind).ok());
     let mut response = HttpResponse::Ok().body(pipe.body(worker, record));
@@ -258,7 +258,13 @@ fn piped(worker: &Rc<Worker>, prepared: &Prepared, pipe: Pipe, record: Record) -
 }
 
 /// A whole answer. `content_type`: where it isn't JSON.
-pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, content_type: Option<String>, mut record: Record) -> HttpResponse {
+pub(super) fn whole(
+    worker: &Worker,
+    prepared: &Prepared,
+    body: Bytes,
+    content_type: Option<String>,
+    mut record: Box<Record>,
+) -> HttpResponse {
     record.answered(&body);
     let mut response = HttpResponse::Ok().body(body);
     let headers = response.headers_mut();
@@ -273,7 +279,7 @@ pub(super) fn whole(worker: &Worker, prepared: &Prepared, body: Bytes, content_t
     response
 }
 
-pub(super) fn failed(fault: &Fault, mut record: Record, wire: dialect::Wire) -> HttpResponse {
+pub(super) fn failed(fault: &Fault, mut record: Box<Record>, wire: dialect::Wire) -> HttpResponse {
     let error = Error::fault(fault);
     let mut response = error.response_in(wire, &record.id);
     record.settle();
@@ -288,7 +294,7 @@ fn upstream_model(prepared: &Prepared, record: &Record) -> Option<String> {
 }
 
 /// A stream's request on its way through the chain.
-pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: Record) -> Running {
+pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: Box<Record>) -> Running {
     let (own, request) = (Rc::clone(worker), Rc::clone(prepared));
     Box::pin(async move {
         let result = run(&own, &request, &mut record).await;
@@ -299,7 +305,7 @@ pub(super) fn running(worker: &Rc<Worker>, prepared: &Rc<Prepared>, mut record: 
 /// What a stream's calls have written here.
 pub(super) const EDGE: Edge = Edge { head: stream_head, error_event };
 
-async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Record) -> HttpResponse {
+async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Box<Record>) -> HttpResponse {
     let standing = record.standing();
     let terms = prepared.resume.map(|window| (window, owner(record.key.as_ref())));
     let mut running = running(worker, &prepared, record);
@@ -364,7 +370,7 @@ fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderM
     told
 }
 
-pub(super) fn no_stream(result: Result<Served, Fault>, record: Record, wire: dialect::Wire) -> HttpResponse {
+pub(super) fn no_stream(result: Result<Served, Fault>, record: Box<Record>, wire: dialect::Wire) -> HttpResponse {
     match result {
         Err(fault) => failed(&fault, record, wire),
         // A whole answer is only ever made where one was asked for.

@@ -23,7 +23,7 @@ pub struct Following {
     worker: Rc<Worker>,
     seat: Seat,
     /// Of a request that shares another's call; the first one's record goes with the call.
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     over: bool,
     beat: Duration,
     last_sent: Moment,
@@ -33,7 +33,7 @@ pub struct Following {
 
 impl Following {
     /// Of the request that has this seat.
-    pub fn new(worker: Rc<Worker>, seat: Seat, record: Option<Record>, error_event: ErrorEvent) -> Self {
+    pub fn new(worker: Rc<Worker>, seat: Seat, record: Option<Box<Record>>, error_event: ErrorEvent) -> Self {
         let clock = worker.gateway.clock;
         let (beat, last_sent, watch) = (worker.edition.settings.server.heartbeat, clock.now(), Watch::new(clock));
         Self { worker, seat, record, over: false, beat, last_sent, watch, error_event }

@@ -16,10 +16,10 @@ use super::answers::{Author, Stored};
 use super::flight::{Joined, Lead};
 
 /// How the call ended, for whoever asked first.
-pub type Told = oneshot::Receiver<(Result<Served, Fault>, Record)>;
+pub type Told = oneshot::Receiver<(Result<Served, Fault>, Box<Record>)>;
 
 /// Makes a call for a whole answer.
-pub fn lead_plain(worker: &Rc<Worker>, request: Rc<Prepared>, mut record: Record, lead: Lead) -> Told {
+pub fn lead_plain(worker: &Rc<Worker>, request: Rc<Prepared>, mut record: Box<Record>, lead: Lead) -> Told {
     let (tell, told) = oneshot::channel();
     let worker = Rc::clone(worker);
     spawn(lead, move |lead| async move {

@@ -34,7 +34,7 @@ pub struct Edge {
 }
 
 /// How a stream begins: with a head, or as a request that got no stream.
-type Opened = Result<HeaderMap, (Result<Served, Fault>, Record)>;
+type Opened = Result<HeaderMap, (Result<Served, Fault>, Box<Record>)>;
 
 /// Tells how a stream begins. Dropped before, it has begun already, by a heartbeat, or nobody waits for it any more.
 pub type Opening = oneshot::Receiver<Opened>;
