@@ -11,6 +11,8 @@ use crate::base::Dollars;
 
 /// No call uses more tokens than this.
 const MOST: u64 = 1 << 30;
+/// Its digits.
+const MOST_DIGITS: usize = MOST.ilog10() as usize + 1;
 
 /// Tokens of a call, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -220,11 +222,17 @@ impl Reader<'_, '_> {
     fn number(&mut self) -> Result<Option<u64>, Fault> {
         let null = self.walk.peek() == Some(b'n');
         let span = self.walk.skip()?;
-        let digits = std::str::from_utf8(self.walk.raw(span)).ok();
-        let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= MOST);
+        let number = whole(self.walk.raw(span)).filter(|number| *number <= MOST);
         self.absurd |= !null && number.is_none();
         Ok(number)
     }
+}
+
+/// The value of a JSON number that has nothing but digits; None of any other, and of one with more digits than tokens have.
+fn whole(digits: &[u8]) -> Option<u64> {
+    let short = !digits.is_empty() && digits.len() <= MOST_DIGITS;
+    let value = |value: u64, digit: &u8| digit.is_ascii_digit().then(|| value * 10 + u64::from(digit - b'0'));
+    if short { digits.iter().try_fold(0, value) } else { None }
 }
 
 #[cfg(test)]

@@ -351,10 +351,19 @@ fn bearer(request: &HttpRequest) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
+/// Whether nothing stands behind a host's name, or a port.
+fn is_port(text: &str) -> bool {
+    text.strip_prefix(':').map_or(text.is_empty(), |port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// Whether the Host is a name of this machine's own: a page elsewhere can make a browser call a local port, but not with
 /// such a Host unless its user opened it so.
 fn loopback_host(request: &HttpRequest) -> bool {
     let Some(host) = text(request.headers(), &header::HOST) else { return false };
+    // As nearly everyone writes it.
+    if ["127.0.0.1", "localhost"].iter().any(|own| host.strip_prefix(own).is_some_and(is_port)) {
+        return true;
+    }
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),

@@ -36,6 +36,9 @@ pub(super) async fn read_json_up_to(most: usize, worker: &Worker, request: &Http
     }
     let kind = text(request.headers(), &header::CONTENT_TYPE);
     let is_json = |kind: &str| {
+        if kind == "application/json" {
+            return true;
+        }
         let essence = kind.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
     };

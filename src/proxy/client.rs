@@ -23,7 +23,6 @@ use futures_util::stream::{self, Stream, StreamExt};
 
 use self::failure::{closed, failure, in_body};
 use self::head::Head;
-use super::apart::apart;
 use super::connect::{CALL, Dialled};
 use super::form::Form;
 use super::pool::Pool;
@@ -281,7 +280,7 @@ impl Http {
             Some(form) => request.send_body(form.body()),
             None => request.send_body(call.body.clone()),
         };
-        let mut response = apart(sent).await?;
+        let mut response = self.pool.apart().run(sent).await?;
         let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
         // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
         let body = response.take_payload();

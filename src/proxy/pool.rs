@@ -16,6 +16,7 @@ use std::time::Duration;
 use awc::ClientRequest;
 use awc::http::{Method, Uri, Version};
 
+use super::apart::Apart;
 use super::connect::Dial;
 use super::transport::Line;
 use super::worker::Desk;
@@ -35,6 +36,7 @@ pub(super) struct Pool {
     dial: Dial,
     clients: [Kept; CLIENTS],
     under_way: Rc<Cell<usize>>,
+    apart: Apart,
 }
 
 /// A client, once it was wanted.
@@ -58,7 +60,7 @@ impl Drop for UnderWay {
 impl Pool {
     pub(super) fn new(line: &Arc<Line>) -> Self {
         let dial = Dial::new(Arc::clone(&line.names));
-        Self { line: Arc::clone(line), dial, clients: Default::default(), under_way: Rc::default() }
+        Self { line: Arc::clone(line), dial, clients: Default::default(), under_way: Rc::default(), apart: Apart::default() }
     }
 
     /// Whether it is for this line.
@@ -76,8 +78,14 @@ impl Pool {
         (request, under_way)
     }
 
+    /// Where awc's own part of its calls runs.
+    pub(super) fn apart(&self) -> &Apart {
+        &self.apart
+    }
+
     /// Puts those clients away that nobody has called since the last time that this was done.
     pub(super) fn tidy(&self) {
+        self.apart.renew();
         for kept in &self.clients {
             if !kept.called.take() {
                 kept.client.take();
