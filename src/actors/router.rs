@@ -1,28 +1,22 @@
-//! The router actor: one per HTTP worker, on that worker's own thread. Answers picks from the board and carries the ends of
-//! calls to the provider actors: failures at once, successes in batches, since telling another thread's actor after each
-//! call would cost a third of a request.
+//! The router actor: one per HTTP worker, on that worker's own thread. Answers picks from the board, and sends the ends of
+//! its worker's calls to the provider actors, batch by batch.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, MessageResult};
 use rand::rngs::SmallRng;
 
-use super::cast::Cast;
-use super::provider::Reports;
+use super::ends::Ends;
 use crate::clock::{Clock, seeded_rng};
-use crate::health::{Outcome, Pass, Told};
 use crate::routing::{Ask, Chain, Choice, Needs, NoTarget, Tried, Turns, pick};
-use crate::telemetry::Metrics;
 
-/// Picks and reports that may wait on one worker.
+/// Picks that may wait on one worker.
 const MAILBOX: usize = 16_384;
 
 /// How long a success may wait for others.
 const BATCH: Duration = Duration::from_millis(50);
-
-/// Successes that are sent before their time, so that a batch stays small.
-const FULL: usize = 512;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -30,42 +24,13 @@ pub struct Router {
     clock: Clock,
     rng: SmallRng,
     turns: Turns,
-    metrics: Arc<Metrics>,
-    cast: Arc<Cast>,
-    /// What waits to be told, by the provider's place.
-    waiting: Vec<Vec<Told>>,
+    ends: Rc<Ends>,
 }
 
 impl Router {
-    /// A router that tells the provider actors.
-    pub fn new(clock: Clock, cast: Arc<Cast>, metrics: Arc<Metrics>) -> Self {
-        Self { clock, rng: seeded_rng(), turns: Turns::default(), metrics, cast, waiting: Vec::new() }
-    }
-
-    fn send_all(&mut self) {
-        for place in 0..self.waiting.len() {
-            self.send(place);
-        }
-    }
-
-    fn send(&mut self, place: usize) {
-        let waiting = &mut self.waiting[place];
-        if waiting.is_empty() {
-            return;
-        }
-        let count = waiting.len() as u64;
-        let reports = Reports(std::mem::take(waiting));
-        if !self.cast.tell(place, reports) {
-            self.metrics.dropped_reports.inc_by(count);
-        }
-    }
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        // Ends of calls that it takes along.
-        let lost = self.waiting.iter().map(|waiting| waiting.len() as u64).sum();
-        self.metrics.dropped_reports.inc_by(lost);
+    /// A router that sends these ends.
+    pub fn new(clock: Clock, ends: Rc<Ends>) -> Self {
+        Self { clock, rng: seeded_rng(), turns: Turns::default(), ends }
     }
 }
 
@@ -74,9 +39,7 @@ impl Actor for Router {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        // Always ticking also spares each call a system call: awc starts a timer of 500 ms per request, and tokio wakes its
-        // own thread for a timer that is due before all others.
-        ctx.run_interval(BATCH, |router, _| router.send_all());
+        ctx.run_interval(BATCH, |router, _| router.ends.send_all());
     }
 }
 
@@ -131,33 +94,6 @@ impl Handler<Pick> for Router {
     }
 }
 
-/// The end of a call, for the provider at `place`.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Tell {
-    /// The provider's place.
-    pub place: usize,
-    /// The end.
-    pub told: Told,
-}
-
-impl Handler<Tell> for Router {
-    type Result = ();
-
-    fn handle(&mut self, Tell { place, told }: Tell, _: &mut Self::Context) {
-        // What moves a breaker can't wait, and takes along the successes before it, so that "in a row" means what happened.
-        let routine = told.outcome == Outcome::Ok && told.by_target.pass == Pass::Normal && told.by_provider.pass == Pass::Normal;
-        if place >= self.waiting.len() {
-            self.waiting.resize_with(place + 1, Vec::new);
-        }
-        let waiting = &mut self.waiting[place];
-        waiting.push(told);
-        if !routine || waiting.len() >= FULL {
-            self.send(place);
-        }
-    }
-}
-
 /// Sends everything that waits.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -167,6 +103,6 @@ impl Handler<Flush> for Router {
     type Result = ();
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) {
-        self.send_all();
+        self.ends.send_all();
     }
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix::dev::SendError;
 use actix::{Actor, Addr};
 use arc_swap::{ArcSwap, Guard};
 use futures_util::future::join_all;
@@ -23,7 +22,7 @@ use super::reckoning::Counting;
 use super::resume::Shelf;
 use super::shared::Link;
 use crate::access::{Allowances, Now, Sessions, Strangers};
-use crate::actors::{Archive, Cast, Describe, Description, Flush, Ledger, News, Pick, Router, Routes, Tell};
+use crate::actors::{Archive, Cast, Describe, Description, Ends, Flush, Ledger, News, Pick, Router, Routes};
 use crate::base::{Moment, Secret, Tariff, request_id};
 use crate::clock::{Clock, seeded_rng};
 use crate::dialect::Usage;
@@ -81,8 +80,8 @@ pub struct Gateway {
 
 impl Gateway {
     /// A new router actor, on this thread.
-    fn router(&self) -> Addr<Router> {
-        Router::new(self.clock, Arc::clone(&self.cast), Arc::clone(&self.metrics)).start()
+    fn router(&self, ends: &Rc<Ends>) -> Addr<Router> {
+        Router::new(self.clock, Rc::clone(ends)).start()
     }
 
     /// The time, by both clocks.
@@ -154,7 +153,8 @@ pub struct Desk(RefCell<Rc<Worker>>);
 impl Desk {
     /// On this thread.
     pub fn new(gateway: Arc<Gateway>) -> Self {
-        let (router, closing) = (gateway.router(), Arc::new(Notify::new()));
+        let ends = Rc::new(Ends::new(Arc::clone(&gateway.cast), Arc::clone(&gateway.metrics)));
+        let (router, closing) = (gateway.router(&ends), Arc::new(Notify::new()));
         if let Ok(mut workers) = gateway.workers.lock() {
             workers.push((router.clone(), Arc::clone(&closing)));
         }
@@ -168,6 +168,7 @@ impl Desk {
         let own = Own {
             leavers,
             router: RefCell::new(router),
+            ends,
             closing,
             rng: RefCell::new(seeded_rng()),
             turns: RefCell::default(),
@@ -212,6 +213,8 @@ struct Own {
     leavers: mpsc::Sender<Counting>,
     /// The router actor, on this thread.
     router: RefCell<Addr<Router>>,
+    /// What that sends.
+    ends: Rc<Ends>,
     closing: Arc<Notify>,
     rng: RefCell<SmallRng>,
     /// Whose turn it is where the router is gone.
@@ -346,14 +349,7 @@ impl Worker {
 
     /// Tells a call's end.
     pub(super) fn tell(&self, place: usize, told: Told) {
-        let mut sent = self.own.router.borrow().try_send(Tell { place, told });
-        if let Err(SendError::Closed(tell)) = sent {
-            self.replace_router();
-            sent = self.own.router.borrow().try_send(tell);
-        }
-        if sent.is_err() {
-            self.gateway.metrics.dropped_reports.inc();
-        }
+        self.own.ends.tell(place, told);
     }
 
     /// Starts another router actor in place of one that died: nothing else of this thread's would.
@@ -363,7 +359,7 @@ impl Worker {
         if router.connected() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        *router = self.gateway.router();
+        *router = self.gateway.router(&self.own.ends);
         if let Ok(mut workers) = self.gateway.workers.lock()
             && let Some((known, _)) = workers.iter_mut().find(|(_, closing)| Arc::ptr_eq(closing, &self.own.closing))
         {
