@@ -350,6 +350,10 @@ impl Worker {
     /// Tells a call's end.
     pub(super) fn tell(&self, place: usize, told: Told) {
         self.own.ends.tell(place, told);
+        // It might wait for a router that is no more.
+        if !self.own.router.borrow().connected() {
+            self.replace_router();
+        }
     }
 
     /// Starts another router actor in place of one that died: nothing else of this thread's would.
