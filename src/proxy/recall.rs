@@ -93,7 +93,9 @@ async fn follow(gateway: Weak<Gateway>, began: Duration, mut windows: Windows) {
             if is_known || recall_of(&gateway, key).await.is_ok() {
                 windows.insert(Arc::clone(&key.id), window);
             } else {
+                // Nor would it tell the next one's.
                 all = false;
+                break;
             }
         }
         seen = all.then_some(now);
