@@ -205,7 +205,7 @@ fn known(worker: &Worker, digest: &Digest) -> Known {
 }
 
 /// A key that some gateway has made, perhaps just now: the store knows. It was counted as a wrong one.
-async fn looked_up(visitor: Visitor, digest: Digest, request: HttpRequest, body: Payload) -> Result<Caller, Refused> {
+async fn looked_up(visitor: Visitor, digest: Digest, request: HttpRequest, mut body: Payload) -> Result<Caller, Refused> {
     let gateway = &visitor.worker.gateway;
     let Some(archive) = &gateway.archive else { return Err(visitor.refused(Error::no_key(), &request, body).await) };
     archive.keys.look().await;
@@ -221,7 +221,10 @@ async fn looked_up(visitor: Visitor, digest: Digest, request: HttpRequest, body:
         gateway.strangers.forgive(from.ip());
     }
     match principal {
-        Ok(principal) => Ok(Caller { visitor, principal, body: Some(body) }),
+        Ok(principal) => {
+            let caller = visitor.enter(&request, &mut body, |visitor| Caller { visitor, principal, body: None }).await?;
+            Ok(Caller { body: Some(body), ..caller })
+        }
         Err(error) => Err(visitor.refused(error, &request, body).await),
     }
 }

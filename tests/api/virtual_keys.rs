@@ -201,6 +201,22 @@ fn what_one_gateway_revokes_another_refuses_within_a_second() {
 }
 
 #[test]
+fn a_key_that_has_to_be_looked_up_is_held_to_the_same() {
+    let upstream = Upstream::answering(answer("hi"));
+    let folder = tempfile::tempdir().unwrap();
+    let text = settings(&upstream, &format!("sqlite://{}/shared.db", folder.path().display()));
+    let (one, other) = (TestApp::administered(&text), TestApp::administered(&text));
+    let (_, key) = create(&one, json!({"name": "team"}));
+    let mut caller = other.client().connect();
+    let head = "GET /v1/models HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n";
+    std::io::Write::write_all(&mut caller, format!("{head}authorization: Bearer {key}\r\n\r\n").as_bytes()).unwrap();
+    let answer = super::support::read_rest(&mut caller);
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("invalid_body"), "nobody's body holds its connection: {answer}");
+    let (_, key) = create(&one, json!({"name": "team"}));
+    assert_eq!(status(&other, &key), 200, "and a body that is read is there");
+}
+
+#[test]
 fn the_command_line_makes_lists_rotates_and_revokes_while_a_gateway_serves() {
     let upstream = Upstream::answering(answer("hi"));
     let folder = tempfile::tempdir().unwrap();
