@@ -363,7 +363,8 @@ pub(super) fn beat_at(worker: &Worker) -> Option<Moment> {
 }
 
 fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderMap {
-    let mut told = HeaderMap::new();
+    // It doesn't grow as it fills.
+    let mut told = HeaderMap::with_capacity(16);
     identify_in(prepared.wire, &mut told, &record.id);
     describe(&mut told, record, upstream_model(prepared, record).as_deref());
     worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
