@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::failover::Prepared;
+use super::prepared::Prepared;
 use super::record::Record;
 use super::worker::Worker;
 use crate::access::{Amounts, Kind, Refusal, VirtualKey};

@@ -22,13 +22,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 
 use super::client::{Call, Response};
-use super::failover::{Asked, Prepared, Whole};
+use super::failover::Whole;
 use super::fault::Fault;
 use super::foreign::Foreign;
 use super::form::Form;
 use super::live::Live;
 use super::ongoing::Ongoing;
 use super::pipe::Pipe;
+use super::prepared::{Asked, Prepared};
 use super::reckoning::whole;
 use super::recovery::Leg;
 use super::socket::unless_cut;

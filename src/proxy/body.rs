@@ -12,9 +12,10 @@ use bytes::Bytes;
 use tokio::sync::futures::OwnedNotified;
 
 use super::cache::{Author, Tap};
-use super::failover::{Prepared, Served, Stream};
+use super::failover::{Served, Stream};
 use super::fault::Fault;
 use super::live::{Live, Piece};
+use super::prepared::Prepared;
 use super::reckoning::{Counting, counting, kept_prompt, reckoning};
 use super::record::{GONE, LEFT, Record, Wrong};
 use super::recovery::{Ground, Mended, Mending, mend};

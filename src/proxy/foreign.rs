@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::client::Incoming;
-use super::failover::{Asked, Prepared};
+use super::prepared::{Asked, Prepared};
 use super::worker::Worker;
 use crate::dialect::chat::Delta;
 use crate::dialect::scan::{ErrorParts, answer, as_event};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::entry::Calls;
-use super::failover::Prepared;
+use super::prepared::Prepared;
 use super::trace::{Leaf, Spent, Trace};
 use super::worker::Worker;
 use crate::access::Reservation;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use actix_rt::task::spawn_blocking;
 use bytes::Bytes;
 
-use super::failover::{Asked, Prepared};
 use super::live::Live;
+use super::prepared::{Asked, Prepared};
 use super::record::{LEFT, Record, Wrong};
 use super::recovery::Broke;
 use crate::base::Tariff;

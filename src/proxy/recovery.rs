@@ -11,10 +11,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::attempt::{Attempt, Ended};
-use super::failover::{Prepared, origin};
+use super::failover::origin;
 use super::foreign::{Foreign, Half};
 use super::live::Live;
 use super::ongoing::Ongoing;
+use super::prepared::Prepared;
 use super::reckoning::{kept_prompt, reckoned};
 use super::record::Record;
 use super::tale::Tale;

@@ -13,8 +13,9 @@ use crate::dialect::scan::{answer, error_parts};
 use crate::dialect::{Source, Usage};
 use crate::health::{Failure, Outcome};
 use crate::proxy::client::Response;
-use crate::proxy::failover::{Asked, Whole};
+use crate::proxy::failover::Whole;
 use crate::proxy::pipe::Pipe;
+use crate::proxy::prepared::Asked;
 use crate::proxy::socket::unless_cut;
 
 impl Attempt<'_> {

@@ -9,7 +9,7 @@ use memchr::memmem;
 use moka::Expiry;
 use moka::sync::Cache;
 
-use super::super::failover::Prepared;
+use super::super::prepared::Prepared;
 use super::key::Fingerprint;
 use crate::routing::Target;
 use crate::settings::Settings;

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 
 use super::super::body::{Running, StreamBody};
-use super::super::failover::{Prepared, Served, run};
+use super::super::failover::{Served, run};
 use super::super::fault::Fault;
+use super::super::prepared::Prepared;
 use super::super::record::{GONE, LEFT, Record};
 use super::super::resume::{Edge, Opening};
 use super::super::worker::Worker;

@@ -14,8 +14,9 @@ use actix_web::http::header::HeaderMap;
 use tokio::sync::oneshot;
 
 use super::super::body::{Running, StreamBody};
-use super::super::failover::{Prepared, Served};
+use super::super::failover::Served;
 use super::super::fault::Fault;
+use super::super::prepared::Prepared;
 use super::super::record::Record;
 use super::super::stream_error::{ErrorEvent, StreamError};
 use super::super::worker::Worker;
