@@ -19,7 +19,7 @@ use crate::proxy::{Watch, Worker};
 
 /// Space is made for this much of an announced length at once; more only as it comes.
 const AT_ONCE: usize = 1 << 20;
-/// This much of a refused request's body is taken, so that its connection can be kept.
+/// This much of a body that nobody reads is taken, so that its connection can be kept.
 const MOST_TAKEN: usize = 64 << 10;
 /// And it is waited for this long: clients that write the head and the body apart write them together.
 const TAKEN_WITHIN: Duration = Duration::from_millis(100);
