@@ -1,7 +1,6 @@
 //! What keys have spent in their budgets' windows that their accounts don't know: before this process began, as a restart is no new
 //! budget, and before they were given the budget that they have now.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -47,15 +46,11 @@ async fn ask(gateway: &Gateway, archive: &Archive, began: Duration) -> Result<Wi
         return Err(Failed::Late(AGAIN));
     }
     let keys = by_id(&edition, &known);
-    let mut spent: BTreeMap<Duration, BTreeMap<String, i64>> = BTreeMap::new();
-    for (key, window) in keys.values().filter_map(|key| Some((key, window(key)?))) {
-        let since = window.began(began);
-        if let Entry::Vacant(place) = spent.entry(since) {
-            let asked = archive.ask(move |store| async move { store.spent(since, Some(began)).await });
-            place.insert(asked.await?);
+    for (since, keys) in by_window(keys.values().map(|key| &***key), began) {
+        let spent = sums(archive, since, Some(began)).await?;
+        for key in keys {
+            gateway.allowances.spent_before(key, nanos(&spent, key), gateway.now());
         }
-        let nanos = spent.get(&since).and_then(|spent| spent.get(&*key.id)).copied().unwrap_or(0);
-        gateway.allowances.spent_before(key, u64::try_from(nanos).unwrap_or(0), gateway.now());
     }
     Ok(keys.values().map(|key| (Arc::clone(&key.id), window(key))).collect())
 }
@@ -73,6 +68,27 @@ fn window(key: &VirtualKey) -> Option<Window> {
     key.budget.map(|budget| budget.window)
 }
 
+/// The keys that have budgets, by when the present windows of these began: the store tells of all keys at once, so it is asked once
+/// for each.
+fn by_window<'a>(keys: impl IntoIterator<Item = &'a VirtualKey>, wall: Duration) -> BTreeMap<Duration, Vec<&'a VirtualKey>> {
+    let mut windows: BTreeMap<Duration, Vec<&VirtualKey>> = BTreeMap::new();
+    for (key, window) in keys.into_iter().filter_map(|key| Some((key, window(key)?))) {
+        windows.entry(window.began(wall)).or_default().push(key);
+    }
+    windows
+}
+
+/// What all keys have spent from `since` on and before `until`, in nano-dollars.
+async fn sums(archive: &Archive, since: Duration, until: Option<Duration>) -> Result<BTreeMap<String, i64>, Failed> {
+    tracing::debug!(since_s = since.as_secs(), "the store is asked what keys have spent");
+    archive.ask(move |store| async move { store.spent(since, until).await }).await
+}
+
+/// What one of them has spent by these sums.
+fn nanos(spent: &BTreeMap<String, i64>, key: &VirtualKey) -> u64 {
+    spent.get(&*key.id).map_or(0, |nanos| u64::try_from(*nanos).unwrap_or(0))
+}
+
 /// Recalls what was spent of budgets that keys are given while this process runs, be it by another gateway or by a reload.
 async fn follow(gateway: Weak<Gateway>, began: Duration, mut windows: Windows) {
     let mut seen: Option<(Weak<Edition>, Weak<Known>)> = None;
@@ -85,33 +101,29 @@ async fn follow(gateway: Weak<Gateway>, began: Duration, mut windows: Windows) {
         if seen.as_ref().is_some_and(|seen| seen.0.ptr_eq(&now.0) && seen.1.ptr_eq(&now.1)) {
             continue;
         }
-        let mut all = true;
-        for key in by_id(&edition, &known).into_values() {
-            let window = window(key);
-            // One that was made since this process began has all that it spent in its account.
-            let is_known = windows.get(&key.id).map_or(key.created >= began, |known| *known == window);
-            if is_known || recall_of(&gateway, key).await.is_ok() {
-                windows.insert(Arc::clone(&key.id), window);
-            } else {
-                // Nor would it tell the next one's.
-                all = false;
-                break;
-            }
+        // One that was made since this process began has all that it spent in its account.
+        let is_known = |key: &&Arc<VirtualKey>| windows.get(&key.id).map_or(key.created >= began, |known| *known == window(key));
+        let (mut told, new): (Vec<_>, Vec<_>) = by_id(&edition, &known).into_values().partition(is_known);
+        if recall_of(&gateway, new.iter().map(|key| &***key)).await.is_ok() {
+            told.extend(new);
+            seen = Some(now);
         }
-        seen = all.then_some(now);
+        windows.extend(told.into_iter().map(|key| (Arc::clone(&key.id), window(key))));
     }
 }
 
-/// Has a key's account know what the ledger says that it has spent in its budget's present window, at least.
+/// Has these keys' accounts know what the ledger says that they have spent in their budgets' present windows, at least.
 ///
 /// # Errors
 /// Where the store can't tell.
-pub async fn recall_of(gateway: &Gateway, key: &VirtualKey) -> Result<(), Failed> {
-    let (Some(window), Some(archive)) = (window(key), &gateway.archive) else { return Ok(()) };
-    archive.flush().await;
-    let since = window.began(gateway.clock.wall());
-    let spent = archive.ask(move |store| async move { store.spent(since, None).await }).await?;
-    let nanos = spent.get(&*key.id).copied().unwrap_or(0);
-    gateway.allowances.at_least(key, u64::try_from(nanos).unwrap_or(0), gateway.now());
+pub async fn recall_of(gateway: &Gateway, keys: impl IntoIterator<Item = &VirtualKey>) -> Result<(), Failed> {
+    let Some(archive) = &gateway.archive else { return Ok(()) };
+    for (since, keys) in by_window(keys, gateway.clock.wall()) {
+        archive.flush().await;
+        let spent = sums(archive, since, None).await?;
+        for key in keys {
+            gateway.allowances.at_least(key, nanos(&spent, key), gateway.now());
+        }
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -123,6 +124,43 @@ fn a_budget_that_comes_by_a_reload_counts_what_was_spent_before() {
     assert_eq!(reloaded.status, 200, "{}", reloaded.text());
     app.until("it is spent", |app| call(app, KEY).status == 429);
     assert!(upstream.count() < 10, "none of them was a new budget");
+}
+
+#[test]
+fn budgets_that_many_keys_are_given_at_once_are_looked_up_once_for_each_window() {
+    const KEYS: usize = 8;
+    let upstream = spending();
+    let key = |number: usize| format!("sk-settings-0123456789abcdef-{number:02}");
+    let text = |budget: fn(usize) -> &'static str| {
+        let rows = (0..KEYS)
+            .map(|number| format!("[[auth.keys]]\nname = \"app{number}\"\nkey = {{ value = \"{}\" }}\n{}\n", key(number), budget(number)));
+        settings(&upstream, Path::new("data")) + &rows.collect::<String>()
+    };
+    let process = Process::serve(&text(|_| ""), &[("STAGEDOOR_LOG", "info,stagedoor::proxy::recall=debug")]);
+    let status = |number: usize| {
+        let body = chat_body("m").replacen('{', "{\"max_tokens\":5,", 1);
+        process.client().post("/v1/chat/completions", &[("authorization", &format!("Bearer {}", key(number)))], &body).status
+    };
+    let asked = |text: &str| text.matches("the store is asked what keys have spent").count();
+    (0..KEYS).for_each(|number| assert_eq!(status(number), 200));
+    assert_eq!(asked(&process.stderr.text()), 0, "without budgets nothing is looked up");
+
+    process.write(
+        "settings.toml",
+        &text(|number| match number % 2 {
+            0 => "budget = { usd = 0.00006, window = \"month\" }",
+            _ => "budget = { usd = 0.00006, window = \"total\" }",
+        }),
+    );
+    process.signal("HUP");
+    process.stderr.until("the store has been asked", |text| asked(text) == 2);
+    let end = Instant::now() + Duration::from_secs(10);
+    for number in 0..KEYS {
+        while status(number) != 429 {
+            assert!(Instant::now() < end, "key {number} has a new budget");
+        }
+    }
+    assert_eq!(asked(&process.stderr.text()), 2);
 }
 
 #[test]

@@ -277,7 +277,7 @@ async fn changed(gateway: &Gateway, id: &str, change: KeyChange) -> Result<Value
         ));
     }
     if has_terms {
-        recall_of(gateway, &record.key).await.map_err(Error::store_failed)?;
+        recall_of(gateway, [&record.key]).await.map_err(Error::store_failed)?;
     }
     let document = listed(gateway, Some(id)).await?.pop();
     document.ok_or_else(|| Error::key_not_found(id))
