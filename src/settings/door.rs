@@ -16,6 +16,9 @@ const REQUEST_HEADERS: &[&str] = &["cache", "timeout", "recovery", "resume", "ta
 /// Where the gateway listens unless told: nobody else can reach it there.
 const LOOPBACK: &str = "127.0.0.1";
 
+/// Of how many requests the bodies are logged unless told, where they are.
+const BODIES_SAMPLE: f64 = 0.01;
+
 /// `[server]`.
 pub(super) fn server(mut s: Section<'_>, vault: &Vault<'_>) -> Server {
     let server = Server {
@@ -53,7 +56,12 @@ pub(super) fn telemetry(mut s: Section<'_>, vault: &Vault<'_>) -> Telemetry {
             None
         }
     };
-    let (bodies, sample) = (s.flag("log_bodies", false), s.number("log_bodies_sample", 0.01, 0.0..=1.0));
+    let (bodies, sample) = (s.flag("log_bodies", false), s.number("log_bodies_sample", BODIES_SAMPLE, 0.0..=1.0));
+    if !bodies && sample != BODIES_SAMPLE {
+        s.warn("log_bodies_sample", "has no effect: no bodies are logged, since `log_bodies` is false");
+    } else if bodies && sample == 0.0 {
+        s.warn("log_bodies", "has no effect: `log_bodies_sample` takes the bodies of no request");
+    }
     Telemetry {
         sampler: sampler(&s, vault),
         log_bodies: bodies.then_some(sample),
