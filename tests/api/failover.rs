@@ -247,6 +247,12 @@ fn a_callers_own_chain_is_tried_in_its_order_and_not_sent() {
     let reply = app.client().post("/v1/chat/completions", &[], own);
     assert_eq!(reply.content(), "spare");
     assert_eq!(spare.calls()[0].text(), chat_body("sp"), "`models` is the gateway's own");
+    for led in [r#"["n","m"]"#, r#"["m","n"]"#] {
+        let led = format!(r#"{{"models":{led},"messages":[{{"role":"user","content":"Hello"}}]}}"#);
+        let reply = app.client().post("/v1/chat/completions", &[], &led);
+        assert_eq!((reply.status, reply.content().as_str()), (200, "spare"), "without `model` the first is it");
+        assert_eq!(spare.calls().last().unwrap().text(), chat_body("sp"));
+    }
     let unknown = r#"{"model":"m","models":["nn"],"messages":[{"role":"user","content":"Hello"}]}"#;
     assert_eq!(app.client().post("/v1/chat/completions", &[], unknown).status, 404);
 }

@@ -2,7 +2,7 @@
 
 use super::refusal::Refusal;
 use super::types::Models;
-use super::walk::Walk;
+use super::walk::{Str, Walk};
 
 const MAX_MODELS: usize = 64;
 
@@ -21,8 +21,8 @@ pub(super) fn opened(body: &[u8]) -> Result<Walk<'_>, Refusal> {
     Ok(walk)
 }
 
-/// The models to be asked in turn. `start`: where the member begins that is cut out before the body is sent.
-pub(super) fn models(walk: &mut Walk<'_>, start: usize) -> Result<Models, Refusal> {
+/// The models to be asked in turn. `key`: where their member begins; `start`: where what is cut out before the body is sent.
+pub(super) fn models(walk: &mut Walk<'_>, key: Str, start: usize) -> Result<Models, Refusal> {
     let must = "a list of at most 64 model names, each a string that isn't empty";
     let mut names = Vec::new();
     let mut more = match walk.peek() {
@@ -41,7 +41,8 @@ pub(super) fn models(walk: &mut Walk<'_>, start: usize) -> Result<Models, Refusa
         }
         more = walk.more()?;
     }
-    Ok(Models { names, cut: start..walk.at() })
+    let end = walk.at();
+    Ok(Models { names, cut: start..end, member: key.start..end, lead: false })
 }
 
 /// The refusal of the value that the walk stands on; if that isn't even JSON, of this.

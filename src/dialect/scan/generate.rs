@@ -70,7 +70,7 @@ impl Reader<'_> {
             match self.name(key, &TOP)? {
                 Some("contents") => self.contents()?,
                 Some("tools") => self.tools()?,
-                Some("models") => self.models(before.unwrap_or(key.start))?,
+                Some("models") => self.models(key, before.unwrap_or(key.start))?,
                 Some("systemInstruction") => self.content()?,
                 Some("generationConfig") => self.config()?,
                 Some("generateContentRequest") if counting && self.walk.peek() == Some(b'{') => self.top(false)?,
@@ -197,8 +197,8 @@ impl Reader<'_> {
         })
     }
 
-    fn models(&mut self, start: usize) -> Result<(), Refusal> {
-        self.scan.models = Some(models(&mut self.walk, start)?);
+    fn models(&mut self, key: Str, start: usize) -> Result<(), Refusal> {
+        self.scan.models = Some(models(&mut self.walk, key, start)?);
         Ok(())
     }
 

@@ -34,10 +34,10 @@ fn read(body: &[u8], any: bool) -> Result<Scan, Refusal> {
     let walk = opened(body)?;
     let mut reader = Reader { body, seen: 0, max_completion_tokens: None, warm: false, any, scan: Scan::blank(walk.at() + 1), walk };
     reader.top()?;
-    if reader.seen & bit(Field::Model) == 0 {
+    let mut scan = reader.scan;
+    if reader.seen & bit(Field::Model) == 0 && !scan.lead() {
         return Err(Refusal::missing("missing_model", "model", "the name of the model that is to answer"));
     }
-    let mut scan = reader.scan;
     scan.max_tokens = reader.max_completion_tokens.max(scan.max_tokens);
     Ok(scan)
 }
@@ -99,7 +99,7 @@ impl Reader<'_> {
     fn member(&mut self, key: Str, before: Option<usize>) -> Result<(), Refusal> {
         match &*self.walk.name(key) {
             b"model" => self.once(Field::Model, "model", key)?.model(),
-            b"models" => self.once(Field::Models, "models", key)?.models(before.unwrap_or(key.start)),
+            b"models" => self.once(Field::Models, "models", key)?.models(key, before.unwrap_or(key.start)),
             b"stream" => {
                 self.scan.stream = self.once(Field::Stream, "stream", key)?.boolean("stream")?;
                 self.scan.stream_cuts[0] = Some(before.unwrap_or(key.start)..self.walk.at());
@@ -180,8 +180,8 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn models(&mut self, start: usize) -> Result<(), Refusal> {
-        self.scan.models = Some(models(&mut self.walk, start)?);
+    fn models(&mut self, key: Str, start: usize) -> Result<(), Refusal> {
+        self.scan.models = Some(models(&mut self.walk, key, start)?);
         Ok(())
     }
 

@@ -25,12 +25,14 @@ pub fn rewritten_with_usage(body: &Bytes, scan: &Scan, upstream_model: &str) -> 
 /// What has to change in a body before it is sent.
 pub(in crate::dialect) fn edits<'a>(scan: &Scan, upstream_model: &str, ask_usage: bool) -> Vec<Edit<'a>> {
     let mut edits = Vec::new();
-    // Gemini's stands in its path.
+    // Gemini's stands in its path, OpenRouter's may stand in `models` alone.
     if scan.model.value != upstream_model && !scan.model.span.is_empty() {
         edits.push((scan.model.span.clone(), Cow::Owned(quoted(upstream_model))));
     }
-    if let Some(models) = &scan.models {
-        edits.push((models.cut.clone(), Cow::Borrowed("")));
+    match &scan.models {
+        Some(models) if models.lead => edits.push((models.member.clone(), format!(r#""model":{}"#, quoted(upstream_model)).into())),
+        Some(models) => edits.push((models.cut.clone(), Cow::Borrowed(""))),
+        None => {}
     }
     if let Some((span, text)) = scan.ask_usage.clone().filter(|_| ask_usage) {
         edits.push((span, Cow::Borrowed(text)));

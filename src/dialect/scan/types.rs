@@ -9,7 +9,7 @@ use crate::routing::Needs;
 /// A string of the body: its place, quotes included, and its text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text {
-    /// Where it stands.
+    /// Where it stands; empty where it stands nowhere by itself.
     pub span: Range<usize>,
     /// What it says, escapes undone.
     pub value: String,
@@ -22,6 +22,10 @@ pub struct Models {
     pub names: Vec<String>,
     /// The whole member and one adjoining comma: what is left without it is JSON.
     pub cut: Range<usize>,
+    /// The member alone.
+    pub member: Range<usize>,
+    /// Whether they stood for `model`, which wasn't written: then their first was taken for it, and it is sent in their place.
+    pub lead: bool,
 }
 
 /// What was read of a request.
@@ -68,6 +72,14 @@ impl Scan {
     /// About how many tokens the prompt has: four bytes of text each, and a few for each message.
     pub fn prompt_tokens(&self) -> u64 {
         (self.text_bytes.div_ceil(4) + 4 * self.message_count) as u64
+    }
+
+    /// Takes the first of `models` for the model, as OpenRouter does where none is written; whether there is one.
+    pub(super) fn lead(&mut self) -> bool {
+        let Some(models) = self.models.as_mut().filter(|models| !models.names.is_empty()) else { return false };
+        models.lead = true;
+        self.model.value = models.names.remove(0);
+        true
     }
 
     /// What an object says whose first member may stand at `open`, before any is read.

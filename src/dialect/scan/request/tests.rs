@@ -160,7 +160,7 @@ fn the_model_must_be_a_name() {
         let body = format!(r#"{{"messages":[1],"model":{value}}}"#);
         assert_eq!(scan(&body).model.value, serde_json::from_str::<String>(value).unwrap());
     }
-    for body in ["{}", r#"{"messages":[1]}"#, r#"{"messages":[1],"models":["a"]}"#, r#"{"models":["a"]}"#] {
+    for body in ["{}", r#"{"messages":[1]}"#, r#"{"messages":[1],"models":[]}"#, r#"{"models":null}"#] {
         assert_eq!(code(body), ("missing_model", Some("model")));
     }
 }
@@ -273,6 +273,25 @@ fn models_are_read_and_cut() {
     let many = |count: usize| with(&format!("\"models\":[{}\"a\"],", "\"a\",".repeat(count - 1)));
     assert_eq!(scan(&many(64)).models.unwrap().names.len(), 64);
     assert_eq!(code(many(65)), ("invalid_value", Some("models")));
+}
+
+#[test]
+fn without_a_model_the_first_of_models_is_it() {
+    for (body, sent) in [
+        (r#"{"models":["m","a"]}"#, r#"{"model":"m"}"#),
+        (r#"{ "mod\u0065ls" : ["m","a"] , "x":1 }"#, r#"{ "model":"m" , "x":1 }"#),
+        (r#"{"x":1 , "models":["m","a"] , "stream":true}"#, r#"{"x":1 , "model":"m" , "stream":true}"#),
+        (r#"{"stream":true,"models":["m","a"]}"#, r#"{"stream":true,"model":"m"}"#),
+    ] {
+        let scan = passthrough(body.as_bytes()).unwrap();
+        assert_eq!((scan.model.value.as_str(), &scan.models.as_ref().unwrap().names[..]), ("m", &["a".to_owned()][..]));
+        assert_eq!(rewritten(&Bytes::from(body), &scan, "m"), sent);
+        assert_eq!(rewritten(&Bytes::from(body), &scan, "\"up"), sent.replace("\"m\"", r#""\"up""#));
+    }
+    let body = Bytes::from_static(br#"{"models":["m"],"messages":[1]}"#);
+    let asked = br#"{"stream_options":{"include_usage":true},"model":"up","messages":[1]}"#;
+    assert_eq!(rewritten_with_usage(&body, &request(&body).unwrap(), "up"), &asked[..]);
+    assert_eq!(code(r#"{"models":["m"],"model":null,"messages":[1]}"#), ("invalid_model", Some("model")), "what is written must be one");
 }
 
 #[test]
@@ -395,7 +414,11 @@ proptest! {
     }
 
     #[test]
-    fn rewriting_changes_the_model_and_no_more(tree in good(), pretty in any::<bool>(), model in any::<String>()) {
+    fn rewriting_changes_the_model_and_no_more(tree in good(), led in any::<bool>(), pretty in any::<bool>(), model in any::<String>()) {
+        let mut tree = tree;
+        if led && !tree["models"].as_array().is_none_or(Vec::is_empty) {
+            tree.as_object_mut().unwrap().remove("model");
+        }
         let body = Bytes::from(if pretty { serde_json::to_string_pretty(&tree) } else { serde_json::to_string(&tree) }.unwrap());
         let scan = request(&body).unwrap();
         let mut expected = tree;
@@ -413,7 +436,7 @@ proptest! {
         prop_assert!(serde_json::from_slice::<&serde_json::value::RawValue>(&body).is_ok());
         // A tree can't hold half a character or a number beyond its range.
         let Ok(mut tree) = serde_json::from_slice::<Value>(&body) else { return Ok(()) };
-        prop_assert_eq!(&tree["model"], &json!(scan.model.value));
+        prop_assert_eq!(tree.get("model").unwrap_or(&tree["models"][0]), &json!(scan.model.value));
         tree["model"] = json!(model);
         tree.as_object_mut().unwrap().remove("models");
         prop_assert_eq!(serde_json::from_slice::<Value>(&rewritten(&body, &scan, &model)).unwrap(), tree);
