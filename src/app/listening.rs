@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use super::CantRun;
 use crate::actors::Reloader;
-use crate::http::{self, Door, Plane};
+use crate::http::{self, Door, Farewell, Plane};
 use crate::proxy::{self, Desk, Gateway, Names, SystemNames, acceptable};
 use crate::settings::Settings;
 
@@ -81,7 +81,7 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
         let desk = Rc::new(Desk::new(Arc::clone(&shared)));
         proxy::probe(&desk);
         proxy::tidy(&desk);
-        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
+        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane)).wrap_fn(http::heed)
     };
     let accepting = Arc::clone(gateway);
     let patience = server.header_timeout.max(LEAST_PATIENCE);
@@ -104,6 +104,7 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
                 .max_connections(acceptable(workers))
                 .on_connect(move |connection: &dyn Any, kept: &mut Extensions| {
                     kept.insert(accepting.pressure.connected());
+                    kept.insert(Farewell::default());
                     if let Some(connection) = connection.downcast_ref() {
                         limit_sending(connection, accepting.edition.load().settings.server.send_timeout);
                     }

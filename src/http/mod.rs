@@ -7,6 +7,7 @@ mod body;
 mod cors;
 mod dashboard;
 mod error;
+mod farewell;
 mod health;
 mod inference;
 mod metrics;
@@ -18,6 +19,7 @@ mod secure;
 mod session;
 
 pub use cors::cors;
+pub use farewell::{Farewell, heed};
 pub use route::explained;
 pub use routes::{Plane, configure};
 pub use secure::Door;

@@ -26,6 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::farewell::Farewell;
 use crate::proxy::{Connected, Gateway};
 
 /// What a connection has to send its last bytes, as actix-web has it.
@@ -102,7 +103,10 @@ impl Door {
                 .h1_allow_half_closed(false)
                 .local_addr(address)
                 .secure()
-                .on_connect_ext(|_: &Secured, kept: &mut Extensions| _ = kept.insert(OverTls));
+                .on_connect_ext(|_: &Secured, kept: &mut Extensions| {
+                    kept.insert(OverTls);
+                    kept.insert(Farewell::default());
+                });
             let app = app().into_factory().map_err(|error| error.into().error_response());
             let http = http.finish(map_config(app, |()| AppConfig::default()));
             let threshold = Rc::new(Threshold { config: RefCell::new(Arc::clone(&self.config)), door: self.clone() });

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{
     ADMIN, Leaving, Process, Reply, STREAM_HEAD, TestApp, Upstream, Waiting, answer, chat_body, chat_bytes, chunk, event, read_rest,
-    read_until, stream_body,
+    read_until, stream, stream_body,
 };
 
 /// From the caller's end to the upstream's.
@@ -33,6 +33,43 @@ fn left_behind_nothing(app: &TestApp, stream: bool) {
     let provider = &app.health()["providers"]["p"];
     assert_eq!((&provider["breaker"], &provider["window"]["failures"]), (&"closed".into(), &0.into()), "{provider}");
     assert_eq!(requests(app, 200, stream), 0.0);
+}
+
+/// What comes of requests that are sent in one go.
+fn at_once(app: &TestApp, requests: &[Vec<u8>]) -> String {
+    let mut connection = app.client().connect();
+    connection.write_all(&requests.concat()).unwrap();
+    read_rest(&mut connection)
+}
+
+#[test]
+fn behind_the_last_request_of_a_connection_nothing_is_done() {
+    let upstream = Upstream::by(|call| if call.text().contains("\"stream\":true") { stream(&["one ", "two"]) } else { answer("hi") });
+    let app = TestApp::start(&one(&upstream, ""));
+    let next = chat_bytes(&[], &chat_body("m"));
+    let last = [("connection", "close")];
+    let old = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes();
+    for (first, end) in [
+        (chat_bytes(&last, &chat_body("m")), "\"hi\""),
+        (chat_bytes(&last, &stream_body("m")), "[DONE]"),
+        (old(chat_bytes(&[], &chat_body("m"))), "\"hi\""),
+        (b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".to_vec(), "ok"),
+    ] {
+        let calls = upstream.count() + usize::from(first.starts_with(b"POST"));
+        let heard = at_once(&app, &[first, next.clone(), next.clone()]);
+        let (answered, behind) = heard.split_once("HTTP/1.1 400 Bad Request\r\n").unwrap_or_else(|| panic!("{heard}"));
+        assert!(answered.starts_with("HTTP/1.") && answered.contains(" 200 OK\r\n") && answered.contains(end), "{heard}");
+        assert!(!behind.contains("200 OK"), "{heard}");
+        assert_eq!(upstream.count(), calls, "{heard}");
+    }
+    let calls = upstream.count();
+    let heard = at_once(&app, &[next.clone(), chat_bytes(&last, &chat_body("m"))]);
+    assert_eq!((heard.matches("200 OK").count(), upstream.count()), (2, calls + 2), "those before it are served: {heard}");
+    // An answer that says so is the last one, too.
+    let (large, small) =
+        (format!("{{\"a\":\"{}\"}}", "x".repeat(2_000)), TestApp::start(&one(&upstream, "[server]\nmax_body = \"1KiB\"\n")));
+    let heard = at_once(&small, &[chat_bytes(&[], &large), next]);
+    assert!(heard.starts_with("HTTP/1.1 413") && !heard.contains("200 OK"), "{heard}");
 }
 
 #[test]

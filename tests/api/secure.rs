@@ -63,6 +63,13 @@ fn callers_are_served_by_tls_streams_too_and_by_http_1_1_alone() {
     assert_eq!(connection.conn.alpn_protocol(), Some(&b"http/1.1"[..]), "though HTTP/2 was offered first");
     let streamed = ask(&mut connection, &post("/v1/chat/completions", "", &stream_body("m"))).unwrap();
     assert_eq!((streamed.words().as_str(), streamed.terminals(), streamed.whole), ("one two", 1, true));
+    let served = upstream.count();
+    let mut connection = client.connect();
+    let chat = |headers: &str| post("/v1/chat/completions", headers, &chat_body("m"));
+    connection.write_all((chat("connection: close\r\n") + &chat("")).as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    let _ = connection.read_to_end(&mut heard);
+    assert_eq!(upstream.count(), served + 1, "nothing is done behind a connection's last request: {}", String::from_utf8_lossy(&heard));
     // The browser's session never goes out in the open again.
     let login = format!("{{\"key\":\"{}\"}}", ADMIN.strip_prefix("Bearer ").unwrap());
     let cookie = client.post("/admin/session", "", &login).unwrap().header("set-cookie").unwrap().to_owned();

@@ -1,0 +1,41 @@
+//! A connection's last answer: behind a request or an answer that says `connection: close` nothing more is done for whoever sends
+//! on (RFC 9112, 9.6). actix reads ahead, takes the last head that it has read for the connection's, and would serve what stands
+//! behind as if nothing had been said: calls that nobody may hear the answer of, but that somebody pays for.
+
+use std::cell::Cell;
+use std::future::Future;
+
+use actix_web::HttpResponse;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::ConnectionType;
+
+/// Of a connection: whether its last answer is on its way.
+#[derive(Debug, Default)]
+pub struct Farewell(Cell<bool>);
+
+/// Serves what comes before a connection's last answer; that says so, too. What comes behind is refused unread: with nothing but a
+/// status, since whoever keeps to the rules doesn't read on.
+pub fn heed<S>(request: ServiceRequest, service: &S) -> impl Future<Output = Result<ServiceResponse, actix_web::Error>> + use<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse, Error = actix_web::Error>,
+{
+    let is_over = request.conn_data::<Farewell>().is_some_and(|farewell| farewell.0.get());
+    let is_last = is_over || request.head().connection_type() == ConnectionType::Close;
+    let served = if is_over { Err(request) } else { Ok(service.call(request)) };
+    async move {
+        let mut answer = match served {
+            Ok(answer) => answer.await?,
+            Err(request) => request.into_response(HttpResponse::BadRequest().finish()),
+        };
+        let head = answer.response_mut().head_mut();
+        if is_last {
+            head.set_connection_type(ConnectionType::Close);
+        }
+        if head.connection_type() == ConnectionType::Close
+            && let Some(farewell) = answer.request().conn_data::<Farewell>()
+        {
+            farewell.0.set(true);
+        }
+        Ok(answer)
+    }
+}
