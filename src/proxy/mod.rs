@@ -3,6 +3,7 @@
 mod admission;
 mod apart;
 mod attempt;
+mod bill;
 mod bodies;
 mod body;
 mod cache;

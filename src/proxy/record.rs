@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix_web::http::header::HeaderMap;
 
+use super::bill::Bill;
 use super::bodies::Bodies;
 use super::cache::Author;
 use super::entry::{Calls, entry};
@@ -17,7 +18,7 @@ use super::worker::{Place, Worker};
 use crate::access::{Amounts, Grant, Standing, VirtualKey};
 use crate::base::{Dollars, Moment};
 use crate::dialect::{Source, Usage};
-use crate::ledger::{Row, plus};
+use crate::ledger::Row;
 use crate::routing::{Failed, Taken};
 use crate::telemetry::Cached;
 
@@ -85,14 +86,10 @@ pub struct Record {
     pub served_by: Option<Taken>,
     /// From the request's start to the first content.
     pub first_token_ms: Option<u64>,
-    /// What its answer used, and how well that is known; None where no upstream answered.
-    pub(super) used: Option<(Usage, Source)>,
-    /// What that cost.
-    cost: Option<i64>,
+    /// What its calls have used and cost.
+    bill: Bill,
     /// The call that is under way, and one beside it; None: there is none, or it costs nothing.
     pub(super) calling: [Option<Calling>; 2],
-    /// What calls used and cost that another's answer came before: upstreams bill them too.
-    outpaced: Option<(Usage, Option<i64>)>,
     /// What its answer cost only its vendor knows: of its key's budget, what was reserved for it is gone.
     pub(super) unmetered: bool,
     /// What was reserved of its key's budget, in nano-dollars.
@@ -142,10 +139,8 @@ impl Record {
             dropped: Vec::new(),
             served_by: None,
             first_token_ms: None,
-            used: None,
-            cost: None,
+            bill: Bill::default(),
             calling: [None, None],
-            outpaced: None,
             unmetered: false,
             reserved: 0,
             grant: None,
@@ -192,7 +187,7 @@ impl Record {
 
     /// What its head says that it cost: of what was answered whole, where the settings have it so.
     pub fn shown_cost(&self) -> Option<i64> {
-        let known = self.given_by.is_some() || !self.stream && self.used.is_some();
+        let known = self.given_by.is_some() || !self.stream && self.bill.has_answer();
         let shown = known && self.worker.edition.settings.telemetry.cost_header;
         self.cost().filter(|_| shown)
     }
@@ -219,12 +214,12 @@ impl Record {
     pub fn outpaced(&mut self, taken: &Taken, used: Usage, cost: Option<i64>) {
         self.hop(parts(taken));
         self.route.push_str("!outpaced");
-        self.outpaced = Some((used, cost));
+        self.bill.outpaced(used, cost);
     }
 
     /// Notes what its answer has used so far, how well that is known, and what it cost where its price is known.
     pub fn spent(&mut self, used: (Usage, Source), cost: Option<i64>) {
-        (self.used, self.cost) = (Some(used), cost);
+        self.bill.answer(used, cost);
     }
 
     /// Its caller left while a call was under way, or two: their upstreams have the prompt, and bill that whatever becomes of the answer.
@@ -234,9 +229,7 @@ impl Record {
             let prompt = Usage { input, ..Usage::default() };
             let model = self.wildcard.as_ref().filter(|_| &*taken.target.model == "*").unwrap_or(&taken.target.model);
             let cost = if metered { self.worker.cost(&taken.target, model, &prompt) } else { None };
-            let (mut used, before) = self.used.map_or((Usage::default(), Some(0)), |(used, _)| (used, self.cost));
-            used += prompt;
-            self.spent((used, Source::Estimated), plus(before, cost));
+            self.bill.abandoned(prompt, cost);
             if number == 0 {
                 self.served_by = Some(taken);
             }
@@ -245,18 +238,12 @@ impl Record {
 
     /// What it used so far, all its calls together, and how well that is known; None where no upstream answered.
     pub fn used(&self) -> Option<(Usage, Source)> {
-        let (mut used, mut source) = self.used?;
-        if let Some((more, _)) = self.outpaced {
-            used += more;
-            source = source.with(Source::Estimated);
-        }
-        Some((used, source))
+        self.bill.used()
     }
 
     /// What that cost, in nano-dollars; None where the price of any of it isn't known. What nothing answered cost nothing.
     pub fn cost(&self) -> Option<i64> {
-        let answered = if self.used.is_some() { self.cost } else { Some(0) };
-        plus(answered, self.outpaced.map_or(Some(0), |(_, cost)| cost))
+        self.bill.cost()
     }
 
     /// Notes who serves it.
@@ -335,7 +322,7 @@ impl Record {
         }
         self.stopped = Some(now);
         // Of a whole answer that nobody waited for, nobody knows what it cost: what was reserved for it stands.
-        if status != LEFT || self.used.is_some() || self.attempts == 0 {
+        if status != LEFT || self.bill.has_answer() || self.attempts == 0 {
             self.settle();
         }
         self.grant = None;
@@ -353,8 +340,7 @@ impl Record {
         let took = self.over(status, kind);
         if status == LEFT {
             self.abandoned();
-            // What it had used by then was counted here, however much the upstream says of it.
-            self.used = self.used.map(|(used, source)| (used, if source == Source::Estimated { Source::Partial } else { source }));
+            self.bill.left();
         }
         let gateway = &self.worker.gateway;
         let (used, cost) = (self.used(), self.cost());
