@@ -190,11 +190,13 @@ impl Live {
                 State::Broken { message, timeout } => return Poll::Ready(Piece::Broken { message, timeout }),
             }
             let Some(incoming) = &mut self.incoming else { return Poll::Ready(Piece::End) };
-            let progress = match incoming.poll_next_unpin(cx) {
-                Poll::Ready(Some(Ok(piece))) => self.feed(piece),
-                Poll::Ready(Some(Err(failure))) => self.end(cut_off(failure)),
-                Poll::Ready(None) => self.end(Input::Eof),
-                Poll::Pending => {
+            let came = if self.reader.has_rest() { None } else { Some(incoming.poll_next_unpin(cx)) };
+            let progress = match came {
+                None => self.rest(),
+                Some(Poll::Ready(Some(Ok(piece)))) => self.feed(piece),
+                Some(Poll::Ready(Some(Err(failure)))) => self.end(cut_off(failure)),
+                Some(Poll::Ready(None)) => self.end(Input::Eof),
+                Some(Poll::Pending) => {
                     let silent = self.last_piece.plus(self.patience());
                     let first = also.map_or(silent, |also| also.min(silent));
                     match self.watch.poll(first, cx) {
@@ -230,6 +232,13 @@ impl Live {
                 self.last_content = self.fed;
             }
         }
+        progress
+    }
+
+    /// What came in one piece with the first content, and is no interval.
+    fn rest(&mut self) -> Progress {
+        let progress = self.reader.rest(self.worker.codes(&self.ongoing.taken.target));
+        self.reader.said = 0;
         progress
     }
 

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
@@ -79,6 +80,15 @@ pub(super) struct Reader {
     pub(super) dropped: u64,
     /// Events with content since this was last set to none.
     pub(super) said: u32,
+    /// The piece whose rest waits behind the first content.
+    unread: Option<Bytes>,
+}
+
+/// How far a piece is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Content,
+    End,
 }
 
 /// From a tool call's first piece on, everything up to the finish reason.
@@ -107,6 +117,7 @@ impl Reader {
             events: 0,
             dropped: 0,
             said: 0,
+            unread: None,
         }
     }
 
@@ -170,11 +181,41 @@ impl Reader {
         Some((tale, self.how.tally.clone()))
     }
 
+    /// A piece of the body, while nothing of it has gone out. What stands behind the first content waits for [`Reader::rest`]: reading it
+    /// would hold the first word back. An error there is still the next target's chance.
+    pub(super) fn open(&mut self, piece: Bytes, codes: &BTreeMap<String, String>) -> Progress {
+        self.parser.push(piece.clone());
+        let progress = self.read(piece.clone(), Until::Content, codes);
+        let behind = self.parser.pending();
+        if progress != Progress::More || !self.committed() || behind == 0 {
+            return progress;
+        }
+        let may_fail = memmem::find(&piece[piece.len().saturating_sub(behind)..], b"error").is_some();
+        self.unread = Some(piece);
+        if may_fail || self.how.stitch.is_some() { self.rest(codes) } else { progress }
+    }
+
+    /// Whether something stands behind the first content in its piece.
+    pub(super) fn has_rest(&self) -> bool {
+        self.unread.is_some()
+    }
+
+    /// Reads that.
+    pub(super) fn rest(&mut self, codes: &BTreeMap<String, String>) -> Progress {
+        let piece = self.unread.take().unwrap_or_default();
+        self.read(piece, Until::End, codes)
+    }
+
     /// A piece of the body.
     pub(super) fn feed(&mut self, piece: Bytes, codes: &BTreeMap<String, String>) -> Progress {
-        self.out.source = piece.clone();
-        self.parser.push(piece);
-        let progress = self.drain(codes);
+        self.parser.push(piece.clone());
+        self.read(piece, Until::End, codes)
+    }
+
+    /// What the parser has of this piece.
+    fn read(&mut self, piece: Bytes, until: Until, codes: &BTreeMap<String, String>) -> Progress {
+        self.out.source = piece;
+        let progress = self.drain(until, codes);
         self.out.source = Bytes::new();
         // Held events may not grow without end either.
         if progress == Progress::More && !self.committed() && self.out.len() > self.how.max_event {
@@ -197,8 +238,10 @@ impl Reader {
         self.step(input, Bytes::new(), None, codes)
     }
 
-    fn drain(&mut self, codes: &BTreeMap<String, String>) -> Progress {
-        while let Some(event) = self.parser.next() {
+    fn drain(&mut self, until: Until, codes: &BTreeMap<String, String>) -> Progress {
+        while !(until == Until::Content && self.committed())
+            && let Some(event) = self.parser.next()
+        {
             let progress = match event {
                 Ok(frame) => self.frame(frame, codes),
                 Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),

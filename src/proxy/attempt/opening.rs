@@ -39,7 +39,7 @@ impl Attempt<'_> {
                 Some(Ok(piece)) if opening && !piece.trim_ascii().is_empty() => {
                     opening = false;
                     match &self.foreign {
-                        None => reader.feed(piece, self.codes()),
+                        None => reader.open(piece, self.codes()),
                         Some(foreign) => {
                             let rest = std::mem::replace(&mut response.body, Box::pin(futures_util::stream::empty()));
                             response.body = foreign.stream(self.request, piece, rest, self.worker.edition.settings.server.max_event);
@@ -47,7 +47,7 @@ impl Attempt<'_> {
                         }
                     }
                 }
-                Some(Ok(piece)) => reader.feed(piece, self.codes()),
+                Some(Ok(piece)) => reader.open(piece, self.codes()),
                 Some(Err(failure)) => reader.end(cut_off(failure), self.codes()),
                 None => reader.end(Input::Eof, self.codes()),
             };
@@ -69,6 +69,9 @@ impl Attempt<'_> {
         self.first_content = Some(self.now());
         if hold.is_zero() || self.leg.is_some() {
             return Ok(false);
+        }
+        if reader.has_rest() && is_finished(reader.rest(self.codes()))? {
+            return Ok(true);
         }
         // A stream that progresses is never cut: where the time is over, it only isn't withheld any more.
         let until = self.now().plus(hold).min(self.deadline).min(self.own_deadline());
