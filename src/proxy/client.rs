@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use actix_web::HttpMessage;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use awc::error::SendRequestError;
+use awc::SendClientRequest;
+use awc::error::{FreezeRequestError, SendRequestError};
 use awc::http::{Method, Uri, Version};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
@@ -25,7 +26,7 @@ use self::failure::{closed, failure, in_body};
 use self::head::Head;
 use super::connect::{CALL, Dialled};
 use super::form::Form;
-use super::pool::Pool;
+use super::pool::{Pool, UnderWay};
 use super::transport::Line;
 use crate::dialect::Wire;
 use crate::dialect::anthropic::VERSION;
@@ -97,6 +98,8 @@ enum Transport {
 
 struct Http {
     pool: Rc<Pool>,
+    /// Its number among the pool's callers.
+    number: u64,
     dialect: Dialect,
     /// How it is addressed, where that is Azure's way.
     azure: Option<Azure>,
@@ -208,6 +211,7 @@ impl Upstream {
         let base = api_base(&provider.base_url, dialect);
         let chat_path = dialect.chat_path("", false);
         let http = Http {
+            number: pool.caller(),
             pool,
             dialect,
             azure: (dialect == Dialect::Azure).then(|| Azure::new(&provider.base_url, provider.api_version.as_deref())),
@@ -248,6 +252,44 @@ impl Upstream {
 
 impl Http {
     async fn send(&self, call: &Call<'_>) -> Result<Response, SendRequestError> {
+        let (sent, under_way) = if self.is_usual(call) { self.usual(call)? } else { self.other(call) };
+        let mut response = self.pool.apart().run(sent).await?;
+        let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
+        // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
+        let body = response.take_payload();
+        let body = body.map(move |piece| {
+            let _until_its_end = &under_way;
+            piece.map_err(|error| in_body(&error))
+        });
+        let ends_by_closing = response.version() < Version::HTTP_11;
+        Ok(Response { status, head, ends_by_closing, body: Box::pin(body) })
+    }
+
+    /// A chat at the one address of all.
+    fn is_usual(&self, call: &Call<'_>) -> bool {
+        call.path == self.chat_path && !call.body.is_empty() && call.form.is_none() && call.base.is_none() && self.azure.is_none()
+    }
+
+    fn usual(&self, call: &Call<'_>) -> Result<(SendClientRequest, UnderWay), FreezeRequestError> {
+        let head = |headers: &mut HeaderMap| {
+            if let Some(host) = host(&self.chat) {
+                headers.append(header::HOST, host);
+            }
+            headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            self.head(headers, &[], call.key);
+        };
+        self.pool.usual((self.number, call.key), &self.chat, head, |request| {
+            // The provider's own go before a caller's.
+            let mut passing = call.headers.iter().filter(|(name, _)| self.headers.iter().all(|(own, _)| own != name)).peekable();
+            if passing.peek().is_none() {
+                return request.send_body(call.body.clone());
+            }
+            let passing = passing.map(|(name, value)| (name.clone(), value.clone()));
+            request.extra_headers(passing.collect()).send_body(call.body.clone())
+        })
+    }
+
+    fn other(&self, call: &Call<'_>) -> (SendClientRequest, UnderWay) {
         let uri = if let Some(azure) = &self.azure {
             azure.url(call.model, call.path).parse().unwrap_or_else(|_| self.chat.clone())
         } else if let Some(base) = call.base {
@@ -265,31 +307,36 @@ impl Http {
         } else if !call.body.is_empty() {
             headers.append(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
+        self.head(headers, call.headers, call.key);
+        let sent = match &call.form {
+            Some(form) => request.send_body(form.body()),
+            None => request.send_body(call.body.clone()),
+        };
+        (sent, under_way)
+    }
+
+    /// What all heads have: the caller's headers that pass, the provider's own, and the key.
+    fn head(&self, headers: &mut HeaderMap, passing: &[(HeaderName, HeaderValue)], key: Option<usize>) {
         headers.append(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         headers.append(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if self.dialect == Dialect::Anthropic {
             headers.insert(ANTHROPIC_VERSION.clone(), HeaderValue::from_static(VERSION));
         }
-        for (name, value) in call.headers.iter().chain(&self.headers) {
+        for (name, value) in passing.iter().chain(&self.headers) {
             headers.insert(name.clone(), value.clone());
         }
-        if let Some(key) = call.key.and_then(|place| self.keys.get(place)) {
+        if let Some(key) = key.and_then(|place| self.keys.get(place)) {
             headers.insert(self.auth.clone(), key.clone());
         }
-        let sent = match &call.form {
-            Some(form) => request.send_body(form.body()),
-            None => request.send_body(call.body.clone()),
-        };
-        let mut response = self.pool.apart().run(sent).await?;
-        let (status, head) = (response.status().as_u16(), Head::read(response.headers()));
-        // The body alone: the head would keep its headers, and the buffer that they were read into, for as long as it flows.
-        let body = response.take_payload();
-        let body = body.map(move |piece| {
-            let _until_its_end = &under_way;
-            piece.map_err(|error| in_body(&error))
-        });
-        let ends_by_closing = response.version() < Version::HTTP_11;
-        Ok(Response { status, head, ends_by_closing, body: Box::pin(body) })
+    }
+}
+
+/// The `Host` of an address, as awc would write it in each call.
+fn host(uri: &Uri) -> Option<HeaderValue> {
+    let host = uri.host()?;
+    match uri.port_u16() {
+        None | Some(80 | 443) => HeaderValue::from_str(host).ok(),
+        Some(port) => HeaderValue::from_str(&format!("{host}:{port}")).ok(),
     }
 }
 

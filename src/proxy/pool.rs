@@ -13,8 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use awc::ClientRequest;
+use awc::error::FreezeRequestError;
+use awc::http::header::HeaderMap;
 use awc::http::{Method, Uri, Version};
+use awc::{ClientRequest, FrozenClientRequest};
 
 use super::apart::Apart;
 use super::connect::Dial;
@@ -37,15 +39,26 @@ pub(super) struct Pool {
     clients: [Kept; CLIENTS],
     under_way: Rc<Cell<usize>>,
     apart: Apart,
+    /// Callers that were told apart.
+    callers: Cell<u64>,
 }
 
 /// A client, once it was wanted.
 #[derive(Default)]
 struct Kept {
-    client: RefCell<Option<awc::Client>>,
+    client: RefCell<Option<Client>>,
     /// A call was made since it was last tidied.
     called: Cell<bool>,
 }
+
+struct Client {
+    awc: awc::Client,
+    /// Heads that were made ready, each by whose it is.
+    ready: Vec<(Whose, FrozenClientRequest)>,
+}
+
+/// Whose head it is: the caller by the number that [`Pool::caller`] gave out, and its key's place.
+pub(super) type Whose = (u64, Option<usize>);
 
 /// A call under way, until its body is read or nobody wants it any more.
 #[derive(Debug)]
@@ -60,7 +73,20 @@ impl Drop for UnderWay {
 impl Pool {
     pub(super) fn new(line: &Arc<Line>) -> Self {
         let dial = Dial::new(Arc::clone(&line.names));
-        Self { line: Arc::clone(line), dial, clients: Default::default(), under_way: Rc::default(), apart: Apart::default() }
+        Self {
+            line: Arc::clone(line),
+            dial,
+            clients: Default::default(),
+            under_way: Rc::default(),
+            apart: Apart::default(),
+            callers: Cell::default(),
+        }
+    }
+
+    /// A number for one whose heads differ from all others'.
+    pub(super) fn caller(&self) -> u64 {
+        self.callers.set(self.callers.get() + 1);
+        self.callers.get()
     }
 
     /// Whether it is for this line.
@@ -70,12 +96,45 @@ impl Pool {
 
     /// A request for one call, and what to hold for as long as that takes.
     pub(super) fn request(&self, method: Method, uri: Uri) -> (ClientRequest, UnderWay) {
+        self.call(|client| client.awc.request(method, uri))
+    }
+
+    /// The same for what is asked again and again: a POST whose head is made ready once for each client, and goes out with each body.
+    /// `head` fills it; `send` is handed it.
+    ///
+    /// # Errors
+    /// Where the address is none that can be called.
+    pub(super) fn usual<T>(
+        &self,
+        whose: Whose,
+        uri: &Uri,
+        head: impl FnOnce(&mut HeaderMap),
+        send: impl FnOnce(&FrozenClientRequest) -> T,
+    ) -> Result<(T, UnderWay), FreezeRequestError> {
+        let (sent, under_way) = self.call(|Client { awc, ready }| -> Result<T, FreezeRequestError> {
+            if let Some((_, request)) = ready.iter().find(|(other, _)| *other == whose) {
+                return Ok(send(request));
+            }
+            let mut request = awc.request(Method::POST, uri.clone());
+            head(request.headers_mut());
+            let request = request.freeze()?;
+            let sent = send(&request);
+            // Whoever came before has other keys or headers, and calls no more.
+            ready.retain(|((caller, _), _)| *caller == whose.0);
+            ready.push((whose, request));
+            Ok(sent)
+        });
+        Ok((sent?, under_way))
+    }
+
+    /// By the client that is next, and what to hold for as long as the call takes.
+    fn call<T>(&self, by: impl FnOnce(&mut Client) -> T) -> (T, UnderWay) {
         let beside = self.under_way.replace(self.under_way.get() + 1);
         let under_way = UnderWay(Rc::clone(&self.under_way));
         let kept = &self.clients[(usize::BITS - beside.leading_zeros()).min(CLIENTS as u32 - 1) as usize];
         kept.called.set(true);
-        let request = kept.client.borrow_mut().get_or_insert_with(|| client(&self.line, &self.dial)).request(method, uri);
-        (request, under_way)
+        let called = by(kept.client.borrow_mut().get_or_insert_with(|| client(&self.line, &self.dial)));
+        (called, under_way)
     }
 
     /// Where awc's own part of its calls runs.
@@ -94,7 +153,7 @@ impl Pool {
     }
 }
 
-fn client(line: &Line, dial: &Dial) -> awc::Client {
+fn client(line: &Line, dial: &Dial) -> Client {
     let connector = awc::Connector::new()
         .connector(dial.clone())
         .max_http_version(Version::HTTP_11)
@@ -105,7 +164,8 @@ fn client(line: &Line, dial: &Dial) -> awc::Client {
         .conn_keep_alive(KEEP_ALIVE)
         .conn_lifetime(LIFETIME)
         .limit(0);
-    awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish()
+    let awc = awc::Client::builder().connector(connector).disable_redirects().disable_timeout().no_default_headers().finish();
+    Client { awc, ready: Vec::new() }
 }
 
 /// Has this worker's unused connections closed, from now on, until its thread ends.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -324,9 +325,8 @@ async fn stream(worker: &Rc<Worker>, prepared: Rc<Prepared>, record: Box<Record>
     };
     match result {
         Ok(Served::Stream(stream)) => {
-            let told = stream_head(worker, &prepared, &record);
-            let body = StreamBody::live(Rc::clone(worker), prepared, stream, record, error_event);
-            event_stream(body, |headers| *headers = told)
+            let head = event_head(|headers| tell(headers, worker, &prepared, &record));
+            head.set_body(BoxBody::new(StreamBody::live(Rc::clone(worker), prepared, stream, record, error_event)))
         }
         other => no_stream(other, record, prepared.wire),
     }
@@ -365,10 +365,15 @@ pub(super) fn beat_at(worker: &Worker) -> Option<Moment> {
 fn stream_head(worker: &Worker, prepared: &Prepared, record: &Record) -> HeaderMap {
     // It doesn't grow as it fills.
     let mut told = HeaderMap::with_capacity(16);
-    identify_in(prepared.wire, &mut told, &record.id);
-    describe(&mut told, record, upstream_model(prepared, record).as_deref());
-    worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
+    tell(&mut told, worker, prepared, record);
     told
+}
+
+/// What a stream's head says of its request; `headers` has none of it yet.
+fn tell(headers: &mut HeaderMap, worker: &Worker, prepared: &Prepared, record: &Record) {
+    identify_in(prepared.wire, headers, &record.id);
+    describe(headers, record, upstream_model(prepared, record).as_deref());
+    worker.gateway.metrics.overhead.observe(Duration::from_micros(record.overhead_us()));
 }
 
 pub(super) fn no_stream(result: Result<Served, Fault>, record: Box<Record>, wire: dialect::Wire) -> HttpResponse {
@@ -380,12 +385,17 @@ pub(super) fn no_stream(result: Result<Served, Fault>, record: Box<Record>, wire
 }
 
 pub(super) fn event_stream(body: impl MessageBody + 'static, head: impl FnOnce(&mut HeaderMap)) -> HttpResponse {
-    let mut response = HttpResponse::Ok().body(body);
+    event_head(head).set_body(BoxBody::new(body))
+}
+
+/// A stream's answer without its body.
+fn event_head(head: impl FnOnce(&mut HeaderMap)) -> HttpResponse {
+    let mut response = HttpResponse::new(StatusCode::OK);
     let headers = response.headers_mut();
     head(headers);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.append(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // nginx in front would otherwise hold events back.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.append(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
 }
 
