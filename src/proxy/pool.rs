@@ -260,4 +260,27 @@ mod tests {
         assert_eq!(more, [10], "none of the others' turn came");
         assert_eq!(pool.under_way.get(), 0);
     }
+
+    #[actix_rt::test]
+    async fn a_usual_calls_head_is_made_once_for_each_client_and_goes_with_it() {
+        let (upstream, made) = (Counting::start(), Cell::new(0));
+        let pool = Pool::new(&Line::plain());
+        let calls_until_now = async |whose: Whose| {
+            let head = |_: &mut HeaderMap| made.set(made.get() + 1);
+            let (sent, _under_way) = pool.usual(whose, &upstream.uri, head, |request| request.send_body("{}")).unwrap();
+            assert_eq!(sent.await.unwrap().body().await.unwrap(), "hi");
+            made.get()
+        };
+        let (first, second) = (pool.caller(), pool.caller());
+        assert_eq!([calls_until_now((first, None)).await, calls_until_now((first, None)).await], [1, 1]);
+        assert_eq!([calls_until_now((first, Some(0))).await, calls_until_now((first, None)).await], [2, 2], "each key has its own");
+        assert_eq!(
+            [calls_until_now((second, None)).await, calls_until_now((first, None)).await],
+            [3, 4],
+            "whoever comes later has other keys"
+        );
+        pool.tidy();
+        pool.tidy();
+        assert_eq!(calls_until_now((first, None)).await, 5, "its client was put away");
+    }
 }

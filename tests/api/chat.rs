@@ -1,6 +1,8 @@
 //! The main job: a chat call through the gateway, plain and streamed, untouched but for the model's name.
 
-use super::support::{TestApp, Upstream, answer, stream};
+use std::io::{Read, Write};
+
+use super::support::{STREAM_END, STREAM_HEAD, TestApp, Upstream, answer, chunk, event, stream, stream_body};
 
 fn one(upstream: &Upstream) -> String {
     format!("{}[models.m]\ntargets = [{{ provider = \"p\", model = \"upstream-name\" }}]\n", upstream.provider("p"))
@@ -31,4 +33,20 @@ fn a_stream_passes_byte_for_byte() {
         assert!(sent.contains(&event), "{event}");
     }
     assert_eq!(app.metric("stagedoor_requests_total{model=\"m\",status=\"200\",stream=\"true\"}"), 1.0);
+}
+
+#[test]
+fn the_first_word_goes_out_by_itself_though_more_came_with_it() {
+    let words: String = ["one ", "two ", "three"].map(event).concat();
+    let upstream = Upstream::answering(format!("{STREAM_HEAD}{}0\r\n\r\n", chunk(&(words.clone() + STREAM_END))).into_bytes());
+    let app = TestApp::start(&one(&upstream));
+    let (mut caller, body) = (app.client().connect(), stream_body("m"));
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    write!(caller, "{head}content-type: application/json\r\n\r\n{body}").unwrap();
+    let mut got = String::new();
+    caller.read_to_string(&mut got).unwrap();
+    let chunks = got.split_once("\r\n\r\n").unwrap().1;
+    let expected = [event("one "), ["two ", "three"].map(event).concat() + STREAM_END].map(|events| chunk(&events)).concat();
+    // The sizes are written in either case.
+    assert_eq!(chunks.to_lowercase(), (expected + "0\r\n\r\n").to_lowercase());
 }

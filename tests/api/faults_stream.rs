@@ -315,6 +315,14 @@ fn row_27_an_error_event_before_and_after_the_first_content() {
 }
 
 #[test]
+fn row_27_an_error_in_one_piece_with_the_first_content_goes_unseen() {
+    let error = "data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n";
+    let upstream = pieces(vec![format!("{ROLE}{}{error}", event("w0 "))], closes);
+    let (app, _spare) = spared(&p(&upstream), SHORT);
+    assert_stream_spared(&app, "error_body");
+}
+
+#[test]
 fn row_27_the_code_of_an_error_event_counts() {
     for (code, outcome, status) in [("rate_limit_exceeded", "rate_limited", 429), ("insufficient_quota", "key_fault", 502)] {
         let upstream =

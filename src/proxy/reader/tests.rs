@@ -1,5 +1,7 @@
 //! Reading: untouched bytes, cuts, what is held and hidden, and later legs at every cut by every way.
 
+mod opening;
+
 use super::*;
 use crate::corpus::{self, Ends, Spoilt};
 use crate::dialect::{Source, Usage};
