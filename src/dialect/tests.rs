@@ -8,9 +8,36 @@ use serde_json::{Value, json};
 use super::chat::{
     Answer, Cache, Choice, Delta, Effort, Finish, Format, Message, Part, Request, Role, Source, Thinking, Tool, ToolChoice, Words,
 };
+use super::openai::frame::Kind;
 use super::{Usage, Wire};
 
 const WIRES: [Wire; 3] = [Wire::OpenAi, Wire::Anthropic, Wire::Gemini];
+
+#[test]
+fn whatever_is_an_error_may_fail() {
+    let choice = |reason: &str| json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]});
+    let candidate = |reason: &str| json!({"candidates": [{"content": {"parts": []}, "finishReason": reason}]});
+    let mut events = vec![
+        (Wire::OpenAi, json!({"error": "text"})),
+        (Wire::OpenAi, json!([{"error": {"code": 503}}])),
+        (Wire::OpenAi, json!({"object": "error", "message": "m"})),
+        (Wire::OpenAi, json!({"text": "busy", "error_code": 50001})),
+        (Wire::Anthropic, json!({"type": "error", "error": {"type": "overloaded_error"}})),
+        (Wire::Gemini, json!({"error": {"code": 503}})),
+        (Wire::Responses, json!({"type": "error", "message": "m"})),
+        (Wire::Responses, json!({"type": "response.failed", "response": {}})),
+        (Wire::Responses, json!({"type": "response.cancelled", "response": {}})),
+    ];
+    events.extend(["error", "insufficient_system_resource", "network_error", "abort"].map(|reason| (Wire::OpenAi, choice(reason))));
+    events.extend(["OTHER", "MALFORMED_FUNCTION_CALL", "NO_IMAGE"].map(|reason| (Wire::Gemini, candidate(reason))));
+    for (wire, event) in events {
+        let event = event.to_string();
+        assert!(wire.classify(event.as_bytes()).kind == Kind::Error && wire.may_fail(event.as_bytes()), "{event}");
+    }
+    for (wire, event) in [(Wire::OpenAi, choice("stop")), (Wire::Gemini, candidate("STOP"))] {
+        assert!(!wire.may_fail(event.to_string().as_bytes()), "{event}");
+    }
+}
 
 pub(super) fn words() -> BoxedStrategy<Words<'static>> {
     prop_oneof![3 => "[a-z ]{1,8}[a-z]", 1 => any::<String>().prop_filter("not empty", |text| !text.is_empty())]

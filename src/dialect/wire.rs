@@ -1,6 +1,7 @@
 //! The dialects by name: what is the caller's, what is a target's; and what of a dialect is asked by whoever relays it untouched.
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::anthropic::{self, ANTHROPIC};
 use super::gemini::{self, GEMINI};
@@ -80,6 +81,19 @@ impl Wire {
             Wire::Gemini => gemini::frame::classify(data),
             Wire::Responses => responses::frame::classify(data),
         }
+    }
+
+    /// Whether these bytes of a stream may hold an event that [`Wire::classify`] calls an error: a look for the words that tell of one,
+    /// at a fraction of what reading them takes.
+    pub fn may_fail(self, events: &[u8]) -> bool {
+        let has = |word: &[u8]| memmem::find(events, word).is_some();
+        has(b"error")
+            || match self {
+                Wire::OpenAi => openai::frame::BROKE_OFF.iter().any(|reason| has(reason)),
+                Wire::Anthropic => false,
+                Wire::Gemini => has(b"finishReason") && gemini::BADLY.iter().any(|reason| has(reason.as_bytes())),
+                Wire::Responses => has(b"response.failed") || has(b"response.cancelled"),
+            }
     }
 
     /// Whether a whole JSON text is an answer.

@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
@@ -190,7 +189,7 @@ impl Reader {
         if progress != Progress::More || !self.committed() || behind == 0 {
             return progress;
         }
-        let may_fail = memmem::find(&piece[piece.len().saturating_sub(behind)..], b"error").is_some();
+        let may_fail = self.how.wire.may_fail(&piece[piece.len().saturating_sub(behind)..]);
         self.unread = Some(piece);
         if may_fail || self.how.stitch.is_some() { self.rest(codes) } else { progress }
     }

@@ -316,10 +316,15 @@ fn row_27_an_error_event_before_and_after_the_first_content() {
 
 #[test]
 fn row_27_an_error_in_one_piece_with_the_first_content_goes_unseen() {
-    let error = "data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n";
-    let upstream = pieces(vec![format!("{ROLE}{}{error}", event("w0 "))], closes);
-    let (app, _spare) = spared(&p(&upstream), SHORT);
-    assert_stream_spared(&app, "error_body");
+    for error in [
+        "data: {\"error\":{\"message\":\"overloaded\",\"type\":\"server_error\"}}\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"insufficient_system_resource\"}]}\n\ndata: [DONE]\n\n",
+        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"abort\"}]}\n\ndata: [DONE]\n\n",
+    ] {
+        let upstream = pieces(vec![format!("{ROLE}{}{error}", event("w0 "))], closes);
+        let (app, _spare) = spared(&p(&upstream), SHORT);
+        assert_stream_spared(&app, "error_body");
+    }
 }
 
 #[test]

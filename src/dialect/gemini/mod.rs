@@ -20,7 +20,7 @@ mod types;
 pub mod unstream;
 mod write;
 
-pub(super) use types::is_proof;
+pub(super) use types::{BADLY, is_proof};
 pub use types::{count_path, error_status, path};
 
 /// Reads a `usageMetadata` object. None where it doesn't say what was used, or nothing that can be believed.

@@ -153,6 +153,19 @@ pub(super) enum Ended {
     Badly,
 }
 
+/// Finish reasons of what isn't an answer.
+pub(in crate::dialect) const BADLY: [&str; 9] = [
+    "OTHER",
+    "IMAGE_OTHER",
+    "NO_IMAGE",
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "PUP_LIMITED_DISABLED",
+];
+
 /// What a finish reason means. One that nobody knows is an end like any other.
 pub(super) fn finish(reason: &str) -> Ended {
     Ended::Well(match reason {
@@ -161,15 +174,7 @@ pub(super) fn finish(reason: &str) -> Ended {
             Finish::Filtered
         }
         reason if reason.starts_with("IMAGE_") && reason != "IMAGE_OTHER" => Finish::Filtered,
-        "OTHER"
-        | "IMAGE_OTHER"
-        | "NO_IMAGE"
-        | "MALFORMED_FUNCTION_CALL"
-        | "MALFORMED_RESPONSE"
-        | "UNEXPECTED_TOOL_CALL"
-        | "TOO_MANY_TOOL_CALLS"
-        | "MISSING_THOUGHT_SIGNATURE"
-        | "PUP_LIMITED_DISABLED" => return Ended::Badly,
+        reason if BADLY.contains(&reason) => return Ended::Badly,
         _ => Finish::Stop,
     })
 }

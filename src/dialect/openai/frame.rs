@@ -38,7 +38,7 @@ impl Kind {
 
 /// Finish reasons by which a provider says that it broke off: no end of an answer. Mistral's and OpenRouter's, DeepSeek's,
 /// Zhipu's; vLLM's and SGLang's for a request that was stopped on their side.
-const BROKE_OFF: [&[u8]; 4] = [b"\"error\"", b"\"insufficient_system_resource\"", b"\"network_error\"", b"\"abort\""];
+pub const BROKE_OFF: [&[u8]; 4] = [b"\"error\"", b"\"insufficient_system_resource\"", b"\"network_error\"", b"\"abort\""];
 
 /// What was seen in an event's data. Spans are those of the values in the data, strings with their quotes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
