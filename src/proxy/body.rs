@@ -200,7 +200,8 @@ impl StreamBody {
 
     /// What was used so far is the request's, however it ends.
     fn note_usage(&mut self) {
-        if let (State::Live(live), Some(record)) = (&self.state, &mut self.record) {
+        if let (State::Live(live), Some(record)) = (&mut self.state, &mut self.record) {
+            live.read_up();
             record.spent(live.used(), live.cost());
         }
     }

@@ -242,6 +242,14 @@ impl Live {
         progress
     }
 
+    /// Reads what is at hand, where nobody takes it any more: of what its upstream has told and billed nothing stays uncounted.
+    pub(super) fn read_up(&mut self) {
+        if self.reader.has_rest() && self.rest() == Progress::Finished {
+            self.take_counts();
+            self.ongoing.end(Outcome::Ok, "");
+        }
+    }
+
     fn end(&mut self, input: Input) -> Progress {
         self.reader.end(input, self.worker.codes(&self.ongoing.taken.target))
     }

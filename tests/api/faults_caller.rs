@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::support::{
-    ADMIN, Leaving, Process, Reply, STREAM_HEAD, TestApp, Upstream, Waiting, answer, chat_body, chat_bytes, chunk, event, read_rest,
-    read_until, stream, stream_body,
+    ADMIN, Leaving, Process, Reply, STREAM_END, STREAM_HEAD, TestApp, Upstream, Waiting, answer, chat_body, chat_bytes, chunk, event,
+    read_rest, read_until, stream, stream_body,
 };
 
 /// From the caller's end to the upstream's.
@@ -116,6 +116,22 @@ fn row_31_a_caller_who_leaves_a_silent_stream_frees_the_upstream() {
         assert!(took < LET_GO, "{leaving:?}: {took:?}");
         left_behind_nothing(&app, true);
     }
+}
+
+#[test]
+fn row_31_what_an_upstream_has_told_counts_though_its_caller_left_before_that_was_read() {
+    // The caller takes nothing: behind a first word that is larger than all buffers, the rest of its piece is at hand and unread.
+    let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":4321}}\n\n";
+    let text = event(&"x".repeat(24 << 20)) + &STREAM_END.replace("data: [DONE]", &format!("{usage}data: [DONE]"));
+    let upstream = Upstream::answering(format!("{STREAM_HEAD}{}0\r\n\r\n", chunk(&text)).into_bytes());
+    let app = TestApp::start(&one(&upstream, "[server]\nmax_event = \"64MiB\"\n"));
+    let mut caller = app.client().connect();
+    caller.write_all(&chat_bytes(&[], &stream_body("m"))).unwrap();
+    caller.peek(&mut [0]).unwrap();
+    drop(caller);
+    app.until("the caller is gone", |app| requests(app, 499, true) == 1.0);
+    let told = ["input", "output"].map(|kind| app.metric(&format!("stagedoor_tokens_total{{model=\"m\",kind=\"{kind}\"}}")));
+    assert_eq!(told, [20.0, 4321.0]);
 }
 
 #[test]
