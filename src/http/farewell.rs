@@ -7,7 +7,7 @@ use std::future::Future;
 
 use actix_web::HttpResponse;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
+use actix_web::http::{ConnectionType, Version};
 
 /// Of a connection: whether its last answer is on its way.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ where
             Err(request) => request.into_response(HttpResponse::BadRequest().finish()),
         };
         let head = answer.response_mut().head_mut();
+        // actix uses heads again and leaves the version of the answer before in them, until it sends them: after one of HTTP/1.0 each
+        // would pass for a connection's last.
+        head.version = Version::HTTP_11;
         if is_last {
             head.set_connection_type(ConnectionType::Close);
         }

@@ -73,6 +73,25 @@ fn behind_the_last_request_of_a_connection_nothing_is_done() {
 }
 
 #[test]
+fn a_connection_is_kept_whatever_version_others_speak() {
+    let upstream = Upstream::by(|call| if call.text().contains("\"stream\":true") { stream(&["one ", "two"]) } else { answer("hi") });
+    let app = TestApp::start(&one(&upstream, "[server]\nworkers = 1\n"));
+    let old = |headers: &[(&str, &str)], body: &str| {
+        String::from_utf8(chat_bytes(headers, body)).unwrap().replacen("HTTP/1.1", "HTTP/1.0", 1).into_bytes()
+    };
+    let kept = [("connection", "keep-alive")];
+    for (asks, end) in [(chat_body("m"), "\"hi\""), (stream_body("m"), "[DONE]")] {
+        let heard = at_once(&app, &[old(&[], &asks)]);
+        assert!(heard.starts_with("HTTP/1.0 200 OK") && heard.contains(end), "{heard}");
+        let new = [chat_bytes(&[], &asks), chat_bytes(&[], &asks), chat_bytes(&[("connection", "close")], &asks)];
+        let heard = at_once(&app, &new);
+        assert_eq!((heard.matches("200 OK").count(), heard.matches(end).count()), (3, 3), "{heard}");
+        let heard = at_once(&app, &[old(&kept, &chat_body("m")), old(&kept, &chat_body("m")), old(&[], &asks)]);
+        assert_eq!(heard.matches("200 OK").count(), 3, "{heard}");
+    }
+}
+
+#[test]
 fn row_30_a_caller_who_leaves_before_the_head_frees_the_upstream() {
     for body in [chat_body("m"), stream_body("m")] {
         for leaving in Leaving::both() {
