@@ -81,7 +81,7 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
         let desk = Rc::new(Desk::new(Arc::clone(&shared)));
         proxy::probe(&desk);
         proxy::tidy(&desk);
-        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane)).wrap_fn(http::heed)
+        WebApp::new().app_data(desk).app_data(reloader.clone()).configure(|app| http::configure(app, plane))
     };
     let accepting = Arc::clone(gateway);
     let patience = server.header_timeout.max(LEAST_PATIENCE);
@@ -114,7 +114,11 @@ pub(super) fn serve(gateway: &Arc<Gateway>, reloader: &Addr<Reloader>, plane: Pl
         }};
     }
     let origins = server.cors_origins.clone();
-    Ok(if origins.is_empty() || plane == Plane::Admin { listening!(app) } else { listening!(move || app().wrap(http::cors(&origins))) })
+    // What a connection has said last holds for all layers below.
+    Ok(match origins.is_empty() || plane == Plane::Admin {
+        true => listening!(move || app().wrap_fn(http::heed)),
+        false => listening!(move || app().wrap(http::cors(&origins)).wrap_fn(http::heed)),
+    })
 }
 
 /// The door with TLS, where the settings have one.

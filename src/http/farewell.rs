@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::future::Future;
 
 use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Version};
 
@@ -15,16 +16,17 @@ pub struct Farewell(Cell<bool>);
 
 /// Serves what comes before a connection's last answer; that says so, too. What comes behind is refused unread: with nothing but a
 /// status, since whoever keeps to the rules doesn't read on.
-pub fn heed<S>(request: ServiceRequest, service: &S) -> impl Future<Output = Result<ServiceResponse, actix_web::Error>> + use<S>
+pub fn heed<S, B>(request: ServiceRequest, service: &S) -> impl Future<Output = Result<ServiceResponse, actix_web::Error>> + use<S, B>
 where
-    S: Service<ServiceRequest, Response = ServiceResponse, Error = actix_web::Error>,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error>,
+    B: MessageBody + 'static,
 {
     let is_over = request.conn_data::<Farewell>().is_some_and(|farewell| farewell.0.get());
     let is_last = is_over || request.head().connection_type() == ConnectionType::Close;
     let served = if is_over { Err(request) } else { Ok(service.call(request)) };
     async move {
         let mut answer = match served {
-            Ok(answer) => answer.await?,
+            Ok(answer) => answer.await?.map_into_boxed_body(),
             Err(request) => request.into_response(HttpResponse::BadRequest().finish()),
         };
         let head = answer.response_mut().head_mut();

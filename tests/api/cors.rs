@@ -1,7 +1,9 @@
 //! Web pages that may call, and those that may not.
 
+use std::io::Write;
+
 use super::support::faults::alone;
-use super::support::{TestApp, Upstream, answer, chat_body, stream, stream_body};
+use super::support::{TestApp, Upstream, answer, chat_body, chat_bytes, read_rest, stream, stream_body};
 
 const PAGE: &str = "https://app.example.com";
 const CHAT: &str = "/v1/chat/completions";
@@ -55,4 +57,17 @@ fn any_page_may_where_the_settings_say_so_and_none_where_they_say_nothing() {
     let told =
         |(name, value): &(String, String)| name.starts_with("access-control-") || name == "vary" && value.to_lowercase().contains("origin");
     assert!(reply.status == 200 && !reply.headers.iter().any(told), "{:?}", reply.headers);
+}
+
+#[test]
+fn behind_a_pages_question_that_is_its_connections_last_request_nothing_is_done() {
+    let upstream = upstream();
+    let app = alone(&upstream.provider("p"), &format!("[server]\ncors_origins = [\"{PAGE}\"]\n"));
+    let mut connection = app.client().connect();
+    let question = format!("OPTIONS {CHAT} HTTP/1.1\r\nhost: localhost\r\norigin: {PAGE}\r\naccess-control-request-method: POST\r\n");
+    let question = format!("{question}connection: close\r\n\r\n").into_bytes();
+    connection.write_all(&[question, chat_bytes(&[("connection", "close")], &chat_body("m"))].concat()).unwrap();
+    let heard = read_rest(&mut connection);
+    assert!(heard.starts_with("HTTP/1.1 200 OK") && heard.contains(PAGE), "{heard}");
+    assert_eq!((heard.matches("200 OK").count(), upstream.count()), (1, 0), "{heard}");
 }
