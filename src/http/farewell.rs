@@ -1,12 +1,15 @@
 //! A connection's last answer: behind a request or an answer that says `connection: close` nothing more is done for whoever sends
 //! on (RFC 9112, 9.6). actix reads ahead, takes the last head that it has read for the connection's, and would serve what stands
 //! behind as if nothing had been said: calls that nobody may hear the answer of, but that somebody pays for.
+//!
+//! actix writes chunks to HTTP/1.0, too, and they stay: proxies read them, and to those an answer that ended with its connection
+//! would look whole where it was cut.
 
 use std::cell::Cell;
 use std::future::Future;
 
 use actix_web::HttpResponse;
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::MessageBody;
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::{ConnectionType, Version};
 
@@ -29,16 +32,11 @@ where
             Ok(answer) => answer.await?.map_into_boxed_body(),
             Err(request) => request.into_response(HttpResponse::BadRequest().finish()),
         };
-        // HTTP/1.0 has no chunks, though actix writes them: there a body of no known length ends where its connection does.
-        let ends_by_closing = answer.request().version() < Version::HTTP_11 && answer.response().body().size() == BodySize::Stream;
         let head = answer.response_mut().head_mut();
-        if ends_by_closing {
-            head.no_chunking(true);
-        }
         // actix uses heads again and leaves the version of the answer before in them, until it sends them: after one of HTTP/1.0 each
         // would pass for a connection's last.
         head.version = Version::HTTP_11;
-        if is_last || ends_by_closing {
+        if is_last {
             head.set_connection_type(ConnectionType::Close);
         }
         if head.connection_type() == ConnectionType::Close
