@@ -19,7 +19,7 @@ use crate::dialect::scan::{as_event, error_parts};
 use crate::dialect::{Begun, Tally, Wire, gemini, usage, with_cost};
 use crate::health::{Failure, Outcome};
 use crate::ledger::{cost, plus};
-use crate::stream::sse::{Frame, Parser};
+use crate::stream::sse::{Frame, Parser, TooLarge};
 use crate::stream::{Input, Phase, Relay, Step};
 
 /// What reading has led to.
@@ -214,7 +214,13 @@ impl Reader {
     /// What the parser has of this piece.
     fn read(&mut self, piece: Bytes, until: Until, codes: &BTreeMap<String, String>) -> Progress {
         self.out.source = piece;
-        let progress = self.drain(until, codes);
+        let mut progress = Progress::More;
+        while progress == Progress::More
+            && !(until == Until::Content && self.committed())
+            && let Some(event) = self.parser.next()
+        {
+            progress = self.event(event, codes);
+        }
         self.out.source = Bytes::new();
         // Held events may not grow without end either.
         if progress == Progress::More && !self.committed() && self.out.len() > self.how.max_event {
@@ -226,10 +232,7 @@ impl Reader {
     /// The body's end, or the connection's: what is left in the parser first.
     pub(super) fn end(&mut self, input: Input, codes: &BTreeMap<String, String>) -> Progress {
         while let Some(event) = self.parser.finish() {
-            let progress = match event {
-                Ok(frame) => self.frame(frame, codes),
-                Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),
-            };
+            let progress = self.event(event, codes);
             if progress != Progress::More {
                 return progress;
             }
@@ -237,19 +240,11 @@ impl Reader {
         self.step(input, Bytes::new(), None, codes)
     }
 
-    fn drain(&mut self, until: Until, codes: &BTreeMap<String, String>) -> Progress {
-        while !(until == Until::Content && self.committed())
-            && let Some(event) = self.parser.next()
-        {
-            let progress = match event {
-                Ok(frame) => self.frame(frame, codes),
-                Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),
-            };
-            if progress != Progress::More {
-                return progress;
-            }
+    fn event(&mut self, event: Result<Frame, TooLarge>, codes: &BTreeMap<String, String>) -> Progress {
+        match event {
+            Ok(frame) => self.frame(frame, codes),
+            Err(_) => self.step(Input::TooLarge, Bytes::new(), None, codes),
         }
-        Progress::More
     }
 
     fn frame(&mut self, frame: Frame, codes: &BTreeMap<String, String>) -> Progress {
