@@ -2,23 +2,24 @@
 //! the commit, when what it collects may still be thrown away, and after it; and for a later leg, whose words join what the
 //! caller has.
 
+mod event;
+mod pricing;
+
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::event::{completed, input, outcome};
+use self::pricing::{priced, sum};
 use super::outgoing::Outgoing;
 use super::stitch::{Stitch, Stitched};
 use super::tale::{Tale, words};
-use crate::base::{Dollars, Tariff};
+use crate::base::Tariff;
 use crate::dialect::alike::Classifier;
-use crate::dialect::fault::error_in_answer;
 use crate::dialect::openai::frame::{Kind, Seen};
-use crate::dialect::scan::{as_event, error_parts};
-use crate::dialect::{Begun, Tally, Wire, gemini, usage, with_cost};
-use crate::health::{Failure, Outcome};
-use crate::ledger::{cost, plus};
+use crate::dialect::{Begun, Tally, Wire, gemini};
+use crate::health::Outcome;
 use crate::stream::sse::{Frame, Parser, TooLarge};
 use crate::stream::{Input, Phase, Relay, Step};
 
@@ -276,17 +277,7 @@ impl Reader {
             (Some(tariff), Some(span)) => priced(&data, span, tariff).unwrap_or(event),
             _ => event,
         };
-        let input = match seen.kind {
-            Kind::Done => Input::Terminal,
-            Kind::NotJson => Input::NotJson,
-            // Cut inside a character it is a cut event, not a wrong one.
-            Kind::NotUtf8 if complete => Input::NotText,
-            Kind::NotUtf8 => Input::NotJson,
-            Kind::Error => Input::Error,
-            Kind::Content => Input::Content { spoke: seen.spoke, finished: seen.finished },
-            Kind::Empty if seen.finish => Input::Content { spoke: 0, finished: seen.finished },
-            Kind::Empty | Kind::Ping => Input::Idle,
-        };
+        let input = input(&seen, complete);
         self.said += u32::from(matches!(input, Input::Content { spoke, .. } if spoke != 0));
         let words = seen.text.clone().filter(|_| matches!(input, Input::Content { .. })).map(|span| words(&data, span));
         self.count(input, &data, &seen, words.as_deref());
@@ -433,33 +424,9 @@ impl Reader {
         if let (Some(stitch), Some(tale)) = (&self.how.stitch, &self.how.tale)
             && stitch.wants_usage
         {
-            let mut usage = self.how.tally.total().0.json();
-            let last = self.how.priced.as_ref().map(|tariff| cost(tariff, &self.how.tally.own().0));
-            if let Some(cost) = plus(self.how.tally.spent(), last) {
-                usage = String::from_utf8_lossy(&with_cost(usage.as_bytes(), Dollars(cost))).into_owned();
-            }
+            let usage = sum(&self.how.tally, self.how.priced.as_deref());
             self.out.push(tale.begun.usage(&usage).unwrap_or_default());
         }
-    }
-}
-
-/// An event whose usage says besides what it cost; None where it can't be believed.
-fn priced(data: &[u8], span: &Range<usize>, tariff: &Tariff) -> Option<Bytes> {
-    let object = data.get(span.clone())?;
-    let object = with_cost(object, Dollars(cost(tariff, &usage(object)?)));
-    Some(as_event(&[data.get(..span.start)?, &object, data.get(span.end..)?].concat()))
-}
-
-/// An event that was cut before its blank line, with one.
-fn completed(raw: &Bytes) -> Bytes {
-    let missing: &[u8] = if raw.ends_with(b"\n") { b"\n" } else { b"\n\n" };
-    [raw, missing].concat().into()
-}
-
-fn outcome(failure: Failure, data: Option<&Bytes>, codes: &BTreeMap<String, String>) -> Outcome {
-    match (failure, data) {
-        (Failure::ErrorBody, Some(data)) => error_in_answer(&error_parts(data), codes),
-        _ => Outcome::Transient(failure),
     }
 }
 

@@ -5,6 +5,7 @@ mod opening;
 use super::*;
 use crate::corpus::{self, Ends, Spoilt};
 use crate::dialect::{Source, Usage};
+use crate::health::Failure;
 use crate::stream::{Barred, Seam, Way};
 use proptest::prelude::*;
 use serde_json::json;
