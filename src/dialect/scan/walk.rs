@@ -5,17 +5,18 @@
 //! escapes and numbers beyond any type pass: they are the business of whoever reads the value. UTF-8 is checked by the
 //! caller, once for the whole text, as that is several times faster than string by string.
 
+mod special;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+pub(in crate::dialect) use self::special::next_special;
 
 /// Objects and arrays within each other, the outermost counted.
 pub(crate) const MAX_DEPTH: u32 = 128;
 
 /// The longest member name that is ever asked for; an escaped name that can't be so short isn't decoded.
 const LONGEST_NAME: usize = 32;
-
-/// Bytes looked at together in a long string.
-const BLOCK: usize = 64;
 
 /// What is wrong with the text, and at which byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +164,23 @@ impl<'a> Walk<'a> {
     /// A member's name and its colon; the cursor then stands on the value.
     #[inline]
     pub(crate) fn key(&mut self) -> Result<Str, Fault> {
+        let start = self.at;
+        if self.peek() == Some(b'"') {
+            let at = next_special(self.bytes, start + 1);
+            // As nearly all are written.
+            if let Some(&[b'"', b':', first, second]) = self.bytes.get(at..).and_then(|rest| rest.first_chunk())
+                && (first > b' ' || first == b' ' && second > b' ')
+            {
+                self.at = at + 2 + usize::from(first == b' ');
+                return Ok(Str { start, end: at + 1, escaped: false });
+            }
+        }
+        self.any_key()
+    }
+
+    /// The same of one that is written in whatever way.
+    #[inline(never)]
+    fn any_key(&mut self) -> Result<Str, Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.fault(What::Key));
         }
@@ -196,22 +214,28 @@ impl<'a> Walk<'a> {
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Str, Fault> {
         let start = self.at;
-        let mut at = start + 1;
-        let mut escaped = false;
+        let at = next_special(self.bytes, start + 1);
+        if self.bytes.get(at) == Some(&b'"') {
+            self.at = at + 1;
+            return Ok(Str { start, end: at + 1, escaped: false });
+        }
+        self.escaped_string(start, at)
+    }
+
+    /// The same of one whose plain text ends at `at` with something else than its quote.
+    #[inline(never)]
+    fn escaped_string(&mut self, start: usize, mut at: usize) -> Result<Str, Fault> {
         loop {
-            at = next_special(self.bytes, at);
             self.at = at;
             match self.bytes.get(at) {
                 Some(b'"') => {
                     self.at = at + 1;
-                    return Ok(Str { start, end: at + 1, escaped });
+                    return Ok(Str { start, end: at + 1, escaped: true });
                 }
-                Some(b'\\') => {
-                    escaped = true;
-                    at += self.escape(at)?;
-                }
+                Some(b'\\') => at += self.escape(at)?,
                 _ => return Err(self.fault(What::Control)),
             }
+            at = next_special(self.bytes, at);
         }
     }
 
@@ -389,61 +413,6 @@ fn unicode(digits: &[u8]) -> (Option<char>, usize) {
 /// Four digits' value.
 fn hex(digits: &[u8]) -> u32 {
     digits.iter().take(4).fold(0, |value, digit| value << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
-}
-
-/// Where, from `at` on, the first byte stands that a string can't just hold: a quote, a backslash, a control character;
-/// the text's length when there is none. Most strings are short and end within four words; long ones go on by blocks.
-#[inline]
-pub(in crate::dialect) fn next_special(bytes: &[u8], at: usize) -> usize {
-    let mut from = at;
-    for _ in 0..4 {
-        let Some(word) = bytes.get(from..).and_then(|rest| rest.first_chunk()) else { break };
-        let marks = specials(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return from + (marks.trailing_zeros() / 8) as usize;
-        }
-        from += 8;
-    }
-    next_special_far(bytes, from)
-}
-
-/// The same for what is far away or at the text's end.
-#[inline(never)]
-fn next_special_far(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-        // without a branch, so that the compiler makes vector instructions of it
-        if block.iter().fold(false, |any, byte| any | is_special(*byte)) {
-            break;
-        }
-        at += BLOCK;
-    }
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
-        let marks = specials(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
-        at += 1;
-    }
-    at
-}
-
-#[inline]
-fn is_special(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
-}
-
-/// Eight bytes at once: the lowest bit set marks the first special byte. Borrows may set bits above it, never below.
-#[inline]
-fn specials(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash | control) & HIGH
 }
 
 #[cfg(test)]

@@ -99,26 +99,7 @@ fn a_long_name_is_left_as_it_is() {
     }
 }
 
-#[test]
-fn every_byte_at_every_place_of_a_block() {
-    for place in 0..24 {
-        for byte in 0..=u8::MAX {
-            let mut bytes = [b'a'; 24];
-            bytes[place] = byte;
-            let special = matches!(byte, b'"' | b'\\' | 0..=0x1F);
-            assert_eq!(next_special(&bytes, 0), if special { place } else { 24 }, "{byte} at {place}");
-        }
-    }
-}
-
 proptest! {
-    #[test]
-    fn the_first_special_byte_is_found(bytes in prop::collection::vec(prop_oneof![any::<u8>(), 0x1D_u8..0x24, 0x5A_u8..0x5F], 0..80), from in 0_usize..80) {
-        let from = from.min(bytes.len());
-        let first = bytes[from..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F));
-        prop_assert_eq!(next_special(&bytes, from), first.map_or(bytes.len(), |first| from + first));
-    }
-
     #[test]
     fn agrees_with_serde_json(text in "[\\[\\]{},:\"\\\\ue0-9.+ \\-tnrual\u{1}é]{0,12}") {
         let ours = walk(text.as_bytes()).is_ok();
