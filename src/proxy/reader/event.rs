@@ -1,4 +1,4 @@
-//! One event of a stream, in the relay's words.
+//! One event of a stream: what it is to the relay, made whole, and what its error means.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub(super) fn completed(raw: &Bytes) -> Bytes {
     [raw, missing].concat().into()
 }
 
-/// What a failure means, where the event that told it says more.
+/// What a failure means: what the error event itself says, or else that it passes.
 pub(super) fn outcome(failure: Failure, data: Option<&Bytes>, codes: &BTreeMap<String, String>) -> Outcome {
     match (failure, data) {
         (Failure::ErrorBody, Some(data)) => error_in_answer(&error_parts(data), codes),

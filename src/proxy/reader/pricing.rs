@@ -16,7 +16,7 @@ pub(super) fn priced(data: &[u8], span: &Range<usize>, tariff: &Tariff) -> Optio
     Some(as_event(&[data.get(..span.start)?, &object, data.get(span.end..)?].concat()))
 }
 
-/// The one usage of several legs, and what they cost together where the caller is to be told.
+/// The one usage of several legs, and what they cost together, where the caller is to be told and each leg's cost is known.
 pub(super) fn sum(tally: &Tally, priced: Option<&Tariff>) -> String {
     let usage = tally.total().0.json();
     let last = priced.map(|tariff| cost(tariff, &tally.own().0));

@@ -4,7 +4,7 @@
 const BLOCK: usize = 64;
 
 /// Where, from `at` on, the first byte stands that a string can't just hold: a quote, a backslash, a control character;
-/// the text's length when there is none. Most names are short and end within a word.
+/// the text's length when there is none (`at`, where that is behind it). Most names are short and end within a word.
 #[inline]
 pub(in crate::dialect) fn next_special(bytes: &[u8], at: usize) -> usize {
     match word(bytes, at).map(specials) {
@@ -31,11 +31,11 @@ fn further(bytes: &[u8], mut at: usize) -> usize {
         }
         at += BLOCK;
     }
-    while let Some(word) = word(bytes, at) {
-        match specials(word) {
-            0 => at += 8,
-            marks => return at + place(marks),
+    while let Some(marks) = word(bytes, at).map(specials) {
+        if marks != 0 {
+            return at + place(marks);
         }
+        at += 8;
     }
     to_the_end(bytes, at)
 }
@@ -59,11 +59,13 @@ fn is_special(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
-/// Eight bytes at once: the lowest bit set marks the first special byte. Borrows may set bits above it, never below.
+/// Eight bytes at once: the lowest bit set marks the first special byte. Only a special byte, or one above it, borrows, so a wrong
+/// mark can only stand above a right one.
 #[inline]
 fn specials(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    // A quote's lowest bit but one turned, it stands right above the control characters, and a space behind it.
+    // With this bit turned, the control characters only change places among themselves, a quote becomes 0x20, right above them, and a
+    // space 0x22: one subtraction finds both.
     let controls_and_quotes = (word ^ (ONES * 2)).wrapping_sub(ONES * 0x21);
     let backslashes = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
     (controls_and_quotes | backslashes) & !word & (ONES << 7)
@@ -83,11 +85,12 @@ mod tests {
     #[test]
     fn each_byte_is_told_at_each_place() {
         for byte in 0..=u8::MAX {
-            for place in 0..140 {
+            // four words, a block, words, and a last part
+            for at in 0..140 {
                 let mut bytes = [b'a'; 140];
-                bytes[place] = byte;
+                bytes[at] = byte;
                 let special = matches!(byte, b'"' | b'\\' | 0..0x20);
-                assert_eq!(next_special(&bytes, 0), if special { place } else { 140 }, "{byte} at {place}");
+                assert_eq!(next_special(&bytes, 0), if special { at } else { 140 }, "{byte} at {at}");
             }
         }
     }

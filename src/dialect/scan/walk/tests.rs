@@ -21,6 +21,9 @@ fn values_are_passed_and_their_spans_told() {
         assert_eq!(walk(text.as_bytes()), Ok(0..text.len()), "{text}");
     }
     assert_eq!(walk(b" \t\r\n{ \"a\" : [ 1 , {\"b\":null} ] } \n"), Ok(4..32));
+    for text in ["{\"a\":  1}", "{\"a\":\n1}", "{\"a\": \n1}", "{\"a\":\t1}", "{\"a\" :1}", "{\"a\": 1}"] {
+        assert_eq!(walk(text.as_bytes()), Ok(0..text.len()), "{text:?}");
+    }
 }
 
 #[test]
