@@ -24,17 +24,17 @@ pub struct Heard {
 impl Heard {
     /// More words.
     pub(super) fn words(&mut self, words: &str) {
-        if self.kept.is_none() && self.text.len() + words.len() > MOST {
-            self.kept = Some(self.words.tokens());
+        let kept = if self.kept.is_none() { words.floor_char_boundary(MOST - self.text.len()) } else { 0 };
+        let (kept, more) = words.split_at(kept);
+        self.words.read(kept);
+        if self.text.capacity() - self.text.len() < kept.len() {
+            self.text.reserve_exact(kept.len().max(ROOM).max(self.text.len() / 4));
         }
-        self.words.read(words);
-        if self.kept.is_some() {
-            return;
+        self.text.push_str(kept);
+        if !more.is_empty() {
+            self.kept.get_or_insert(self.words.tokens());
+            self.words.read(more);
         }
-        if self.text.capacity() - self.text.len() < words.len() {
-            self.text.reserve_exact(words.len().max(ROOM).max(self.text.len() / 4));
-        }
-        self.text.push_str(words);
     }
 
     /// So many pieces of something else.
@@ -89,6 +89,10 @@ mod tests {
         (0..1_000).flat_map(|_| prose.split_inclusive([' ', '\n'])).for_each(|word| heard.words(word));
         let exact = table.count(&prose.repeat(1_000));
         assert!(heard.count(table).abs_diff(exact) * 50 <= exact, "{} for {exact}", heard.count(table));
+        // Said at once, as by an upstream that makes one event of its answer.
+        let mut at_once = Heard::default();
+        at_once.words(&WORDS.repeat(4_000));
+        assert!(at_once.count(table).abs_diff(long.count(table)) <= 1 && at_once.text.len() == MOST, "{}", at_once.count(table));
         let mut with_pieces = self::tests::heard(1);
         with_pieces.pieces(7);
         assert_eq!(with_pieces.count(table), table.count(WORDS) + 7);

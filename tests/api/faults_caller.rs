@@ -137,20 +137,43 @@ fn row_31_a_caller_who_leaves_a_silent_stream_frees_the_upstream() {
     }
 }
 
+/// Waits until whoever is at a connection's other end has read all that was written.
+fn until_read(stream: &TcpStream) {
+    let port = |address: std::net::SocketAddr| format!(":{:04X}", address.port());
+    let (own, other) = (port(stream.local_addr().unwrap()), port(stream.peer_addr().unwrap()));
+    let waits = |table: &str| {
+        let ends = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ends = ends.filter(|end| end.len() > 4 && end[1..3].iter().all(|at| at.ends_with(&own) || at.ends_with(&other)));
+        // What is to be sent and what is to be read, at both.
+        ends.filter(|end| end[4] != "00000000:00000000").count()
+    };
+    while waits(&std::fs::read_to_string("/proc/net/tcp").unwrap()) > 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn row_31_what_an_upstream_has_told_counts_though_its_caller_left_before_that_was_read() {
     // The caller takes nothing: behind a first word that is larger than all buffers, the rest of its piece is at hand and unread.
     let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":4321}}\n\n";
     let text = event(&"x".repeat(24 << 20)) + &STREAM_END.replace("data: [DONE]", &format!("{usage}data: [DONE]"));
-    let upstream = Upstream::answering(format!("{STREAM_HEAD}{}0\r\n\r\n", chunk(&text)).into_bytes());
+    // One piece, since a reader has room for a kilobyte at least, and nothing is before it.
+    let (word, piece) = text.split_at(text.len() - 600);
+    let (word, piece) = (format!("{STREAM_HEAD}{}", chunk(word)), format!("{}0\r\n\r\n", chunk(piece)));
+    let upstream = Upstream::start(move |_, stream| {
+        stream.write_all(word.as_bytes()).unwrap();
+        until_read(stream);
+        stream.write_all(piece.as_bytes()).is_ok()
+    });
     let app = TestApp::start(&one(&upstream, "[server]\nmax_event = \"64MiB\"\n"));
     let mut caller = app.client().connect();
     caller.write_all(&chat_bytes(&[], &stream_body("m"))).unwrap();
     caller.peek(&mut [0]).unwrap();
     drop(caller);
     app.until("the caller is gone", |app| requests(app, 499, true) == 1.0);
-    let told = ["input", "output"].map(|kind| app.metric(&format!("stagedoor_tokens_total{{model=\"m\",kind=\"{kind}\"}}")));
-    assert_eq!(told, [20.0, 4321.0]);
+    let told = |app: &TestApp, kind: &str| app.metric(&format!("stagedoor_tokens_total{{model=\"m\",kind=\"{kind}\"}}"));
+    app.until("what it used is told", |app| told(app, "output") > 0.0);
+    assert_eq!(["input", "output"].map(|kind| told(&app, kind)), [20.0, 4321.0]);
 }
 
 #[test]
